@@ -1,0 +1,37 @@
+import { Command } from 'commander';
+import { expansion } from './expansion.js';
+import { type Bench, type BenchReport, surroundings } from './report.js';
+import { routing } from './routing.js';
+import { smoke } from './smoke.js';
+
+const BENCHES: readonly Bench[] = [smoke, expansion, routing];
+
+const program = new Command('bench')
+  .description('prints every figure that docs/performance.md quotes')
+  .argument('<name>', BENCHES.map(({ name, about }) => `${name}: ${about}`).join('; '))
+  .option('--json', 'the report as JSON')
+  .option('--smoke', 'a tiny size that only shows that the bench works')
+  .option('--seed <n>', 'of everything random', Number, 1)
+  .parse();
+const options = program.opts<{ json?: boolean; smoke?: boolean; seed: number }>();
+const name = program.args[0];
+const bench = BENCHES.find((candidate) => candidate.name === name);
+if (bench === undefined)
+  program.error(`unknown bench ${name}; there are ${BENCHES.map((known) => known.name).join(', ')}`);
+else {
+  const size = options.smoke === true || name === 'smoke' ? 'smoke' : 'full';
+  const outcome = await bench.run({ size, seed: options.seed });
+  const report: BenchReport = {
+    bench: bench.name,
+    size,
+    seed: options.seed,
+    surroundings: surroundings(),
+    ...outcome,
+  };
+  if (options.json === true) process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
+  else {
+    process.stdout.write(`${report.bench} (${size}, seed ${report.seed}, input ${report.input})\n`);
+    if (report.ratio !== undefined) process.stdout.write(`ratio ${report.ratio.toFixed(3)}\n`);
+    console.table(report.results);
+  }
+}

@@ -1,0 +1,77 @@
+// `npm test`: lint, types, then every compiled test file. Prints `N passed, N failed` last, for people and for CI.
+// Arguments name test files or folders below test/ to run only those: `npm test -- index registry/routes`.
+import { spawn } from 'node:child_process';
+import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import path from 'node:path';
+
+const root = path.resolve(import.meta.dirname, '..');
+process.chdir(root);
+const only = process.argv.slice(2);
+const results = path.join('var', 'test-results.tap');
+
+const run = (title, command, args) =>
+  new Promise((resolve) => {
+    console.log(`\n== ${title}`);
+    const child = spawn(command, args, { stdio: 'inherit' });
+    child.on('error', (error) => {
+      console.error(`${command} cannot be started: ${error.message}. Run \`npm ci\` first.`);
+      resolve(false);
+    });
+    child.on('close', (code) => resolve(code === 0));
+  });
+
+const testFiles = (folder) =>
+  readdirSync(folder, { recursive: true })
+    .map((name) => path.join(folder, String(name)))
+    .filter(
+      (name) => name.endsWith('.test.ts') && (only.length === 0 || only.some((part) => name.includes(part))),
+    )
+    .sort();
+
+const bin = (name) => path.join('node_modules', '.bin', name);
+
+rmSync('dist', { recursive: true, force: true });
+mkdirSync('var', { recursive: true });
+rmSync(results, { force: true });
+
+const sources = testFiles('test');
+const compiled = sources.map((name) => path.join('dist', name.replace(/\.ts$/, '.js')));
+let stepsFailed = 0;
+if (!(await run('lint', bin('biome'), ['check', '--error-on-warnings', '.']))) stepsFailed++;
+const compiles = await run('types and build', bin('tsc'), ['-p', 'tsconfig.json']);
+if (!compiles) stepsFailed++;
+
+let passed = 0;
+let failed = 0;
+let skipped = 0;
+if (sources.length === 0) {
+  console.error(`no test file matches ${only.join(', ')}`);
+  stepsFailed++;
+} else if (compiles) {
+  // The runner's TypeScript plugin is off (.taprc); a fresh install must be told once, before the first run.
+  if (!(await run('test runner', bin('tap'), ['build']))) stepsFailed++;
+  const green = await run(`tests: ${compiled.length} files`, bin('tap'), [
+    `--output-file=${results}`,
+    ...compiled,
+  ]);
+  ({ passed, failed, skipped } = count(readFileSync(results, 'utf8')));
+  if (!green && failed === 0) stepsFailed++;
+}
+
+/** Assertions of the whole run, as the runner itself totals them in its last line. */
+function count(tap) {
+  const totals = [...tap.matchAll(/^# \{ (.*) \}$/gm)].at(-1)?.[1] ?? '';
+  const value = (name) => Number(new RegExp(`\\b${name}: (\\d+)`).exec(totals)?.[1] ?? 0);
+  const ranFiles = [...tap.matchAll(/^(?:not )?ok \d+ - (?:\.\/)?dist\/test\//gm)].length;
+  if (ranFiles !== compiled.length) {
+    console.error(`${ranFiles} of ${compiled.length} test files ran`);
+    stepsFailed++;
+  }
+  return { passed: value('pass'), failed: value('fail'), skipped: value('skip') + value('todo') };
+}
+
+failed += stepsFailed;
+const ok = failed === 0 && passed > 0;
+if (skipped > 0) console.log(`\n${skipped} skipped: see the reasons above`);
+console.log(`\n${passed} passed, ${failed} failed`);
+process.exitCode = ok ? 0 : 1;

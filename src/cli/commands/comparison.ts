@@ -1,0 +1,63 @@
+import type { Command } from 'commander';
+import type { ComparisonView, PairView } from '../../gateway/admin/views.js';
+import { withAdmin } from '../admin-session.js';
+import { type CommonOptions, commandOutput } from '../options.js';
+import { table } from '../output.js';
+
+const WORST_SHOWN = 5;
+const SHOWN = ['overlap', 'jaccard', 'rbo', 'shadow_underfill', 'service_delta_us'] as const;
+
+export function addComparisonCommands(program: Command): void {
+  program
+    .command('comparison')
+    .description('what mirrors found')
+    .command('show')
+    .description('how far the answers of shadows are from those that were served, from a running gateway')
+    .argument('<corpus>', 'name of the corpus')
+    .action(async (corpus: string, _options: unknown, command: Command) => {
+      const options = command.optsWithGlobals<CommonOptions>();
+      const comparison = await withAdmin(options, (admin) => admin.getComparison(corpus));
+      commandOutput(options).answer(comparison, formatComparison);
+    });
+}
+
+function formatComparison({ corpus, gateway_id, pairs, noise_floor }: ComparisonView): string {
+  if (pairs.length + noise_floor.length === 0)
+    return `nothing of ${corpus} was compared yet by ${gateway_id}; mirror reads to a shadow: switchyard route set ${corpus} <version>=10000 --mirror <other>=1000 --reason "compare"`;
+  return [
+    ...pairs.map((pair) => formatPair(pair, 'candidate')),
+    ...(noise_floor.length === 0
+      ? ['noise floor: not measured; mirror to a second build of the same version to see it']
+      : noise_floor.map((pair) => formatPair(pair, 'noise floor'))),
+    'overlap measures change, not quality: a better model changes answers too',
+  ].join('\n\n');
+}
+
+function formatPair(pair: PairView, kind: string): string {
+  const { primary, shadow, compared, top1_match_share, worst } = pair;
+  const head = `${kind}: ${primary.version} (${primary.build}, ${primary.model}) against ${shadow.version} (${shadow.build}, ${shadow.model}): ${compared} answers compared`;
+  if (compared === 0) return `${head} since this gateway began; ${worst.length} worst queries are kept`;
+  const rows = SHOWN.flatMap((measure) => {
+    const distribution = pair.distributions[measure];
+    if (distribution === undefined || distribution.mean === null) return [];
+    const { mean, min, max } = distribution;
+    return [[measure, number(mean), number(min), number(max)]];
+  });
+  const worstRows = worst
+    .slice(0, WORST_SHOWN)
+    .map((query) => [
+      query.query_hash.slice(0, 12),
+      number(query.rbo),
+      number(query.overlap),
+      query.text ?? '',
+    ]);
+  return [
+    head,
+    `same first document: ${top1_match_share === null ? '-' : `${(top1_match_share * 100).toFixed(1)} %`}`,
+    table(['measure', 'mean', 'min', 'max'], rows),
+    ...(worstRows.length === 0 ? [] : ['', table(['worst queries', 'rbo', 'overlap', ''], worstRows)]),
+  ].join('\n');
+}
+
+const number = (value: number | null): string =>
+  value === null ? '-' : Math.abs(value) >= 100 ? value.toFixed(0) : value.toFixed(3);

@@ -1,0 +1,37 @@
+import type { Command } from 'commander';
+import type { ModelView } from '../../gateway/admin/views.js';
+import { withAdmin } from '../admin-session.js';
+import { type CommonOptions, commandOutput } from '../options.js';
+import { table } from '../output.js';
+import { addModelImportCommands } from './model-import.js';
+import { addModelStatusCommand } from './model-status.js';
+
+export function addModelCommands(program: Command): void {
+  const model = program.command('model').description('embedding models');
+  addModelImportCommands(model);
+  addModelStatusCommand(model);
+
+  model
+    .command('list')
+    .description('registered models, and the execution provider that a running gateway really uses')
+    .action(async (_options: unknown, command: Command) => {
+      const options = command.optsWithGlobals<CommonOptions>();
+      const models = await withAdmin(options, (admin) => admin.listModels());
+      commandOutput(options).answer(models, formatModels);
+    });
+}
+
+function formatModels(models: readonly ModelView[]): string {
+  if (models.length === 0) return 'no model yet; import one with `switchyard model import`';
+  return table(
+    ['model', 'fingerprint', 'status', 'dimensions', 'metric', 'provider'],
+    models.map((view) => [
+      view.model,
+      view.fingerprint,
+      view.status,
+      view.dimensions,
+      view.metric,
+      view.provider,
+    ]),
+  );
+}

@@ -1,0 +1,23 @@
+import type { Command } from 'commander';
+import { startGateway } from '../../gateway/gateway.js';
+import { createLogger } from '../../telemetry/log.js';
+import { type CommonOptions, commandConfig, urlOf } from '../options.js';
+import { untilStopped } from '../until-stopped.js';
+
+export function addServeCommand(program: Command): void {
+  program
+    .command('serve')
+    .description('run a gateway until Ctrl-C or SIGTERM')
+    .action(async (_options: unknown, command: Command) => {
+      const config = commandConfig(command.optsWithGlobals<CommonOptions>());
+      // Before the start: a Ctrl-C while it starts must not leave the private PostgreSQL behind.
+      const stopped = untilStopped();
+      const gateway = await startGateway(config, createLogger(config.log.level));
+      const { http, grpc, adminHttp, adminGrpc } = gateway.addresses;
+      process.stderr.write(
+        `serving: HTTP ${urlOf(http)}, gRPC ${grpc.host}:${grpc.port}, admin ${urlOf(adminHttp)} and gRPC ${adminGrpc.host}:${adminGrpc.port}; Ctrl-C ends it\n`,
+      );
+      await stopped.promise;
+      await gateway.close();
+    });
+}

@@ -1,0 +1,68 @@
+import { SwitchyardError } from '../errors.js';
+
+/** Where a command's answer goes: stdout for the answer, stderr for everything said on the way. */
+export interface Output {
+  readonly json: boolean;
+  /** The answer: as JSON with `--json`, else as the lines that `human` makes of it. */
+  answer<T>(value: T, human: (value: T) => string): void;
+  /** Progress and remarks; silent with `--json`. */
+  say(line: string): void;
+}
+
+export function createOutput(json: boolean): Output {
+  return {
+    json,
+    answer: (value, human) => {
+      process.stdout.write(`${json ? JSON.stringify(value, null, 2) : human(value)}\n`);
+    },
+    say: (line) => {
+      if (!json) process.stderr.write(`${line}\n`);
+    },
+  };
+}
+
+/** Left-aligned columns, numbers right-aligned, no border: reads well and survives `cut` and `awk`. */
+export function table(header: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
+  const cells = [header, ...rows].map((row) => row.map(String));
+  const widths = header.map((_, column) => Math.max(...cells.map((row) => (row[column] ?? '').length)));
+  const isNumber = header.map(
+    (_, column) => rows.length > 0 && rows.every((row) => typeof row[column] === 'number'),
+  );
+  return cells
+    .map((row) =>
+      row
+        .map((cell, column) =>
+          isNumber[column] ? cell.padStart(widths[column] ?? 0) : cell.padEnd(widths[column] ?? 0),
+        )
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n');
+}
+
+export function formatBytes(bytes: number): string {
+  const units = ['B', 'kB', 'MB', 'GB', 'TB'];
+  let value = bytes;
+  let unit = 0;
+  while (value >= 1000 && unit < units.length - 1) {
+    value /= 1000;
+    unit++;
+  }
+  return `${unit === 0 ? value : value.toFixed(value < 10 ? 1 : 0)} ${units[unit]}`;
+}
+
+/** What a failed command prints, and its exit status. */
+export function reportFailure(thrown: unknown, output: Pick<Output, 'json'>): number {
+  if (!(thrown instanceof SwitchyardError)) {
+    process.stderr.write(
+      `error: ${thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown)}\n`,
+    );
+    return 1;
+  }
+  if (output.json) {
+    process.stdout.write(
+      `${JSON.stringify({ error: { reason: thrown.reason, message: thrown.message, details: thrown.details } }, null, 2)}\n`,
+    );
+  } else process.stderr.write(`error: ${thrown.message} (${thrown.reason})\n`);
+  return 1;
+}

@@ -1,0 +1,47 @@
+import type { ExecutionProvider } from '../vocabulary.js';
+
+export interface Listener {
+  readonly host: string;
+  readonly port: number;
+}
+
+export interface Limits {
+  readonly textBytesMax: number;
+  readonly topKMax: number;
+  readonly batchItemsMax: number;
+  readonly requestBytesMax: number;
+  readonly deadlineMsDefault: number;
+  readonly deadlineMsMax: number;
+}
+
+/** The compiled configuration: frozen, absolute paths, no optionals, relations between settings asserted. */
+export interface Config {
+  readonly varDir: string;
+  readonly modelsDir: string;
+  readonly bundlesDir: string;
+  /** null: the embedded PostgreSQL under varDir. */
+  readonly databaseUrl: string | null;
+  readonly listen: {
+    readonly grpc: Listener;
+    readonly http: Listener;
+    readonly adminHttp: Listener;
+    readonly adminGrpc: Listener;
+  };
+  readonly limits: Limits;
+  readonly encoder: {
+    readonly providers: readonly ExecutionProvider[];
+    readonly require: boolean;
+    readonly threads: number;
+    readonly batchTokensMax: number;
+    readonly queueLengthMax: number;
+  };
+  readonly search: { readonly workers: number; readonly queueLengthMax: number };
+  readonly router: { readonly pollIntervalMs: number; readonly heartbeatIntervalMs: number };
+  readonly comparison: {
+    /** Keep the texts of the worst queries, not only their hashes. */
+    readonly keepTexts: boolean;
+    readonly worstQueriesMax: number;
+  };
+  readonly shutdown: { readonly lameDuckMs: number; readonly drainMs: number };
+  readonly log: { readonly level: 'debug' | 'info' | 'warn' | 'error' | 'silent' };
+}

@@ -1,0 +1,176 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import path from 'node:path';
+import { Value } from '@sinclair/typebox/value';
+import { parse as parseYaml } from 'yaml';
+import { SwitchyardError } from '../errors.js';
+import type { Config } from './config.js';
+import { type ConfigFile, ConfigFileSchema } from './schema.js';
+
+export interface ConfigSources {
+  /** Path of a YAML file; null: `config/switchyard.yaml` under `cwd` when there is one, else defaults alone. */
+  readonly file: string | null;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly cwd: string;
+  /** Settings of the command line by their dotted file names (`listen.http.port`); they win over file and environment. */
+  readonly overrides: Readonly<Record<string, string | number | boolean>>;
+}
+
+const DEFAULT_FILE = path.join('config', 'switchyard.yaml');
+
+/**
+ * defaults → file → environment → command line, validated as a whole. The environment spells a setting
+ * `SWITCHYARD_LISTEN__HTTP__PORT` (dots are two underscores); DATABASE_URL is read as it is.
+ * Errors: INVALID_CONFIG, naming the setting, the value's limit and where it came from.
+ */
+export function loadConfig(sources: ConfigSources): Config {
+  const merged = readFile(sources);
+  for (const [name, text] of Object.entries(sources.env)) {
+    if (text === undefined || text === '') continue;
+    if (name === 'DATABASE_URL') setPath(merged, 'database_url', text);
+    else if (name.startsWith('SWITCHYARD_')) {
+      const setting = name.slice('SWITCHYARD_'.length).toLowerCase().replaceAll('__', '.');
+      setPath(merged, setting, fromText(setting, text));
+    }
+  }
+  for (const [setting, value] of Object.entries(sources.overrides)) setPath(merged, setting, value);
+
+  const withDefaults: unknown = Value.Default(ConfigFileSchema, merged);
+  const first = Value.Errors(ConfigFileSchema, withDefaults).First();
+  if (first !== undefined) {
+    const setting = first.path.slice(1).replaceAll('/', '.') || 'the configuration';
+    const known = first.message.startsWith('Unexpected') ? '; docs/operations.md lists the settings' : '';
+    const choices = (first.schema as { anyOf?: { const?: unknown }[] }).anyOf?.map(
+      (choice) => choice.const ?? 'null',
+    );
+    throw invalid(
+      `${setting}: ${choices === undefined ? first.message : `must be one of ${choices.join(', ')}`}${known}`,
+    );
+  }
+  return compile(withDefaults as ConfigFile, sources.cwd);
+}
+
+function readFile(sources: ConfigSources): Record<string, unknown> {
+  const file = path.resolve(sources.cwd, sources.file ?? DEFAULT_FILE);
+  if (!existsSync(file)) {
+    if (sources.file !== null) throw invalid(`${file} does not exist`);
+    return {};
+  }
+  let parsed: unknown;
+  try {
+    parsed = parseYaml(readFileSync(file, 'utf8'));
+  } catch (error) {
+    throw new SwitchyardError('INVALID_CONFIG', `${file} is not valid YAML: ${(error as Error).message}`, {
+      cause: error,
+    });
+  }
+  if (parsed === null || parsed === undefined) return {};
+  if (typeof parsed !== 'object' || Array.isArray(parsed))
+    throw invalid(`${file} must be a mapping of settings`);
+  return parsed as Record<string, unknown>;
+}
+
+/** Numbers, booleans and comma lists of the environment, by the type that the schema has at this place. */
+function fromText(setting: string, text: string): unknown {
+  const kind = schemaTypeAt(setting);
+  if (kind === 'integer' && /^-?\d+$/.test(text)) return Number(text);
+  if (kind === 'boolean' && (text === 'true' || text === 'false')) return text === 'true';
+  if (kind === 'array') return text.split(',').map((part) => part.trim());
+  return text;
+}
+
+function schemaTypeAt(setting: string): string | undefined {
+  let node: unknown = ConfigFileSchema;
+  for (const key of setting.split('.')) {
+    const properties = (node as { properties?: Record<string, unknown> }).properties;
+    if (properties === undefined || !Object.hasOwn(properties, key)) return undefined;
+    node = properties[key];
+  }
+  return (node as { type?: string }).type;
+}
+
+function setPath(target: Record<string, unknown>, setting: string, value: unknown): void {
+  const keys = setting.split('.');
+  const last = keys.pop();
+  if (last === undefined || [...keys, last].includes('__proto__'))
+    throw invalid(`${setting} is not a setting`);
+  let node = target;
+  for (const key of keys) {
+    const next = node[key];
+    if (typeof next === 'object' && next !== null && !Array.isArray(next))
+      node = next as Record<string, unknown>;
+    else {
+      const fresh: Record<string, unknown> = {};
+      node[key] = fresh;
+      node = fresh;
+    }
+  }
+  node[last] = value;
+}
+
+function compile(file: ConfigFile, cwd: string): Config {
+  const { limits } = file;
+  if (limits.deadline_ms_default > limits.deadline_ms_max) {
+    throw invalid(
+      `limits.deadline_ms_default ${limits.deadline_ms_default} must be <= limits.deadline_ms_max ${limits.deadline_ms_max}`,
+    );
+  }
+  if (limits.text_bytes_max > limits.request_bytes_max) {
+    throw invalid(
+      `limits.text_bytes_max ${limits.text_bytes_max} must be <= limits.request_bytes_max ${limits.request_bytes_max}`,
+    );
+  }
+  const ports = Object.entries(file.listen).filter(([, at]) => at.port !== 0);
+  for (const [name, at] of ports) {
+    const twin = ports.find(
+      ([other, there]) => other !== name && there.port === at.port && there.host === at.host,
+    );
+    if (twin !== undefined)
+      throw invalid(`listen.${name} and listen.${twin[0]} are both ${at.host}:${at.port}`);
+  }
+  const varDir = path.resolve(cwd, file.var_dir);
+  const cores = availableParallelism();
+  return Object.freeze({
+    varDir,
+    modelsDir: path.join(varDir, 'models'),
+    bundlesDir: path.join(varDir, 'bundles'),
+    databaseUrl: file.database_url,
+    listen: {
+      grpc: file.listen.grpc,
+      http: file.listen.http,
+      adminHttp: file.listen.admin_http,
+      adminGrpc: file.listen.admin_grpc,
+    },
+    limits: {
+      textBytesMax: limits.text_bytes_max,
+      topKMax: limits.top_k_max,
+      batchItemsMax: limits.batch_items_max,
+      requestBytesMax: limits.request_bytes_max,
+      deadlineMsDefault: limits.deadline_ms_default,
+      deadlineMsMax: limits.deadline_ms_max,
+    },
+    encoder: {
+      providers: file.encoder.providers,
+      require: file.encoder.require,
+      threads: file.encoder.threads === 0 ? cores : file.encoder.threads,
+      batchTokensMax: file.encoder.batch_tokens_max,
+      queueLengthMax: file.encoder.queue_length_max,
+    },
+    search: {
+      workers: file.search.workers === 0 ? cores : file.search.workers,
+      queueLengthMax: file.search.queue_length_max,
+    },
+    router: {
+      pollIntervalMs: file.router.poll_interval_ms,
+      heartbeatIntervalMs: file.router.heartbeat_interval_ms,
+    },
+    comparison: {
+      keepTexts: file.comparison.keep_texts,
+      worstQueriesMax: file.comparison.worst_queries_max,
+    },
+    shutdown: { lameDuckMs: file.shutdown.lame_duck_ms, drainMs: file.shutdown.drain_ms },
+    log: { level: file.log.level },
+  });
+}
+
+const invalid = (message: string): SwitchyardError => new SwitchyardError('INVALID_CONFIG', message);

@@ -1,0 +1,100 @@
+import { type Static, Type } from '@sinclair/typebox';
+import { EXECUTION_PROVIDERS } from '../vocabulary.js';
+
+const closed = { additionalProperties: false } as const;
+const port = (value: number) => Type.Integer({ minimum: 0, maximum: 65535, default: value });
+const host = Type.String({ minLength: 1, maxLength: 255, default: '127.0.0.1' });
+const count = (value: number, minimum: number, maximum: number) =>
+  Type.Integer({ minimum, maximum, default: value });
+const listener = (value: number) => Type.Object({ host, port: port(value) }, { ...closed, default: {} });
+
+/**
+ * The configuration file (`config/switchyard.yaml`), snake_case as a person writes it. Every key has a default here;
+ * an unknown key does not boot (invariant 6). `src/config/load.ts` compiles it into the stricter `Config`.
+ */
+export const ConfigFileSchema = Type.Object(
+  {
+    var_dir: Type.String({ minLength: 1, default: 'var' }),
+    /** null: a private PostgreSQL under var_dir. Usually given as DATABASE_URL instead, so no password lies in a file. */
+    database_url: Type.Union([Type.Null(), Type.String({ minLength: 1 })], { default: null }),
+    listen: Type.Object(
+      {
+        grpc: listener(50051),
+        http: listener(8080),
+        admin_http: listener(8081),
+        admin_grpc: listener(50052),
+      },
+      { ...closed, default: {} },
+    ),
+    limits: Type.Object(
+      {
+        text_bytes_max: count(65_536, 1, 16_777_216),
+        top_k_max: count(1000, 1, 1000),
+        batch_items_max: count(256, 1, 4096),
+        request_bytes_max: count(4_194_304, 1024, 268_435_456),
+        deadline_ms_default: count(10_000, 1, 3_600_000),
+        deadline_ms_max: count(60_000, 1, 3_600_000),
+      },
+      { ...closed, default: {} },
+    ),
+    encoder: Type.Object(
+      {
+        /** Tried in this order; with `require` the first must be had or the encoder does not start. */
+        providers: Type.Array(Type.Union(EXECUTION_PROVIDERS.map((name) => Type.Literal(name))), {
+          minItems: 1,
+          uniqueItems: true,
+          default: ['cpu'],
+        }),
+        require: Type.Boolean({ default: false }),
+        /** Threads of one encoder process; 0: one per core. */
+        threads: count(0, 0, 256),
+        batch_tokens_max: count(1024, 16, 1_048_576),
+        queue_length_max: count(1024, 1, 1_000_000),
+      },
+      { ...closed, default: {} },
+    ),
+    search: Type.Object(
+      {
+        /** Search worker threads; 0: one per core. */
+        workers: count(0, 0, 256),
+        queue_length_max: count(4096, 1, 1_000_000),
+      },
+      { ...closed, default: {} },
+    ),
+    router: Type.Object(
+      {
+        poll_interval_ms: count(2_000, 50, 600_000),
+        heartbeat_interval_ms: count(1_000, 50, 600_000),
+      },
+      { ...closed, default: {} },
+    ),
+    comparison: Type.Object(
+      {
+        /** Off: of the queries whose answers differ most only keyed hashes are kept. */
+        keep_texts: Type.Boolean({ default: false }),
+        /** Per pair of builds. */
+        worst_queries_max: count(50, 0, 1_000),
+      },
+      { ...closed, default: {} },
+    ),
+    shutdown: Type.Object(
+      {
+        lame_duck_ms: count(0, 0, 600_000),
+        drain_ms: count(10_000, 0, 600_000),
+      },
+      { ...closed, default: {} },
+    ),
+    log: Type.Object(
+      {
+        level: Type.Union(
+          (['debug', 'info', 'warn', 'error', 'silent'] as const).map((level) => Type.Literal(level)),
+          { default: 'info' },
+        ),
+      },
+      { ...closed, default: {} },
+    ),
+  },
+  { ...closed, default: {} },
+);
+
+export type ConfigFile = Static<typeof ConfigFileSchema>;

@@ -1,0 +1,168 @@
+import { type ErrorFrame, SwitchyardError } from '../errors.js';
+import { type ExecutionProvider, INPUT_ROLES, type InputRole, LANES, type Lane } from '../vocabulary.js';
+
+/**
+ * What crosses between the gateway and an encoder process. Control frames are JSON; texts and vectors are binary,
+ * little-endian, in the machine's own float32. Time crosses as what remains of it: two processes share no clock.
+ */
+export const FRAME = {
+  /** parent → child, first: ChildConfig. */
+  configure: 1,
+  /** parent → child: a piece of a request; the id is the piece's, and the child answers each with one frame. */
+  encode: 2,
+  /** parent → child: nobody waits for this piece any more. A hint; the piece is answered all the same. */
+  cancel: 3,
+  /** child → parent: ReadyMessage. */
+  ready: 10,
+  /** child → parent: ErrorFrame; another start would end the same way. */
+  failed: 11,
+  /** child → parent: the vectors of a piece. */
+  vectors: 12,
+  /** child → parent: ErrorFrame of a piece. */
+  refused: 13,
+  /** child → parent: BatchMessage, before the answers of the texts that were in it. */
+  batch: 14,
+} as const;
+
+/** Texts of one piece at most: what one answer's memory and one read of the child are bounded by. */
+export const PIECE_TEXTS_MAX = 64;
+/** UTF-8 bytes of one piece; a longer text is a piece of its own. */
+export const PIECE_BYTES_MAX = 262_144;
+/** Holds a text of 8 MiB, and the vectors of a piece of up to 32 768 dimensions. */
+export const PAYLOAD_BYTES_MAX = 16 * 1024 * 1024;
+export const TEXT_BYTES_MAX_BOUND = 8 * 1024 * 1024;
+
+export interface ChildConfig {
+  readonly folder: string;
+  readonly fingerprint: string;
+  readonly providers: readonly ExecutionProvider[];
+  readonly require: boolean;
+  readonly threads: number;
+  readonly batchTokensMax: number;
+  /** null: no bound, an encoder that serves bulk alone. JSON has no Infinity. */
+  readonly backgroundRunMsMax: number | null;
+}
+
+export interface ReadyMessage {
+  readonly provider: ExecutionProvider;
+  /** Why it is not the first of the configured providers; null when it is. */
+  readonly fallbackReason: string | null;
+  readonly worstProbeCosine: number;
+}
+
+export interface BatchMessage {
+  /** Rises by one with every run of this process. */
+  readonly batch: number;
+  readonly lane: Lane;
+  readonly texts: number;
+  /** Tokens of the texts, and with their padding. */
+  readonly tokens: number;
+  readonly paddedTokens: number;
+  readonly runUs: number;
+}
+
+export interface Piece {
+  readonly role: InputRole;
+  readonly lane: Lane;
+  /** Milliseconds that the answer is still worth something; Infinity for no end. */
+  readonly remainingMs: number;
+  readonly texts: readonly string[];
+}
+
+/** f64 remaining ms | u8 role | u8 lane | u16 texts | u32 byte length of each | UTF-8 of all. */
+export function encodePiece(piece: Piece): Buffer[] {
+  const bodies = piece.texts.map((text) => Buffer.from(text, 'utf8'));
+  const head = Buffer.allocUnsafe(12 + bodies.length * 4);
+  head.writeDoubleLE(piece.remainingMs, 0);
+  head.writeUInt8(INPUT_ROLES.indexOf(piece.role), 8);
+  head.writeUInt8(LANES.indexOf(piece.lane), 9);
+  head.writeUInt16LE(bodies.length, 10);
+  for (const [i, body] of bodies.entries()) head.writeUInt32LE(body.length, 12 + i * 4);
+  return [head, ...bodies];
+}
+
+/** null when the bytes are no piece. */
+export function decodePiece(payload: Buffer): Piece | null {
+  if (payload.length < 12) return null;
+  const role = INPUT_ROLES[payload.readUInt8(8)];
+  const lane = LANES[payload.readUInt8(9)];
+  const count = payload.readUInt16LE(10);
+  let offset = 12 + count * 4;
+  if (role === undefined || lane === undefined || payload.length < offset) return null;
+  const texts: string[] = [];
+  for (let i = 0; i < count; i++) {
+    const end = offset + payload.readUInt32LE(12 + i * 4);
+    if (end > payload.length) return null;
+    texts.push(payload.toString('utf8', offset, end));
+    offset = end;
+  }
+  if (offset !== payload.length) return null;
+  return { role, lane, remainingMs: payload.readDoubleLE(0), texts };
+}
+
+export interface PieceVectors {
+  /** The runs that the piece's texts were in, by number and duration. */
+  readonly runs: readonly { readonly batch: number; readonly runUs: number }[];
+  readonly tokenCounts: Uint32Array;
+  readonly truncatedCount: number;
+  /** texts × dimensions, row-major. */
+  readonly values: Float32Array;
+}
+
+/** u32 texts | u32 cut | u32 runs | (u32 batch, u32 µs) of each run | u32 token count of each text | f32 of all. */
+export function encodeVectors(answer: PieceVectors): Buffer[] {
+  const head = new Uint32Array(3 + answer.runs.length * 2);
+  head[0] = answer.tokenCounts.length;
+  head[1] = answer.truncatedCount;
+  head[2] = answer.runs.length;
+  for (const [i, run] of answer.runs.entries()) {
+    head[3 + i * 2] = run.batch;
+    head[4 + i * 2] = run.runUs;
+  }
+  return [asBytes(head), asBytes(answer.tokenCounts), asBytes(answer.values)];
+}
+
+/** null when the bytes are no answer for so many texts. The arrays are copies of the payload. */
+export function decodeVectors(payload: Buffer, texts: number, dimensions: number): PieceVectors | null {
+  if (payload.length < 12 || payload.readUInt32LE(0) !== texts) return null;
+  const runCount = payload.readUInt32LE(8);
+  const countsAt = 12 + runCount * 8;
+  const valuesAt = countsAt + texts * 4;
+  if (payload.length !== valuesAt + texts * dimensions * 4) return null;
+  const runs: { batch: number; runUs: number }[] = [];
+  for (let at = 12; at < countsAt; at += 8)
+    runs.push({ batch: payload.readUInt32LE(at), runUs: payload.readUInt32LE(at + 4) });
+  return {
+    runs,
+    truncatedCount: payload.readUInt32LE(4),
+    tokenCounts: new Uint32Array(copyOf(payload, countsAt, valuesAt)),
+    values: new Float32Array(copyOf(payload, valuesAt, payload.length)),
+  };
+}
+
+export const encodeJson = (
+  value: ChildConfig | ReadyMessage | BatchMessage | ErrorFrame,
+): readonly Buffer[] => [Buffer.from(JSON.stringify(value), 'utf8')];
+
+/**
+ * Both ends are of one version and one program; a frame's kind says what its JSON is.
+ * Errors: INTERNAL when it is no JSON.
+ */
+export function decodeJson<T extends ChildConfig | ReadyMessage | BatchMessage | ErrorFrame>(
+  payload: Buffer,
+): T {
+  try {
+    return JSON.parse(payload.toString('utf8')) as T;
+  } catch (error) {
+    throw new SwitchyardError('INTERNAL', 'a control frame of an encoder process is no JSON', {
+      cause: error,
+    });
+  }
+}
+
+const asBytes = (array: Uint32Array | Float32Array): Buffer =>
+  Buffer.from(array.buffer, array.byteOffset, array.byteLength);
+
+/** An own, aligned buffer: a slice of a socket's chunk is neither. */
+const copyOf = (payload: Buffer, from: number, to: number): ArrayBuffer =>
+  new Uint8Array(payload.subarray(from, to)).buffer;

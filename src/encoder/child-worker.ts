@@ -1,0 +1,266 @@
+import { errorToFrame, SwitchyardError, toSwitchyardError } from '../errors.js';
+import type { FrameChannel } from '../process/frame-channel.js';
+import { LANES, type Lane } from '../vocabulary.js';
+import {
+  type LaneBudget,
+  LOOKAHEAD_TEXTS,
+  PADDING_SHARE_MAX,
+  paddedTokensMaxOf,
+  pickBatch,
+} from './batching.js';
+import { encodeJson, encodeVectors, FRAME, type Piece } from './child-protocol.js';
+import type { StartedSession } from './child-start.js';
+import type { TokenisedText } from './tokenizer.js';
+
+/** Tokenising in one go at most this long, so that a live text is seen between the texts of a large bulk piece. */
+const TOKENISE_SLICE_MS = 4;
+
+interface OpenPiece {
+  readonly id: number;
+  readonly piece: Piece;
+  /** `performance.now()` of this process. */
+  readonly deadlineAtMs: number;
+  readonly tokenised: TokenisedText[];
+  readonly values: Float32Array;
+  readonly runs: { batch: number; runUs: number }[];
+  missing: number;
+  /** Answered already, or waited for by nobody: its texts are dropped where they are. */
+  over: boolean;
+}
+
+interface WaitingText {
+  readonly owner: OpenPiece;
+  readonly row: number;
+  readonly tokens: number;
+}
+
+interface LaneQueue {
+  /** Pieces whose texts are not all tokenised yet, oldest first. */
+  readonly untokenised: OpenPiece[];
+  readonly waiting: WaitingText[];
+}
+
+/**
+ * The work of an encoder process: pieces in, batches through the model, vectors out. One run at a time, since a run
+ * blocks the loop anyway; between two runs the loop reads what has arrived, so a live text overtakes queued bulk.
+ */
+export class ChildWorker {
+  readonly #started: StartedSession;
+  readonly #budget: LaneBudget;
+  readonly #channel: FrameChannel;
+  readonly #lanes: Readonly<Record<Lane, LaneQueue>> = {
+    live: { untokenised: [], waiting: [] },
+    shadow: { untokenised: [], waiting: [] },
+    bulk: { untokenised: [], waiting: [] },
+  };
+  readonly #open = new Map<number, OpenPiece>();
+  #batch = 0;
+  #isWorking = false;
+  readonly #onBroken: (error: unknown) => void;
+
+  /** `onBroken`: the model no longer works in this process, which had better end. */
+  constructor(
+    started: StartedSession,
+    budget: LaneBudget,
+    channel: FrameChannel,
+    onBroken: (error: unknown) => void,
+  ) {
+    this.#started = started;
+    this.#budget = budget;
+    this.#channel = channel;
+    this.#onBroken = onBroken;
+  }
+
+  add(id: number, piece: Piece): void {
+    const { dimensions } = this.#started.session.manifest;
+    const open: OpenPiece = {
+      id,
+      piece,
+      deadlineAtMs: performance.now() + piece.remainingMs,
+      tokenised: [],
+      values: new Float32Array(piece.texts.length * dimensions),
+      runs: [],
+      missing: piece.texts.length,
+      over: false,
+    };
+    this.#open.set(id, open);
+    this.#lanes[piece.lane].untokenised.push(open);
+    this.#wake();
+  }
+
+  cancel(id: number): void {
+    const open = this.#open.get(id);
+    if (open !== undefined) this.#refuse(open, expired());
+  }
+
+  #wake(): void {
+    if (this.#isWorking) return;
+    this.#isWorking = true;
+    setImmediate(() => {
+      this.#work().then(
+        () => {
+          this.#isWorking = false;
+        },
+        (error: unknown) => this.#onBroken(error),
+      );
+    });
+  }
+
+  async #work(): Promise<void> {
+    for (;;) {
+      const lane = LANES.find((name) => this.#hasWork(name));
+      if (lane === undefined) return;
+      if (this.#tokenise(lane)) await this.#runBatch(lane);
+      // The poll phase comes before the next check phase: frames that arrived meanwhile are read here.
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+  }
+
+  #hasWork(lane: Lane): boolean {
+    this.#dropOver(lane);
+    const { untokenised, waiting } = this.#lanes[lane];
+    return untokenised.length > 0 || waiting.length > 0;
+  }
+
+  /** Expired and cancelled texts leave here, before they cost a token. */
+  #dropOver(lane: Lane): void {
+    const { untokenised, waiting } = this.#lanes[lane];
+    const nowMs = performance.now();
+    const isOver = (open: OpenPiece): boolean => {
+      if (!open.over && open.deadlineAtMs <= nowMs) this.#refuse(open, expired());
+      return open.over;
+    };
+    if (untokenised.some(isOver)) keep(untokenised, (open) => !open.over);
+    if (waiting.some(({ owner }) => isOver(owner))) keep(waiting, ({ owner }) => !isOver(owner));
+  }
+
+  /** True when there is enough to pick a batch from; false when its time was up before. */
+  #tokenise(lane: Lane): boolean {
+    const { untokenised, waiting } = this.#lanes[lane];
+    const endMs = performance.now() + TOKENISE_SLICE_MS;
+    for (let open = untokenised[0]; open !== undefined; open = untokenised[0]) {
+      const { texts, role } = open.piece;
+      while (open.tokenised.length < texts.length) {
+        if (waiting.length >= LOOKAHEAD_TEXTS) return true;
+        if (performance.now() >= endMs) return false;
+        const row = open.tokenised.length;
+        const [text] = this.#started.session.tokenize(texts.slice(row, row + 1), role);
+        if (text === undefined)
+          throw new SwitchyardError('INTERNAL', 'the tokenizer gave no tokens for a text');
+        open.tokenised.push(text);
+        waiting.push({ owner: open, row, tokens: text.ids.length });
+      }
+      untokenised.shift();
+    }
+    return waiting.length > 0;
+  }
+
+  async #runBatch(lane: Lane): Promise<void> {
+    const { session, cost } = this.#started;
+    const queue = this.#lanes[lane];
+    const positions = pickBatch(queue.waiting, {
+      paddedTokensMax: paddedTokensMaxOf(lane, this.#budget, cost),
+      paddingShareMax: PADDING_SHARE_MAX,
+      lookaheadTexts: LOOKAHEAD_TEXTS,
+    });
+    const chosen = new Set(positions);
+    const texts: WaitingText[] = [];
+    for (const position of positions) {
+      const text = queue.waiting[position];
+      if (text !== undefined) texts.push(text);
+    }
+    let position = 0;
+    keep(queue.waiting, () => !chosen.has(position++));
+
+    const longest = texts.reduce((max, { tokens }) => Math.max(max, tokens), 0);
+    const paddedTokens = longest * texts.length;
+    const startMs = performance.now();
+    let vectors: Float32Array;
+    try {
+      vectors = await session.run(texts.map(({ owner, row }) => tokenisedOf(owner, row)));
+    } catch (error) {
+      await this.#afterFailedRun(texts, error);
+      return;
+    }
+    const runUs = Math.round((performance.now() - startMs) * 1000);
+    cost.observe(paddedTokens, runUs);
+    this.#batch += 1;
+    this.#channel.send(
+      FRAME.batch,
+      0,
+      encodeJson({
+        batch: this.#batch,
+        lane,
+        texts: texts.length,
+        tokens: texts.reduce((sum, { tokens }) => sum + tokens, 0),
+        paddedTokens,
+        runUs,
+      }),
+    );
+    for (const [i, { owner, row }] of texts.entries()) this.#store(owner, row, vectors, i, runUs);
+  }
+
+  #store(owner: OpenPiece, row: number, vectors: Float32Array, from: number, runUs: number): void {
+    const { dimensions } = this.#started.session.manifest;
+    if (owner.over) return;
+    owner.values.set(vectors.subarray(from * dimensions, (from + 1) * dimensions), row * dimensions);
+    if (owner.runs.at(-1)?.batch !== this.#batch) owner.runs.push({ batch: this.#batch, runUs });
+    owner.missing -= 1;
+    if (owner.missing > 0) return;
+    this.#settle(owner);
+    this.#channel.send(
+      FRAME.vectors,
+      owner.id,
+      encodeVectors({
+        runs: owner.runs,
+        tokenCounts: Uint32Array.from(owner.tokenised, ({ tokenCount }) => tokenCount),
+        truncatedCount: owner.tokenised.filter(({ truncated }) => truncated).length,
+        values: owner.values,
+      }),
+    );
+  }
+
+  /**
+   * The texts of a run that failed are refused. Whether it was the texts or the device, a run of a known text tells:
+   * a broken device (after a CUDA error nothing works any more) ends the process, so that a fresh one takes over.
+   */
+  async #afterFailedRun(texts: readonly WaitingText[], error: unknown): Promise<void> {
+    const cause = error instanceof SwitchyardError ? error.cause : error;
+    process.stderr.write(`a run of ${texts.length} texts failed: ${messageOf(cause ?? error)}\n`);
+    const { session } = this.#started;
+    await session.run(session.tokenize(['a known text'], 'query'));
+    for (const { owner } of texts) if (!owner.over) this.#refuse(owner, toSwitchyardError(error));
+  }
+
+  #refuse(open: OpenPiece, error: SwitchyardError): void {
+    this.#settle(open);
+    this.#channel.send(FRAME.refused, open.id, encodeJson(errorToFrame(error)));
+  }
+
+  #settle(open: OpenPiece): void {
+    open.over = true;
+    this.#open.delete(open.id);
+  }
+}
+
+const expired = (): SwitchyardError =>
+  new SwitchyardError('DEADLINE_EXCEEDED', 'the deadline passed before the encoder came to it');
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : 'an unknown error');
+
+function tokenisedOf(owner: OpenPiece, row: number): TokenisedText {
+  const text = owner.tokenised[row];
+  if (text === undefined) throw new SwitchyardError('INTERNAL', 'a text was batched before it was tokenised');
+  return text;
+}
+
+/** Filters in place, in order. */
+function keep<T>(items: T[], wanted: (item: T) => boolean): void {
+  let kept = 0;
+  for (const item of items) {
+    if (!wanted(item)) continue;
+    items[kept] = item;
+    kept += 1;
+  }
+  items.length = kept;
+}

@@ -1,0 +1,56 @@
+import type { ExecutionProvider, Fingerprint, InputRole, Lane } from '../vocabulary.js';
+import type { ModelManifest } from './manifest.js';
+
+export interface EncodeRequest {
+  /** Raw texts, without the model's prefixes: the encoder adds the prefix of `role`. 1..1024 of them, none empty. */
+  readonly texts: readonly string[];
+  readonly role: InputRole;
+  readonly lane: Lane;
+  /** `performance.now()` of this process after which the answer is worthless; Infinity for none. */
+  readonly deadlineAtMs: number;
+}
+
+export interface EncodedBatch {
+  readonly fingerprint: Fingerprint;
+  readonly dimensions: number;
+  /** texts.length × dimensions, row-major, in the order of the texts. Owned by the caller. */
+  readonly values: Float32Array;
+  /** Tokens of each text before cutting, special tokens included. */
+  readonly tokenCounts: Uint32Array;
+  /** Texts that were cut at the model's max tokens. */
+  readonly truncatedCount: number;
+  readonly queueUs: number;
+  readonly encodeUs: number;
+}
+
+/** Readiness of an encoder. `failed`: it will not come back by itself (its files or probes are wrong). */
+export type EncoderState =
+  | { readonly kind: 'starting' }
+  | {
+      readonly kind: 'ready';
+      readonly provider: ExecutionProvider;
+      /** Why it is not the first of the configured providers, for a person; null when it is. */
+      readonly fallbackReason: string | null;
+      readonly pid: number;
+    }
+  | { readonly kind: 'restarting'; readonly attempt: number; readonly retryInMs: number }
+  | { readonly kind: 'failed'; readonly error: Error }
+  | { readonly kind: 'closed' };
+
+/**
+ * Anything that turns texts into vectors of one model: the supervised ONNX child process today,
+ * an HTTP provider or a shared encoder later. Asynchronous, off the event loop (invariant 7).
+ */
+export interface Encoder {
+  readonly model: ModelManifest;
+  readonly state: EncoderState;
+  /** Resolves when the probes were reproduced; rejects when it can never be ready. */
+  ready(): Promise<void>;
+  /**
+   * Errors: DEADLINE_EXCEEDED, QUEUE_FULL, ENCODER_UNAVAILABLE, SHUTTING_DOWN (all retryable), INVALID_ARGUMENT,
+   * EMPTY_QUERY, TEXT_TOO_LARGE, REQUEST_TOO_LARGE, INTERNAL.
+   */
+  encode(request: EncodeRequest): Promise<EncodedBatch>;
+  /** Ends the process after what is in flight; nothing is left running. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,175 @@
+import path from 'node:path';
+import { InferenceSession, Tensor } from 'onnxruntime-node';
+import { SwitchyardError } from '../errors.js';
+import type { ExecutionProvider, InputRole } from '../vocabulary.js';
+import type { ModelFolder, ModelManifest } from './manifest.js';
+import { poolSentences, poolTokens } from './pooling.js';
+import { TextTokenizer, type TokenisedText } from './tokenizer.js';
+
+export interface SessionOptions {
+  readonly provider: ExecutionProvider;
+  /** Threads one run uses on the CPU, 1 or more. */
+  readonly threads: number;
+}
+
+export interface EncodedTexts {
+  /** texts × dimensions, row-major, in the order of the texts. */
+  readonly values: Float32Array;
+  /** Tokens of each text before cutting, special tokens included; of a text of many kilobytes: at least so many. */
+  readonly tokenCounts: Uint32Array;
+  readonly truncatedCount: number;
+}
+
+/** Padded tokens that `encode` gives to one run: what keeps attention's memory bounded, not a policy for throughput. */
+const PADDED_TOKENS_PER_RUN_MAX = 4096;
+
+/**
+ * A model in memory: text → tokens → graph → pooled, normalised vector. `run` is a synchronous native call that
+ * blocks its thread, so this lives in an encoder's child process or in an import, never in the gateway.
+ * The folder must have been verified by `loadModelFolder`.
+ */
+export class ModelSession {
+  readonly manifest: ModelManifest;
+  readonly #session: InferenceSession;
+  readonly #tokenizer: TextTokenizer;
+
+  private constructor(manifest: ModelManifest, session: InferenceSession, tokenizer: TextTokenizer) {
+    this.manifest = manifest;
+    this.#session = session;
+    this.#tokenizer = tokenizer;
+  }
+
+  /** Errors: INVALID_MODEL (the graph or tokenizer does not load), PROVIDER_UNAVAILABLE (not on this provider). */
+  static async open(folder: ModelFolder, options: SessionOptions): Promise<ModelSession> {
+    const tokenizer = await TextTokenizer.open(
+      path.join(folder.folder, 'tokenizer.json'),
+      folder.manifest.max_tokens,
+    );
+    const session = await openGraph(path.join(folder.folder, 'model.onnx'), options);
+    return new ModelSession(folder.manifest, session, tokenizer);
+  }
+
+  /** The texts with the prefix of their role, as tokens. Costs about 16 µs per short text. */
+  tokenize(texts: readonly string[], role: InputRole): TokenisedText[] {
+    const prefix = role === 'query' ? this.manifest.query_prefix : this.manifest.document_prefix;
+    return texts.map((text) => this.#tokenizer.encode(prefix + text));
+  }
+
+  /**
+   * One run over all the texts given, padded to the longest: texts × dimensions, row-major, in their order.
+   * The caller decides what goes together. Errors: INTERNAL when the graph gives numbers that are not finite.
+   */
+  async run(texts: readonly TokenisedText[]): Promise<Float32Array> {
+    if (texts.length === 0) return new Float32Array(0);
+    const { onnx, pooling, normalisation, dimensions } = this.manifest;
+    const feeds = padBatch(texts, this.manifest);
+    const outputs = await this.#session.run(feeds.tensors, [onnx.output]);
+    const output = outputs[onnx.output] as Tensor;
+    const shape = { texts: texts.length, sequence: feeds.sequence, dimensions };
+    return onnx.output_kind === 'sentence'
+      ? poolSentences(output, shape, normalisation)
+      : poolTokens(
+          output,
+          shape,
+          texts.map((text) => text.ids.length),
+          pooling,
+          normalisation,
+        );
+  }
+
+  /** Tokenises, runs sorted by length so that little is padded, and puts the vectors back in order. */
+  async encode(texts: readonly string[], role: InputRole): Promise<EncodedTexts> {
+    const tokenised = this.tokenize(texts, role);
+    const { dimensions } = this.manifest;
+    const values = new Float32Array(texts.length * dimensions);
+    for (const rows of runsByLength(tokenised)) {
+      const vectors = await this.run(rows.map((row) => tokenised[row] as TokenisedText));
+      for (const [i, row] of rows.entries()) {
+        values.set(vectors.subarray(i * dimensions, (i + 1) * dimensions), row * dimensions);
+      }
+    }
+    return {
+      values,
+      tokenCounts: Uint32Array.from(tokenised, (text) => text.tokenCount),
+      truncatedCount: tokenised.filter((text) => text.truncated).length,
+    };
+  }
+
+  async release(): Promise<void> {
+    await this.#session.release();
+  }
+}
+
+/** Loads a graph; `file`'s external data is found beside it. Errors as `ModelSession.open`. */
+export async function openGraph(file: string, options: SessionOptions): Promise<InferenceSession> {
+  // Read when a process opens its first session. Unset, the runtime reports usage to its makers (see `childEnv`).
+  process.env.ORT_DISABLE_TELEMETRY = '1';
+  try {
+    return await InferenceSession.create(file, {
+      executionProviders: [options.provider],
+      intraOpNumThreads: options.threads,
+      interOpNumThreads: 1,
+      // What fails is thrown; the runtime's own coloured copy of it on stderr is noise.
+      logSeverityLevel: 4,
+    });
+  } catch (error) {
+    // The bytes were verified before, so on an accelerator it is the accelerator that fails, not the file.
+    if (options.provider === 'cpu') {
+      throw new SwitchyardError(
+        'INVALID_MODEL',
+        `${path.basename(file)} is not a graph that the runtime loads`,
+        {
+          cause: error,
+        },
+      );
+    }
+    throw new SwitchyardError(
+      'PROVIDER_UNAVAILABLE',
+      `the execution provider ${options.provider} does not start for ${path.basename(file)}: check its driver and libraries, or allow cpu`,
+      { cause: error, details: { provider: options.provider } },
+    );
+  }
+}
+
+/** Row numbers grouped into runs, shortest first, each within the padded-token bound. */
+function* runsByLength(texts: readonly TokenisedText[]): Generator<number[]> {
+  const lengthOf = (row: number): number => (texts[row] as TokenisedText).ids.length;
+  const order = texts.map((_, row) => row).sort((a, b) => lengthOf(a) - lengthOf(b) || a - b);
+  let rows: number[] = [];
+  for (const row of order) {
+    if (rows.length > 0 && (rows.length + 1) * lengthOf(row) > PADDED_TOKENS_PER_RUN_MAX) {
+      yield rows;
+      rows = [];
+    }
+    rows.push(row);
+  }
+  if (rows.length > 0) yield rows;
+}
+
+/** int64 [batch, sequence] tensors, padded on the right; padding is masked, so its token id never matters. */
+function padBatch(
+  texts: readonly TokenisedText[],
+  manifest: ModelManifest,
+): { tensors: Record<string, Tensor>; sequence: number } {
+  // A tokenizer without special tokens gives an empty text no tokens; a graph needs one, which the mask leaves out.
+  const sequence = texts.reduce((longest, text) => Math.max(longest, text.ids.length), 1);
+  const size = texts.length * sequence;
+  const buffers = {
+    input_ids: new BigInt64Array(size).fill(BigInt(manifest.onnx.pad_token_id)),
+    attention_mask: new BigInt64Array(size),
+    token_type_ids: new BigInt64Array(size),
+  };
+  for (const [row, text] of texts.entries()) {
+    const start = row * sequence;
+    for (let i = 0; i < text.ids.length; i++) {
+      buffers.input_ids[start + i] = BigInt(text.ids[i] as number);
+      buffers.token_type_ids[start + i] = BigInt(text.typeIds[i] as number);
+    }
+    buffers.attention_mask.fill(1n, start, start + text.ids.length);
+  }
+  const tensors: Record<string, Tensor> = {};
+  for (const input of manifest.onnx.inputs) {
+    tensors[input] = new Tensor('int64', buffers[input], [texts.length, sequence]);
+  }
+  return { tensors, sequence };
+}

@@ -1,0 +1,40 @@
+import type { Reason } from '../errors.js';
+import type { Route } from '../registry/route.js';
+import type { Logger } from '../telemetry/log.js';
+import type { AdminApi } from './admin/api.js';
+
+export type Protocol = 'grpc' | 'http';
+export type Operation = 'search' | 'batch_search' | 'embed';
+
+/** Told once per request of the three operations, whatever became of it. */
+export interface FaceMetrics {
+  requestFinished(protocol: Protocol, operation: Operation, outcome: Reason | 'OK', durationMs: number): void;
+}
+
+/** What an operator may read of this process; the composition root wires each to what knows it. */
+export interface AdminViews {
+  /** A JSON value. */
+  status(): Promise<unknown>;
+  /** The Prometheus text of `/metrics` and its content type. */
+  metrics(): Promise<{ readonly contentType: string; readonly text: string }>;
+}
+
+/** The routes as this process knows them, for those who want to be told of changes. */
+export interface RouteWatchSource {
+  /** Null for a corpus without a route. */
+  current(corpus: string): Route | null;
+  /** Returns the function that ends it. */
+  subscribe(corpus: string, listener: (route: Route) => void): () => void;
+}
+
+/** Everything that the admin listeners show and do. */
+export interface AdminSources {
+  readonly api: AdminApi;
+  readonly views: AdminViews;
+  readonly routes: RouteWatchSource;
+}
+
+export interface FaceContext {
+  readonly log: Logger;
+  readonly metrics: FaceMetrics;
+}

@@ -1,0 +1,136 @@
+import { randomBytes } from 'node:crypto';
+import { hostname } from 'node:os';
+import type { Config, Listener } from '../config/config.js';
+import { openRegistry } from '../registry/registry.js';
+import { ComparisonRecorder, DEFAULT_RECORDER } from '../router/comparison-recorder.js';
+import { DEFAULT_MIRROR } from '../router/mirror-lane.js';
+import { Router } from '../router/router.js';
+import type { Logger } from '../telemetry/log.js';
+import { Metrics } from '../telemetry/metrics.js';
+import { AdminOperations } from './admin/operations.js';
+import { type Faces, startFaces } from './server.js';
+import { adminViews, processFacts } from './wiring/admin-views.js';
+import { observeComparisons } from './wiring/comparison-metrics.js';
+import { ComparisonStore, readHashKey } from './wiring/comparison-store.js';
+import { observeControl } from './wiring/control-metrics.js';
+import { DiskSnapshots } from './wiring/disk-snapshots.js';
+import { Engines } from './wiring/engines.js';
+import { Heartbeats } from './wiring/heartbeats.js';
+import { faceMetrics, observeEngines, routerMetrics } from './wiring/metrics.js';
+import { RegistryLink } from './wiring/registry-link.js';
+import { RouteFollower } from './wiring/route-follower.js';
+
+const HOST_NAME_LENGTH_MAX = 40;
+
+export interface Gateway {
+  readonly gatewayId: string;
+  readonly addresses: Faces['addresses'];
+  /** Drains, then ends every process and thread that was started. */
+  close(): Promise<void>;
+}
+
+/**
+ * Puts one gateway process together: registry, engines, router, faces. The listeners open last, when every route that
+ * could be loaded is loaded. Without the registry it begins with the routes on its disk.
+ * Errors: INVALID_CONFIG; REGISTRY_UNAVAILABLE or CORRUPT_SNAPSHOT when there is neither a registry nor anything on
+ * disk; after one nothing is left running.
+ */
+export async function startGateway(
+  config: Config,
+  log: Logger,
+  engines: Engines = new Engines(config, log),
+): Promise<Gateway> {
+  const closers: (() => Promise<void> | void)[] = [];
+  const closeAll = async (): Promise<void> => {
+    for (const close of closers.splice(0).reverse()) await close();
+  };
+  closers.push(() => engines.close());
+  try {
+    const gatewayId = newGatewayId();
+    const { databaseUrl, varDir } = config;
+    const metrics = new Metrics();
+    closers.push(() => metrics.close());
+    const link = new RegistryLink(
+      () => openRegistry({ databaseUrl, varDir, log, applicationName: 'switchyard-gateway' }),
+      log,
+    );
+    closers.push(() => link.close());
+    await link.connect();
+
+    observeEngines(metrics, engines);
+    const recorder = new ComparisonRecorder({
+      ...DEFAULT_RECORDER,
+      ...config.comparison,
+      hashKey: await readHashKey(varDir),
+    });
+    let follower: RouteFollower | null = null;
+    const router = new Router({
+      factories: engines,
+      limits: config.limits,
+      metrics: routerMetrics(metrics),
+      mirror: DEFAULT_MIRROR,
+      recorder,
+      isKnownModel: (model) => follower?.isKnownModel(model) ?? false,
+      onError: (what, error) => log.error({ what, err: error }, 'background work failed'),
+    });
+    closers.push(() => router.close());
+    const corpora = (): string[] => router.routeStatus().map(({ corpus }) => corpus);
+    observeComparisons(metrics, recorder, corpora);
+
+    const following = new RouteFollower({
+      link,
+      router,
+      snapshots: new DiskSnapshots(varDir),
+      pollIntervalMs: config.router.pollIntervalMs,
+      log,
+    });
+    follower = following;
+    closers.push(() => following.close());
+    observeControl(metrics, router, following);
+    await following.start();
+    const { keepTexts } = config.comparison;
+    const comparisons = new ComparisonStore({ varDir, recorder, keepTexts, corpora, log });
+    closers.push(() => comparisons.close());
+    await comparisons.start();
+
+    const faces = await startFaces({
+      service: router,
+      admin: {
+        api: new AdminOperations({
+          registry: () => link.require(),
+          facts: processFacts(gatewayId, engines, recorder),
+        }),
+        views: adminViews({ gatewayId, varDir, router, engines, metrics, follower: following }),
+        routes: following.feed,
+      },
+      listen: config.listen,
+      limits: config.limits,
+      log,
+      metrics: faceMetrics(metrics),
+      connectionAgeMsMax: null,
+    });
+    const heartbeats = new Heartbeats({
+      router,
+      registry: () => link.registry,
+      gatewayId,
+      address: urlOf(faces.addresses.adminHttp),
+      intervalMs: config.router.heartbeatIntervalMs,
+      lastError: () => following.lastError(),
+      log,
+    });
+    // The row goes when nothing is served any more: until then a change must wait for this replica as for any other.
+    closers.push(() => heartbeats.close());
+    closers.push(() => faces.drain(config.shutdown));
+    return { gatewayId, addresses: faces.addresses, close: closeAll };
+  } catch (error) {
+    await closeAll();
+    throw error;
+  }
+}
+
+/** Of one process: a replica that starts again is another one, since it holds nothing of what the old one held. */
+const newGatewayId = (): string =>
+  `${hostname().slice(0, HOST_NAME_LENGTH_MAX)}-${process.pid}-${randomBytes(4).toString('hex')}`;
+
+const urlOf = ({ host, port }: Listener): string =>
+  `http://${host.includes(':') ? `[${host}]` : host}:${port}`;

@@ -1,0 +1,137 @@
+import {
+  type handleUnaryCall,
+  type Metadata,
+  Server,
+  type ServerUnaryCall,
+  type ServerWritableStream,
+  type ServiceDefinition,
+  type UntypedServiceImplementation,
+} from '@grpc/grpc-js';
+import { ReflectionService } from '@grpc/reflection';
+import type protobuf from 'protobufjs';
+import type { Listener } from '../../config/config.js';
+import { SwitchyardError } from '../../errors.js';
+import type { AdminApi } from '../admin/api.js';
+import { ACTOR_DEFAULT, ACTOR_HEADER } from '../admin/callers.js';
+import type { FaceContext, RouteWatchSource } from '../faces.js';
+import { refusal } from '../failure.js';
+import type { Readiness } from '../readiness.js';
+import { REQUEST_ID_HEADER, RequestIds } from '../request-id.js';
+import { type AdminMethod, REGISTRY_METHODS, ROUTER_METHODS } from './admin-methods.js';
+import { Health } from './health.js';
+import { type Fields, MessageCodec } from './message-codec.js';
+import { loadAdminProtos } from './protos.js';
+import { reflectable } from './reflection.js';
+import { bindServer, methodOf, serviceOf } from './server.js';
+import { StatusEncoder } from './status.js';
+import { RouteWatchers } from './watch-route.js';
+
+const PACKAGE = 'switchyard.v1';
+const ROUTER_SERVICE = `${PACKAGE}.RouterService`;
+const REGISTRY_SERVICE = `${PACKAGE}.RegistryService`;
+const HEALTH_SERVICE = 'grpc.health.v1.Health';
+const REQUEST_BYTES_MAX = 262_144;
+
+export interface AdminGrpcOptions {
+  readonly api: AdminApi;
+  readonly routes: RouteWatchSource;
+  readonly readiness: Readiness;
+  readonly listener: Listener;
+  readonly context: FaceContext;
+}
+
+export interface AdminGrpcFace {
+  readonly address: Listener;
+  /** Ends the streams, then every call and connection. */
+  close(): void;
+}
+
+type Decoded = Fields | SwitchyardError;
+
+/** RouterService and RegistryService for operators, with health and reflection, on a port of their own. */
+export async function startAdminGrpcFace(options: AdminGrpcOptions): Promise<AdminGrpcFace> {
+  const { api, routes, readiness, listener, context } = options;
+  const protos = loadAdminProtos();
+  const statuses = new StatusEncoder(protos.root);
+  const ids = new RequestIds();
+  const server = new Server({
+    'grpc.max_receive_message_length': REQUEST_BYTES_MAX,
+    'grpc.enable_channelz': 0,
+  });
+  const failed = (operation: string, metadata: Metadata, thrown: unknown) => {
+    const requestId = ids.of(metadata.get(REQUEST_ID_HEADER)[0]);
+    return statuses.encode(refusal(thrown, context.log, `grpc ${operation}`, requestId), requestId);
+  };
+
+  const unary =
+    (name: string, method: AdminMethod): handleUnaryCall<Decoded, object> =>
+    (call, callback) => {
+      const run = async (): Promise<object> => {
+        if (call.request instanceof SwitchyardError) throw call.request;
+        return method.run(api, call.request, actorOf(call));
+      };
+      run().then(
+        (answer) => callback(null, answer),
+        (thrown: unknown) => callback(failed(name, call.metadata, thrown)),
+      );
+    };
+  const watchers = new RouteWatchers(routes, (call, error) => {
+    call.emit('error', failed('WatchRoute', call.metadata, error));
+  });
+
+  const router = serviceOf(protos.definition, ROUTER_SERVICE);
+  const watch: AdminMethod = { request: 'WatchRouteRequest', response: 'Route', run: async () => ({}) };
+  server.addService(definitionOf(router, protos.root, { ...ROUTER_METHODS, WatchRoute: watch }), {
+    ...handlersOf(ROUTER_METHODS, unary),
+    WatchRoute: (call: ServerWritableStream<Decoded, object>) => watchers.watch(call),
+  } as UntypedServiceImplementation);
+  const registry = serviceOf(protos.definition, REGISTRY_SERVICE);
+  server.addService(
+    definitionOf(registry, protos.root, REGISTRY_METHODS),
+    handlersOf(REGISTRY_METHODS, unary) as UntypedServiceImplementation,
+  );
+  const health = new Health(readiness, [ROUTER_SERVICE, REGISTRY_SERVICE]);
+  server.addService(serviceOf(protos.definition, HEALTH_SERVICE), health.implementation());
+  new ReflectionService(reflectable(protos.definition)).addToServer(server);
+
+  const port = await bindServer(server, 'admin_grpc', listener);
+  return {
+    address: { host: listener.host, port },
+    close: () => {
+      watchers.close();
+      health.close();
+      server.forceShutdown();
+    },
+  };
+}
+
+/** The contract's methods with strict decoders, which refuse what proto-loader's would drop. */
+function definitionOf(
+  service: ServiceDefinition,
+  root: protobuf.Root,
+  methods: Readonly<Record<string, AdminMethod>>,
+): ServiceDefinition {
+  return Object.fromEntries(
+    Object.entries(methods).map(([name, { request, response }]) => {
+      const requests = new MessageCodec(root, `${PACKAGE}.${request}`);
+      const responses = new MessageCodec(root, `${PACKAGE}.${response}`);
+      const codecs = {
+        requestDeserialize: (bytes: Buffer): Decoded => requests.decode(bytes),
+        responseSerialize: (answer: object): Buffer => responses.encode(answer),
+      };
+      return [name, { ...methodOf(service, name), ...codecs }];
+    }),
+  ) as unknown as ServiceDefinition;
+}
+
+const handlersOf = (
+  methods: Readonly<Record<string, AdminMethod>>,
+  handler: (name: string, method: AdminMethod) => handleUnaryCall<Decoded, object>,
+): Record<string, handleUnaryCall<Decoded, object>> =>
+  Object.fromEntries(Object.entries(methods).map(([name, method]) => [name, handler(name, method)]));
+
+/** Until authentication names the caller. */
+function actorOf(call: ServerUnaryCall<Decoded, object>): string {
+  const [given] = call.metadata.get(ACTOR_HEADER);
+  return typeof given === 'string' && given !== '' ? given : ACTOR_DEFAULT;
+}

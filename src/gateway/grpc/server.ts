@@ -1,0 +1,144 @@
+import {
+  Server,
+  ServerCredentials,
+  type ServiceDefinition,
+  type UntypedServiceImplementation,
+} from '@grpc/grpc-js';
+import type { PackageDefinition } from '@grpc/proto-loader';
+import { ReflectionService } from '@grpc/reflection';
+import type { Limits, Listener } from '../../config/config.js';
+import { SwitchyardError } from '../../errors.js';
+import { bindError, type ListenerName, probePort } from '../bind.js';
+import type { Calls } from '../calls.js';
+import type { FaceContext } from '../faces.js';
+import type { Readiness } from '../readiness.js';
+import { decodeBatch, decodeEmbed, decodeSearch, ResponseEncoder } from './convert.js';
+import { Health } from './health.js';
+import { loadProtos } from './protos.js';
+import { reflectable } from './reflection.js';
+import { searchHandlers } from './search-service.js';
+import { StatusEncoder } from './status.js';
+
+const SEARCH_SERVICE = 'switchyard.v1.SearchService';
+const HEALTH_SERVICE = 'grpc.health.v1.Health';
+/** Requests in flight on one connection; more wait in the client. */
+const CONCURRENT_STREAMS_MAX = 1024;
+
+export interface GrpcFaceOptions {
+  readonly calls: Calls;
+  readonly readiness: Readiness;
+  readonly limits: Limits;
+  readonly listener: Listener;
+  /** A connection is asked to reconnect after this long, so that clients spread over replicas; null: never. */
+  readonly connectionAgeMsMax: number | null;
+  readonly context: FaceContext;
+}
+
+export interface GrpcFace {
+  readonly address: Listener;
+  /** No new connections, no new requests on the open ones; resolves when the last connection is closed. */
+  stop(): Promise<void>;
+  /** Closes whatever is left. */
+  destroy(): void;
+}
+
+export async function startGrpcFace(options: GrpcFaceOptions): Promise<GrpcFace> {
+  const { calls, readiness, limits, listener, context } = options;
+  const protos = loadProtos();
+  const server = new Server({
+    // Up to twice the limit is read, so that the refusal can be a typed one; beyond, grpc-js itself answers
+    // RESOURCE_EXHAUSTED while the message is still arriving.
+    'grpc.max_receive_message_length': limits.requestBytesMax * 2,
+    'grpc.max_concurrent_streams': CONCURRENT_STREAMS_MAX,
+    'grpc.enable_channelz': 0,
+    ...(options.connectionAgeMsMax === null
+      ? {}
+      : {
+          'grpc.max_connection_age_ms': options.connectionAgeMsMax,
+          'grpc.max_connection_age_grace_ms': limits.deadlineMsMax,
+        }),
+  });
+
+  const bounded =
+    <T>(decode: (bytes: Buffer) => T | SwitchyardError) =>
+    (bytes: Buffer): T | SwitchyardError =>
+      bytes.length <= limits.requestBytesMax ? decode(bytes) : requestTooLarge(bytes.length, limits);
+  const handlers = searchHandlers(
+    calls,
+    new ResponseEncoder(protos.root),
+    new StatusEncoder(protos.root),
+    context,
+  );
+  const search = serviceOf(protos.definition, SEARCH_SERVICE);
+  const identity = (bytes: Buffer): Buffer => bytes;
+  server.addService(
+    {
+      Search: {
+        ...methodOf(search, 'Search'),
+        requestDeserialize: bounded(decodeSearch),
+        responseSerialize: identity,
+      },
+      BatchSearch: {
+        ...methodOf(search, 'BatchSearch'),
+        requestDeserialize: bounded(decodeBatch),
+        responseSerialize: identity,
+      },
+      Embed: {
+        ...methodOf(search, 'Embed'),
+        requestDeserialize: bounded(decodeEmbed),
+        responseSerialize: identity,
+      },
+    },
+    handlers as unknown as UntypedServiceImplementation,
+  );
+  const health = new Health(readiness, [SEARCH_SERVICE]);
+  server.addService(serviceOf(protos.definition, HEALTH_SERVICE), health.implementation());
+  new ReflectionService(reflectable(protos.definition)).addToServer(server);
+
+  const port = await bindServer(server, 'grpc', listener);
+  return {
+    address: { host: listener.host, port },
+    stop: () =>
+      new Promise((resolve) => {
+        health.close();
+        server.tryShutdown(() => resolve());
+      }),
+    destroy: () => server.forceShutdown(),
+  };
+}
+
+/** Errors: INVALID_CONFIG for a port that cannot be had. */
+export async function bindServer(server: Server, name: ListenerName, listener: Listener): Promise<number> {
+  const host = listener.host.includes(':') ? `[${listener.host}]` : listener.host;
+  try {
+    await probePort(listener);
+    return await new Promise((resolve, reject) => {
+      server.bindAsync(`${host}:${listener.port}`, ServerCredentials.createInsecure(), (error, port) => {
+        if (error === null) resolve(port);
+        else reject(error);
+      });
+    });
+  } catch (error) {
+    throw bindError(name, listener, error);
+  }
+}
+
+function requestTooLarge(bytes: number, limits: Limits): SwitchyardError {
+  return new SwitchyardError(
+    'REQUEST_TOO_LARGE',
+    `the request has ${bytes} bytes, must be <= ${limits.requestBytesMax}`,
+    { details: { max: String(limits.requestBytesMax) } },
+  );
+}
+
+export function serviceOf(definition: PackageDefinition, name: string): ServiceDefinition {
+  const service = definition[name];
+  if (service === undefined || 'format' in service) throw new Error(`the contract has no service ${name}`);
+  return service as ServiceDefinition;
+}
+
+export function methodOf(service: ServiceDefinition, name: string): ServiceDefinition[string] {
+  const found = service[name];
+  if (found === undefined) throw new Error(`the contract has no method ${name}`);
+  return found;
+}

@@ -1,0 +1,175 @@
+import { randomBytes } from 'node:crypto';
+import type { Socket } from 'node:net';
+import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
+import type { Listener } from '../../config/config.js';
+import { REASONS, SwitchyardError } from '../../errors.js';
+import { bindError, type ListenerName } from '../bind.js';
+import type { FaceContext } from '../faces.js';
+import { refusal } from '../failure.js';
+import { REQUEST_ID_HEADER, RequestIds } from '../request-id.js';
+import { parseJsonBody } from './json-body.js';
+import { PROBLEM_TYPE, problem, retryAfterSeconds } from './problem.js';
+
+const HEADER_BYTES_MAX = 16_384;
+/** A client has this long to send its headers, and its whole request. */
+const HEADERS_TIMEOUT_MS = 10_000;
+const REQUEST_TIMEOUT_MS = 30_000;
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** The error that was sent, for those who count; null when there was none. */
+    refused: SwitchyardError | null;
+  }
+}
+
+/** Path → methods it takes; fastify alone would answer 404 where only the method is wrong. */
+export interface MethodsByPath {
+  get(path: string): readonly string[] | undefined;
+}
+
+/**
+ * A fastify server whose every failure is a problem document with a reason of the catalogue, whatever layer it comes
+ * from: socket, router, body parser, handler.
+ */
+export function createHttpApp(
+  context: FaceContext,
+  bodyBytesMax: number,
+  methods: MethodsByPath,
+): FastifyInstance {
+  const ids = new RequestIds();
+  const app = fastify({
+    logger: false,
+    bodyLimit: bodyBytesMax,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    http: { maxHeaderSize: HEADER_BYTES_MAX, headersTimeout: HEADERS_TIMEOUT_MS },
+    forceCloseConnections: 'idle',
+    return503OnClosing: false,
+    requestIdHeader: false,
+    genReqId: (request) => ids.of(request.headers[REQUEST_ID_HEADER]),
+    clientErrorHandler: (error, socket) => answerBrokenRequest(error.code, socket),
+    frameworkErrors: (error, request, reply) => {
+      send(
+        new SwitchyardError('NOT_FOUND', 'the address is not a valid path', { cause: error }),
+        request,
+        reply,
+      );
+    },
+  });
+  app.decorateRequest('refused', null);
+
+  app.removeAllContentTypeParsers();
+  app.addContentTypeParser(
+    'application/json',
+    { parseAs: 'buffer' },
+    async (request: FastifyRequest, body: Buffer) => {
+      checkEncoding(request);
+      return parseJsonBody(body);
+    },
+  );
+
+  const send = (thrown: unknown, request: FastifyRequest, reply: FastifyReply): void => {
+    const operation = `http ${request.method} ${request.routeOptions?.url ?? '?'}`;
+    const error = refusal(fromFastify(thrown, bodyBytesMax), context.log, operation, request.id);
+    request.refused = error;
+    const retryAfter = retryAfterSeconds(error);
+    if (retryAfter !== null) reply.header('retry-after', String(retryAfter));
+    reply
+      .code(REASONS[error.reason].http)
+      .header(REQUEST_ID_HEADER, request.id)
+      .type(PROBLEM_TYPE)
+      .send(JSON.stringify(problem(error, request.id)));
+  };
+  app.setErrorHandler(send);
+  app.setNotFoundHandler((request, reply) => {
+    send(notFound(request, reply, methods), request, reply);
+  });
+  app.addHook('onRequest', async (request, reply) => {
+    reply.header(REQUEST_ID_HEADER, request.id);
+    // Before the body is read: what it holds does not matter at an address that does not exist.
+    if (request.is404) throw notFound(request, reply, methods);
+  });
+  return app;
+}
+
+export async function listen(
+  app: FastifyInstance,
+  name: ListenerName,
+  listener: Listener,
+): Promise<Listener> {
+  try {
+    await app.listen({ host: listener.host, port: listener.port });
+  } catch (error) {
+    throw bindError(name, listener, error);
+  }
+  const address = app.server.address();
+  if (address === null || typeof address === 'string') throw new Error('the server listens on no port');
+  return { host: listener.host, port: address.port };
+}
+
+function notFound(request: FastifyRequest, reply: FastifyReply, methods: MethodsByPath): SwitchyardError {
+  const path = request.url.split('?', 1)[0] ?? '';
+  const allowed = methods.get(path);
+  if (allowed === undefined)
+    return new SwitchyardError(
+      'NOT_FOUND',
+      'there is nothing at this address: /openapi.json lists what there is',
+    );
+  reply.header('allow', allowed.join(', '));
+  return new SwitchyardError('METHOD_NOT_ALLOWED', `this address takes ${allowed.join(', ')}`, {
+    details: { allow: allowed.join(', ') },
+  });
+}
+
+/** Bodies are UTF-8 JSON as they are: no other charset, no compression. */
+function checkEncoding(request: FastifyRequest): void {
+  const charset = /;\s*charset\s*=\s*"?([^";\s]*)/i.exec(request.headers['content-type'] ?? '')?.[1];
+  if (charset !== undefined && charset.toLowerCase() !== 'utf-8' && charset.toLowerCase() !== 'utf8')
+    throw new SwitchyardError('UNSUPPORTED_MEDIA_TYPE', 'the charset of a body must be utf-8');
+  const encoding = request.headers['content-encoding'];
+  if (encoding !== undefined && encoding !== 'identity')
+    throw new SwitchyardError('UNSUPPORTED_MEDIA_TYPE', 'a body must not be compressed');
+}
+
+/** fastify's own errors, by their code. */
+function fromFastify(thrown: unknown, bodyBytesMax: number): unknown {
+  if (thrown instanceof SwitchyardError) return thrown;
+  switch ((thrown as { code?: unknown } | null)?.code) {
+    case 'FST_ERR_CTP_BODY_TOO_LARGE':
+      return new SwitchyardError('REQUEST_TOO_LARGE', `the body must be <= ${bodyBytesMax} bytes`, {
+        details: { max: String(bodyBytesMax) },
+      });
+    case 'FST_ERR_CTP_INVALID_MEDIA_TYPE':
+      return new SwitchyardError('UNSUPPORTED_MEDIA_TYPE', 'the content type must be application/json');
+    case 'FST_ERR_CTP_INVALID_CONTENT_LENGTH':
+    case 'ECONNRESET':
+      return new SwitchyardError('MALFORMED_REQUEST', 'the body is shorter than its content-length', {
+        cause: thrown,
+      });
+    default:
+      return thrown;
+  }
+}
+
+/** What Node's HTTP parser gives up on never reaches fastify: the answer is written to the socket itself. */
+function answerBrokenRequest(code: string | undefined, socket: Socket): void {
+  if (!socket.writable || code === 'ECONNRESET') {
+    socket.destroy();
+    return;
+  }
+  const error =
+    code === 'HPE_HEADER_OVERFLOW'
+      ? new SwitchyardError('HEADERS_TOO_LARGE', `the headers must be <= ${HEADER_BYTES_MAX} bytes`, {
+          details: { max: String(HEADER_BYTES_MAX) },
+        })
+      : code === 'ERR_HTTP_REQUEST_TIMEOUT'
+        ? new SwitchyardError('DEADLINE_EXCEEDED', 'the request did not arrive in time')
+        : new SwitchyardError('MALFORMED_REQUEST', 'this is not a valid HTTP request');
+  const body = JSON.stringify(problem(error, randomBytes(8).toString('hex')));
+  const head = [
+    `HTTP/1.1 ${REASONS[error.reason].http} ${error.reason}`,
+    `content-type: ${PROBLEM_TYPE}`,
+    `content-length: ${Buffer.byteLength(body)}`,
+    'connection: close',
+  ];
+  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`);
+}

@@ -1,0 +1,143 @@
+import { Kind } from '@sinclair/typebox';
+import { REASONS, type Reason, SwitchyardError } from '../../errors.js';
+import { REQUEST_ID_HEADER, REQUEST_ID_PATTERN } from '../request-id.js';
+import { PROBLEM_TYPE, problem } from './problem.js';
+import { type ApiSchemas, schemaIdentity } from './schemas.js';
+
+export interface OperationDocument {
+  readonly path: string;
+  readonly operationId: string;
+  readonly summary: string;
+  readonly request: keyof ApiSchemas;
+  readonly response: keyof ApiSchemas;
+  readonly example: unknown;
+  readonly reasons: readonly Reason[];
+}
+
+export const TIMEOUT_HEADER = 'x-request-timeout-ms';
+
+/** The OpenAPI 3.1 document: its schemas are the ones that requests are validated with. */
+export function openApiDocument(
+  schemas: ApiSchemas,
+  operations: readonly OperationDocument[],
+  version: string,
+  deadlineMs: { readonly byDefault: number; readonly max: number },
+): Record<string, unknown> {
+  const names = new Map<unknown, string>(
+    Object.entries(schemas).map(([name, schema]) => [schemaIdentity(schema), name]),
+  );
+  const components = Object.fromEntries(
+    Object.entries(schemas).map(([name, schema]) => [name, withReferences(schema, names, true)]),
+  );
+  const paths = Object.fromEntries(
+    operations.map((operation) => [operation.path, { post: operationObject(operation, deadlineMs) }]),
+  );
+  return {
+    openapi: '3.1.0',
+    info: {
+      title: 'Switchyard',
+      version,
+      description:
+        'Nearest documents of a corpus. Errors are RFC 9457 problem documents; docs/errors.md lists the reasons.',
+    },
+    paths: { ...paths, ...healthPaths() },
+    components: { schemas: components },
+  };
+}
+
+function operationObject(
+  operation: OperationDocument,
+  deadlineMs: { readonly byDefault: number; readonly max: number },
+): Record<string, unknown> {
+  return {
+    operationId: operation.operationId,
+    summary: operation.summary,
+    parameters: [
+      {
+        name: TIMEOUT_HEADER,
+        in: 'header',
+        description: `Milliseconds the answer is waited for; ${deadlineMs.byDefault} when absent, at most ${deadlineMs.max}.`,
+        schema: { type: 'integer', minimum: 0, default: deadlineMs.byDefault },
+      },
+      {
+        name: REQUEST_ID_HEADER,
+        in: 'header',
+        description: 'Comes back in the answer and in problem documents; made up when absent.',
+        schema: { type: 'string', pattern: REQUEST_ID_PATTERN },
+      },
+    ],
+    requestBody: {
+      required: true,
+      content: { 'application/json': { schema: reference(operation.request), example: operation.example } },
+    },
+    responses: {
+      200: {
+        description: 'The answer.',
+        content: { 'application/json': { schema: reference(operation.response) } },
+      },
+      ...problemResponses(operation.reasons),
+    },
+  };
+}
+
+/** One response per status, naming its reasons with an example each. */
+function problemResponses(reasons: readonly Reason[]): Record<string, unknown> {
+  const byStatus = new Map<number, Reason[]>();
+  for (const reason of reasons) {
+    const status = REASONS[reason].http;
+    byStatus.set(status, [...(byStatus.get(status) ?? []), reason]);
+  }
+  return Object.fromEntries(
+    [...byStatus].map(([status, group]) => [
+      status,
+      {
+        description: group.map((reason) => `${reason}: ${REASONS[reason].title}.`).join('\n'),
+        content: {
+          [PROBLEM_TYPE]: {
+            schema: reference('Problem'),
+            examples: Object.fromEntries(group.map((reason) => [reason, { value: exampleProblem(reason) }])),
+          },
+        },
+      },
+    ]),
+  );
+}
+
+const exampleProblem = (reason: Reason) =>
+  problem(new SwitchyardError(reason, REASONS[reason].title), '4f2a61c09b7e-1');
+
+function healthPaths(): Record<string, unknown> {
+  const json = (description: string) => ({ description, content: { 'application/json': { schema: {} } } });
+  return {
+    '/livez': {
+      get: { operationId: 'livez', summary: 'The process runs.', responses: { 200: json('It runs.') } },
+    },
+    '/readyz': {
+      get: {
+        operationId: 'readyz',
+        summary: 'The gateway takes traffic.',
+        responses: { 200: json('It does.'), 503: json('It does not: why, per corpus.') },
+      },
+    },
+    '/healthz': {
+      get: {
+        operationId: 'healthz',
+        summary: 'State in one word, and what is degraded.',
+        responses: { 200: json('The state.') },
+      },
+    },
+  };
+}
+
+const reference = (name: string) => ({ $ref: `#/components/schemas/${name}` });
+
+/** A copy of a schema in which every other named schema is a reference. */
+function withReferences(node: unknown, names: ReadonlyMap<unknown, string>, isRoot: boolean): unknown {
+  if (typeof node !== 'object' || node === null) return node;
+  const name = isRoot || !(Kind in node) ? undefined : names.get(schemaIdentity(node));
+  if (name !== undefined) return reference(name);
+  if (Array.isArray(node)) return node.map((part) => withReferences(part, names, false));
+  return Object.fromEntries(
+    Object.entries(node).map(([key, part]) => [key, withReferences(part, names, false)]),
+  );
+}

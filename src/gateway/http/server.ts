@@ -1,0 +1,129 @@
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { Limits, Listener } from '../../config/config.js';
+import type { Reason } from '../../errors.js';
+import { packageVersion } from '../../package-root.js';
+import type { Calls } from '../calls.js';
+import type { FaceContext, Operation } from '../faces.js';
+import { invalidArgument } from '../limits.js';
+import type { Readiness } from '../readiness.js';
+import { createHttpApp, listen } from './app.js';
+import {
+  type BatchBody,
+  batchJson,
+  type EmbedBody,
+  embedInput,
+  embedJson,
+  type SearchBody,
+  searchInput,
+  searchJson,
+} from './convert.js';
+import { openApiDocument, TIMEOUT_HEADER } from './openapi.js';
+import { OPERATIONS } from './operations.js';
+import { apiSchemas } from './schemas.js';
+import { compileStructure } from './structure.js';
+
+export interface HttpFaceOptions {
+  readonly calls: Calls;
+  readonly readiness: Readiness;
+  readonly limits: Limits;
+  readonly listener: Listener;
+  readonly context: FaceContext;
+}
+
+export interface HttpFace {
+  readonly address: Listener;
+  /** No new connections; the open ones close after their request. Resolves when the last one is closed. */
+  stop(): Promise<void>;
+  /** Closes whatever is left. */
+  destroy(): void;
+}
+
+const JSON_TYPE = 'application/json; charset=utf-8';
+const PATH = { search: '/v1/search', batch: '/v1/search:batch', embed: '/v1/embed' } as const;
+const GET_PATHS = ['/healthz', '/livez', '/readyz', '/openapi.json'] as const;
+
+export async function startHttpFace(options: HttpFaceOptions): Promise<HttpFace> {
+  const { calls, readiness, limits, listener, context } = options;
+  const methods = new Map<string, readonly string[]>([
+    ...Object.values(PATH).map((path): [string, readonly string[]] => [path, ['POST']]),
+    ...GET_PATHS.map((path): [string, readonly string[]] => [path, ['GET', 'HEAD']]),
+  ]);
+  const app = createHttpApp(context, limits.requestBytesMax, methods);
+  const schemas = apiSchemas(limits);
+  const checkSearchBody = compileStructure(schemas.SearchRequest, [schemas.Vector]);
+  const checkBatchBody = compileStructure(schemas.BatchSearchRequest, [schemas.Vector]);
+  const checkEmbedBody = compileStructure(schemas.EmbedRequest, []);
+  let stopping = false;
+
+  app.addHook('onSend', async (_request, reply) => {
+    if (stopping) reply.header('connection', 'close');
+  });
+
+  const count = (operation: Operation) => ({
+    onResponse: async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
+      const outcome: Reason | 'OK' = request.refused?.reason ?? 'OK';
+      context.metrics.requestFinished('http', operation, outcome, reply.elapsedTime);
+    },
+  });
+  // A colon begins a parameter in fastify's paths; two are one colon.
+  const route = (path: string): string => path.replaceAll(':', '::');
+
+  app.post(route(PATH.search), count('search'), async (request, reply) => {
+    checkSearchBody(request.body);
+    const input = searchInput(request.body as SearchBody);
+    return sendJson(reply, searchJson(await calls.search(input, timeoutMs(request))));
+  });
+  app.post(route(PATH.batch), count('batch_search'), async (request, reply) => {
+    checkBatchBody(request.body);
+    const inputs = (request.body as BatchBody).requests.map(searchInput);
+    return sendJson(reply, batchJson(await calls.batchSearch(inputs, timeoutMs(request))));
+  });
+  app.post(route(PATH.embed), count('embed'), async (request, reply) => {
+    checkEmbedBody(request.body);
+    const input = embedInput(request.body as EmbedBody);
+    return sendJson(reply, embedJson(await calls.embed(input, timeoutMs(request))));
+  });
+
+  app.get('/livez', async (_request, reply) => sendJson(reply, { alive: true }));
+  app.get('/readyz', async (_request, reply) => {
+    const { corpora, degraded } = readiness.health();
+    const ready = readiness.serving;
+    reply.code(ready ? 200 : 503);
+    return sendJson(reply, { ready, draining: readiness.draining, corpora, degraded });
+  });
+  app.get('/healthz', async (_request, reply) => {
+    const { degraded } = readiness.health();
+    const working = degraded.length > 0 ? 'degraded' : 'ok';
+    const state = readiness.draining ? 'draining' : readiness.serving ? working : 'not_ready';
+    return sendJson(reply, { state, degraded });
+  });
+  const openApi = JSON.stringify(
+    openApiDocument(schemas, OPERATIONS, packageVersion(), {
+      byDefault: limits.deadlineMsDefault,
+      max: limits.deadlineMsMax,
+    }),
+  );
+  app.get('/openapi.json', async (_request, reply) => reply.type(JSON_TYPE).send(openApi));
+
+  const address = await listen(app, 'http', listener);
+  return {
+    address,
+    stop: () => {
+      stopping = true;
+      return app.close();
+    },
+    destroy: () => app.server.closeAllConnections(),
+  };
+}
+
+function sendJson(reply: FastifyReply, value: unknown): FastifyReply {
+  return reply.type(JSON_TYPE).send(JSON.stringify(value));
+}
+
+function timeoutMs(request: FastifyRequest): number | null {
+  const given = request.headers[TIMEOUT_HEADER];
+  if (given === undefined) return null;
+  if (typeof given !== 'string' || !/^\d{1,12}$/.test(given))
+    throw invalidArgument(TIMEOUT_HEADER, `${TIMEOUT_HEADER} must be a whole number of milliseconds`);
+  return Number(given);
+}

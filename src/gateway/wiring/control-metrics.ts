@@ -1,0 +1,67 @@
+import type { Router } from '../../router/router.js';
+import type { Metrics } from '../../telemetry/metrics.js';
+import { type Digest, digestPrefix } from '../../vocabulary.js';
+import type { RouteFollower } from './route-follower.js';
+
+/** Routes, registry and mirrors as they are when Prometheus asks. */
+export function observeControl(metrics: Metrics, router: Router, follower: RouteFollower): void {
+  metrics.observe(
+    'switchyard_registry_up',
+    '1 while the registry answers; 0: serving goes on from the last snapshot, changes are refused',
+    [],
+    () => [[{}, follower.isRegistryUp ? 1 : 0]],
+  );
+  metrics.observe(
+    'switchyard_serving_disk_snapshot',
+    '1 while routes are served that were read from disk at boot and not yet confirmed by the registry',
+    [],
+    () => [[{}, follower.isServingFromDisk ? 1 : 0]],
+  );
+  metrics.observe('switchyard_route_revision', 'Route revision applied by this process', ['corpus'], () =>
+    router
+      .routeStatus()
+      .flatMap(({ corpus, applied }) => (applied === null ? [] : [[{ corpus }, applied] as const])),
+  );
+  metrics.observe(
+    'switchyard_route_revision_wanted',
+    'Newer route revision that waits for its targets in this process',
+    ['corpus'],
+    () =>
+      router
+        .routeStatus()
+        .flatMap(({ corpus, wanted }) => (wanted === null ? [] : [[{ corpus }, wanted] as const])),
+  );
+  metrics.observe(
+    'switchyard_replicas_lagging',
+    'Live replicas that do not serve the newest route revision, as last read from the registry',
+    ['corpus'],
+    () => [...follower.replicasLagging].map(([corpus, count]) => [{ corpus }, count] as const),
+  );
+  metrics.observe(
+    'switchyard_targets',
+    'Targets that this process holds, by state',
+    ['corpus', 'version', 'build', 'isolation', 'state'],
+    () =>
+      router.targets().map(({ spec, state }) => {
+        const { corpus, version, build, isolation } = spec;
+        return [{ corpus, version, build: digestPrefix(build), isolation, state }, 1] as const;
+      }),
+  );
+  const lanes = () =>
+    router.mirrorStates().map(({ corpus, build, lane }) => ({
+      labels: { corpus, build: digestPrefix(build as Digest) },
+      lane,
+    }));
+  metrics.observe('switchyard_mirrors_running', 'Mirrors at work, by shadow', ['corpus', 'build'], () =>
+    lanes().map(({ labels, lane }) => [labels, lane.running] as const),
+  );
+  metrics.observe('switchyard_mirrors_waiting', 'Mirrors that wait, by shadow', ['corpus', 'build'], () =>
+    lanes().map(({ labels, lane }) => [labels, lane.waiting] as const),
+  );
+  metrics.observe(
+    'switchyard_mirror_breaker_open',
+    '1 while the breaker of a shadow keeps mirrors away from it',
+    ['corpus', 'build'],
+    () => lanes().map(({ labels, lane }) => [labels, lane.breaker === 'closed' ? 0 : 1] as const),
+  );
+}

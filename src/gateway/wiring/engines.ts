@@ -1,0 +1,109 @@
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import type { Config } from '../../config/config.js';
+import type { Encoder, EncoderState } from '../../encoder/encoder.js';
+import { loadModelFolder } from '../../encoder/model-folder.js';
+import { startProcessEncoder } from '../../encoder/process-encoder.js';
+import type { ProcessEncoder } from '../../encoder/process-encoder-options.js';
+import { SwitchyardError } from '../../errors.js';
+import { bundleFolder } from '../../index/bundle-folder.js';
+import { IndexProcesses } from '../../index/process/index-processes.js';
+import { readBundle } from '../../index/read-bundle.js';
+import type { SearchIndex } from '../../index/search-index.js';
+import { SearchPool } from '../../index/search-pool.js';
+import type { ModelSpec, TargetFactories, TargetSpec } from '../../router/targets.js';
+import { type Logger, reporter } from '../../telemetry/log.js';
+import { digestPrefix, type Fingerprint } from '../../vocabulary.js';
+
+/** Opens what the router asks for, and knows what is open: for `model list`, logs and metrics. */
+export class Engines implements TargetFactories {
+  /** Targets that serve. */
+  readonly pool: SearchPool;
+  /** Shadows, where a crash takes nothing else with it (invariant 3). No process before the first is opened. */
+  readonly processes: IndexProcesses;
+  readonly #config: Config;
+  readonly #log: Logger;
+  readonly #encoders = new Map<Fingerprint, ProcessEncoder>();
+
+  constructor(config: Config, log: Logger) {
+    this.#config = config;
+    this.#log = log;
+    this.pool = new SearchPool({ ...config.search, log });
+    this.processes = new IndexProcesses({
+      workers: Math.ceil(config.search.workers / 2),
+      queueLengthMax: config.search.queueLengthMax,
+      log: reporter(log),
+    });
+  }
+
+  /** Encoders that were started and not closed. */
+  encoders(): readonly ProcessEncoder[] {
+    return [...this.#encoders.values()].filter((encoder) => encoder.state.kind !== 'closed');
+  }
+
+  async openEncoder({ fingerprint, modelRef }: ModelSpec): Promise<Encoder> {
+    const { encoder: settings, limits, modelsDir } = this.#config;
+    const log = this.#log.child({ model: modelRef, fingerprint });
+    const encoder = startProcessEncoder({
+      folder: await loadModelFolder(modelsDir, fingerprint),
+      providers: settings.providers,
+      require: settings.require,
+      threads: settings.threads,
+      batchTokensMax: settings.batchTokensMax,
+      queueLengthMax: {
+        live: settings.queueLengthMax,
+        shadow: settings.queueLengthMax,
+        bulk: settings.queueLengthMax,
+      },
+      textBytesMax: limits.textBytesMax,
+      log: reporter(log),
+      onState: (state) => logState(log, state),
+    });
+    this.#encoders.set(fingerprint, encoder);
+    return encoder;
+  }
+
+  async openTarget(spec: TargetSpec): Promise<SearchIndex> {
+    const bundle = await readBundle(this.#bundleFolder(spec));
+    const model = await loadModelFolder(this.#config.modelsDir, spec.fingerprint);
+    if (bundle.digest !== spec.build) {
+      throw new SwitchyardError(
+        'CORRUPT_BUNDLE',
+        `manifest.json of build ${digestPrefix(spec.build)} of ${spec.corpus}/${spec.version} has digest ${digestPrefix(bundle.digest)}: build the version again`,
+      );
+    }
+    const engine = spec.isolation === 'isolated' ? this.processes : this.pool;
+    return engine.open(bundle, { expected: model.manifest });
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.pool.close(), this.processes.close()]);
+  }
+
+  /** The digest-keyed place under var_dir comes before the recorded URI, so a moved checkout still finds its bundles. */
+  #bundleFolder({ corpus, version, build, bundleUri }: TargetSpec): string {
+    const local = bundleFolder(this.#config.bundlesDir, corpus, version, build);
+    if (existsSync(local) || !bundleUri.startsWith('file://')) return local;
+    const recorded = fileURLToPath(bundleUri);
+    return existsSync(recorded) ? recorded : local;
+  }
+}
+
+function logState(log: Logger, state: EncoderState): void {
+  switch (state.kind) {
+    case 'ready':
+      log.info({ provider: state.provider, pid: state.pid }, 'encoder is ready');
+      return;
+    case 'restarting':
+      log.warn({ attempt: state.attempt, retryInMs: state.retryInMs }, 'encoder restarts');
+      return;
+    case 'failed':
+      log.error({ err: state.error }, 'encoder failed and will not come back by itself');
+      return;
+    case 'starting':
+    case 'closed':
+      return;
+    default:
+      state satisfies never;
+  }
+}

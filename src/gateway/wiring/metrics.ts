@@ -1,0 +1,114 @@
+import type { RouterMetrics } from '../../router/metrics.js';
+import type { Metrics } from '../../telemetry/metrics.js';
+import { digestPrefix, LANES, modelRef } from '../../vocabulary.js';
+import type { FaceMetrics } from '../faces.js';
+import type { Engines } from './engines.js';
+
+const MICROSECONDS = 1e-6;
+
+export function routerMetrics(metrics: Metrics): RouterMetrics {
+  return {
+    served: ({ corpus, version, build }, kind, times) => {
+      metrics.targetRequests.inc({ corpus, version, build: digestPrefix(build), kind });
+      metrics.duration.observe({ stage: 'queue' }, times.queueUs * MICROSECONDS);
+      metrics.duration.observe({ stage: 'encode' }, times.encodeUs * MICROSECONDS);
+      metrics.duration.observe({ stage: 'search' }, times.searchUs * MICROSECONDS);
+      metrics.duration.observe({ stage: 'total' }, times.totalUs * MICROSECONDS);
+    },
+    mirrorOffered: ({ corpus, version }) => metrics.mirrors.inc({ corpus, version, outcome: 'offered' }),
+    mirrorDropped: ({ corpus, version }, why) => metrics.mirrors.inc({ corpus, version, outcome: why }),
+    mirrorCompared: (_primary, { corpus, version }) =>
+      metrics.mirrors.inc({ corpus, version, outcome: 'compared' }),
+  };
+}
+
+export function faceMetrics(metrics: Metrics): FaceMetrics {
+  return {
+    requestFinished: (protocol, rpc, reason) => metrics.requests.inc({ protocol, rpc, reason }),
+  };
+}
+
+/** What the engines count themselves is read when Prometheus asks. */
+export function observeEngines(metrics: Metrics, engines: Engines): void {
+  const { pool, processes } = engines;
+  metrics.observe('switchyard_index_open_files', 'Indexes that are open', [], () => [
+    [{}, pool.counters.openIndexes],
+  ]);
+  metrics.observe('switchyard_index_open_bytes', 'Bytes of the files of open indexes', [], () => [
+    [{}, pool.counters.openBytes],
+  ]);
+  metrics.observe('switchyard_search_workers_ready', 'Search workers that can answer', [], () => [
+    [{}, pool.workersReady],
+  ]);
+  metrics.observe('switchyard_search_queue_length', 'Searches that wait, by lane', ['lane'], () =>
+    LANES.map((lane) => [{ lane }, pool.queueLength(lane)] as const),
+  );
+  metrics.observe('switchyard_index_process_open', 'Index processes that can answer', [], () => [
+    [{}, processes.counters.openIndexes],
+  ]);
+  metrics.observe('switchyard_index_process_restarts', 'Restarts of index processes', [], () => [
+    [{}, processes.counters.restarts],
+  ]);
+  metrics.observe(
+    'switchyard_index_process_info',
+    '1 for each index process, with the state it is in',
+    ['corpus', 'version', 'build', 'state'],
+    () =>
+      processes.indexes.map(({ bundle, state }) => [
+        {
+          corpus: bundle.manifest.corpus,
+          version: bundle.manifest.version,
+          build: digestPrefix(bundle.digest),
+          state: state.kind,
+        },
+        1,
+      ]),
+  );
+  observeEncoders(metrics, engines);
+}
+
+const ENCODER_TOTALS = {
+  batches: 'Runs of the model',
+  texts: 'Texts encoded',
+  tokens: 'Tokens encoded',
+  paddedTokens: 'Tokens encoded, padding included',
+  restarts: 'Restarts of the encoder process',
+} as const;
+
+function observeEncoders(metrics: Metrics, engines: Engines): void {
+  const label = ({ model }: { readonly model: { readonly name: string; readonly version: string } }) => ({
+    model: modelRef(model),
+  });
+  for (const [counter, help] of Object.entries(ENCODER_TOTALS) as [keyof typeof ENCODER_TOTALS, string][]) {
+    const name = counter.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+    metrics.observeTotal(`switchyard_encoder_${name}_total`, help, ['model'], () =>
+      engines.encoders().map((encoder) => [label(encoder), encoder.counters[counter]]),
+    );
+  }
+  metrics.observe(
+    'switchyard_encoder_queue_length',
+    'Requests accepted by the encoder and not answered yet, by lane',
+    ['model', 'lane'],
+    () =>
+      engines
+        .encoders()
+        .flatMap((encoder) =>
+          LANES.map((lane) => [{ ...label(encoder), lane }, encoder.counters.queueLength[lane]] as const),
+        ),
+  );
+  metrics.observe(
+    'switchyard_encoder_info',
+    '1 for each encoder, with its state and the execution provider really used',
+    ['model', 'fingerprint', 'provider', 'state'],
+    () =>
+      engines.encoders().map(({ model, state }) => [
+        {
+          model: modelRef(model),
+          fingerprint: model.fingerprint,
+          provider: state.kind === 'ready' ? state.provider : 'none',
+          state: state.kind,
+        },
+        1,
+      ]),
+  );
+}

@@ -1,0 +1,116 @@
+import { type Reason, SwitchyardError } from '../errors.js';
+import type { BuildBatch, BuildOptions, BuildPlan, BuildRow } from './build-options.js';
+import { DOCUMENT_ID_BYTES_MAX, IdsWriter } from './ids-file.js';
+import { ROW_COUNT_MAX } from './manifest-schema.js';
+import { findVectorDefect, isUnitNorm, measureVector } from './vector-check.js';
+
+/** A Set holds no more; with ids in a JS Set this is tens of gigabytes away from a machine's memory first. */
+const DOCUMENT_COUNT_MAX = 16_000_000;
+const LONE_SURROGATE = /\p{Surrogate}/u;
+
+/** Checks rows as they stream in and keeps what ids.bin needs. Refuses with the document's id, never its text. */
+export class BuildInput {
+  readonly ids = new IdsWriter();
+  readonly #plan: BuildPlan;
+  readonly #metric: BuildOptions['metric'];
+  readonly #seen = new Set<string>();
+  #truncatedCount = 0;
+  #current: string | null = null;
+  #nextChunk = 0;
+
+  constructor(options: BuildOptions, plan: BuildPlan) {
+    this.#metric = options.metric;
+    this.#plan = plan;
+  }
+
+  get truncatedCount(): number {
+    return this.#truncatedCount;
+  }
+
+  checkShape(batch: BuildBatch): void {
+    const { dimensions } = this.#plan;
+    if (batch.vectors.length !== batch.rows.length * dimensions)
+      throw new SwitchyardError(
+        'DIMENSION_MISMATCH',
+        `a batch of ${batch.rows.length} rows has ${batch.vectors.length} numbers, not ${batch.rows.length} × ${dimensions}`,
+      );
+    if (this.ids.rowCount + batch.rows.length > ROW_COUNT_MAX)
+      throw refused(`a build holds at most ${ROW_COUNT_MAX} rows: split the corpus`);
+  }
+
+  /** Row `index` of the batch; true when it is the first one of a new document. */
+  accept(batch: BuildBatch, index: number): boolean {
+    const row = batch.rows[index] as BuildRow;
+    this.#checkVector(batch.vectors, index * this.#plan.dimensions, row);
+    const isNew = this.#acceptId(row);
+    this.ids.addRow(row.chunk);
+    if (row.truncated) this.#truncatedCount++;
+    return isNew;
+  }
+
+  #acceptId(row: BuildRow): boolean {
+    const { documentId, chunk } = row;
+    if (documentId === this.#current) {
+      if (chunk < this.#nextChunk)
+        throw refused(
+          `${named(row)} comes twice: a document's chunks must be numbered from 0 without repeats`,
+        );
+      if (chunk !== this.#nextChunk)
+        throw refused(`${named(row)} follows chunk ${this.#nextChunk - 1}: chunks must follow one another`);
+      this.#nextChunk++;
+      return false;
+    }
+    checkId(documentId);
+    if (this.#seen.has(documentId))
+      throw refused(`document ${JSON.stringify(documentId)} comes twice: ids must be unique in a corpus`);
+    if (chunk !== 0) throw refused(`${named(row)} is its document's first: chunks are numbered from 0`);
+    if (this.#seen.size >= DOCUMENT_COUNT_MAX)
+      throw refused(`a build holds at most ${DOCUMENT_COUNT_MAX} documents: split the corpus`);
+    this.#seen.add(documentId);
+    this.ids.addDocument(documentId);
+    this.#current = documentId;
+    this.#nextChunk = 1;
+    return true;
+  }
+
+  #checkVector(vectors: Float32Array, offset: number, row: BuildRow): void {
+    const { format, dimensions } = this.#plan;
+    const size = measureVector(vectors, offset, dimensions);
+    const defect = findVectorDefect(size, this.#metric, format);
+    if (defect !== null) throw refused(`${named(row)}: ${defect.message}`, defect.reason);
+    if (format.unitVectorsOnly && !isUnitNorm(size.norm))
+      throw refused(
+        `${named(row)} has norm ${size.norm.toFixed(4)}: ${format.quantization} drops norms, so with ${this.#metric} it takes unit vectors only; use bf16`,
+        'UNSUPPORTED_FORMAT',
+      );
+  }
+
+  /** Once all rows came: an empty corpus, and too many chunks that were cut. */
+  finish(truncatedShareMax: number): void {
+    const { rowCount } = this.ids;
+    if (rowCount === 0) throw refused('the corpus is empty: a build needs at least one document');
+    const share = this.#truncatedCount / rowCount;
+    if (share > truncatedShareMax)
+      throw new SwitchyardError(
+        'TRUNCATION_LIMIT',
+        `${this.#truncatedCount} of ${rowCount} chunks (${(share * 100).toFixed(1)} %) were cut at the model's max tokens, and at most ${(truncatedShareMax * 100).toFixed(1)} % may be: use smaller chunks or raise the limit`,
+        { details: { truncated_count: String(this.#truncatedCount), row_count: String(rowCount) } },
+      );
+  }
+}
+
+function checkId(documentId: string): void {
+  if (documentId === '') throw refused('a document has an empty id');
+  const bytes = Buffer.byteLength(documentId);
+  if (bytes > DOCUMENT_ID_BYTES_MAX)
+    throw refused(
+      `document id ${JSON.stringify(documentId.slice(0, 40))}… has ${bytes} bytes and must be <= ${DOCUMENT_ID_BYTES_MAX}`,
+    );
+  if (LONE_SURROGATE.test(documentId))
+    throw refused(`document id ${JSON.stringify(documentId)} is not valid Unicode`);
+}
+
+const named = (row: BuildRow): string => `chunk ${row.chunk} of document ${JSON.stringify(row.documentId)}`;
+
+const refused = (message: string, reason: Reason = 'INVALID_INPUT_FILE'): SwitchyardError =>
+  new SwitchyardError(reason, message);

@@ -1,0 +1,238 @@
+import { createHash } from 'node:crypto';
+import { closeSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
+import path from 'node:path';
+import { parentPort, workerData } from 'node:worker_threads';
+import { errorToFrame, SwitchyardError } from '../errors.js';
+import { asDiskError } from '../files/publish.js';
+import type { BuildBlock, BuildWorkerData, FromBuildWorker, ToBuildWorker } from './build-protocol.js';
+import { DOCUMENT_OFFSETS_FILE, DOCUMENTS_FILE, IDS_FILE, INDEX_FILE, VECTORS_FILE } from './file-names.js';
+import { formatOf } from './formats.js';
+import { Graph } from './graph.js';
+import { findUnreachableRows } from './graph-reach.js';
+import { HashingWriter } from './hashing-writer.js';
+import type { BundleFile } from './manifest.js';
+import { measureRecall } from './recall.js';
+import { graphParametersOf, RowSearcher } from './row-searcher.js';
+import { measureVector, needsScaling, scaleToUnit } from './vector-check.js';
+import { VectorsFile } from './vectors-file.js';
+
+/**
+ * Entry of the building thread: vectors go to disk and into usearch as they come; then the graph is saved, mapped
+ * from its file, and measured. usearch's calls block this thread and leave the event loop, signals and the progress
+ * bar alive (invariant 7).
+ */
+const HASH_BLOCK_BYTES = 4 << 20;
+const PROBE_BYTES = 1 << 20;
+const ALONE_ROWS = 500;
+
+class Cancelled extends Error {}
+
+class BundleWriter {
+  readonly #data: BuildWorkerData;
+  readonly #cancel: Int32Array;
+  readonly #graph: Graph;
+  readonly #vectors: HashingWriter;
+  readonly #documents: HashingWriter | null;
+
+  constructor(data: BuildWorkerData) {
+    this.#data = data;
+    this.#cancel = new Int32Array(data.cancel);
+    const { manifest } = data;
+    const format = formatOf(manifest.quantization, manifest.metric, manifest.dimensions);
+    this.#graph = new Graph(graphParametersOf({ ...manifest, row_count: 0, document_count: 0 }, format));
+    this.#vectors = new HashingWriter(this.#path(VECTORS_FILE));
+    this.#documents = data.storeDocuments ? new HashingWriter(this.#path(DOCUMENTS_FILE)) : null;
+  }
+
+  #path(name: string): string {
+    return path.join(this.#data.folder, name);
+  }
+
+  #checkCancelled(): void {
+    if (Atomics.load(this.#cancel, 0) !== 0) throw new Cancelled();
+  }
+
+  add(block: BuildBlock): void {
+    this.#checkCancelled();
+    const { vectors } = block;
+    const { dimensions, metric } = this.#data.manifest;
+    this.#vectors.write(new Uint8Array(vectors.buffer, vectors.byteOffset, vectors.byteLength));
+    this.#documents?.write(block.documents);
+    for (let offset = 0; offset < vectors.length; offset += dimensions) {
+      const { norm } = measureVector(vectors, offset, dimensions);
+      if (needsScaling(metric, norm)) scaleToUnit(vectors, offset, dimensions, norm);
+    }
+    this.#addToGraph(block.firstRow, vectors);
+  }
+
+  /** The first rows one by one: a graph that starts with concurrent inserts may start in pieces. */
+  #addToGraph(firstRow: number, vectors: Float32Array<ArrayBuffer>): void {
+    const { dimensions } = this.#data.manifest;
+    const aloneRows = Math.min(Math.max(0, ALONE_ROWS - firstRow), vectors.length / dimensions);
+    for (let i = 0; i < aloneRows; i++)
+      this.#graph.add(firstRow + i, vectors.slice(i * dimensions, (i + 1) * dimensions), this.#data.threads);
+    const rest = vectors.subarray(aloneRows * dimensions);
+    if (rest.length > 0) this.#graph.add(firstRow + aloneRows, rest, this.#data.threads);
+  }
+
+  finish(message: Extract<ToBuildWorker, { kind: 'finish' }>): void {
+    const { rowCount, documentCount } = message;
+    const files: Record<string, BundleFile> = {};
+    files[VECTORS_FILE] = this.#vectors.finish();
+    files[IDS_FILE] = this.#writeWhole(IDS_FILE, message.ids);
+    if (this.#documents !== null && message.documentOffsets !== null) {
+      files[DOCUMENTS_FILE] = this.#documents.finish();
+      files[DOCUMENT_OFFSETS_FILE] = this.#writeWhole(DOCUMENT_OFFSETS_FILE, [message.documentOffsets]);
+    }
+    this.#checkCancelled();
+    send({ kind: 'progress', phase: 'save', rowsDone: 0 });
+    const { searcher, unreachableCount } = this.#saveAndMap(rowCount, documentCount);
+    try {
+      files[INDEX_FILE] = this.#hashIndex();
+      let announced = -1;
+      const recall = measureRecall(searcher, this.#data.recall, this.#data.threads, (rowsDone) => {
+        this.#checkCancelled();
+        if (rowsDone === announced) return;
+        announced = rowsDone;
+        send({ kind: 'progress', phase: 'recall', rowsDone });
+      });
+      send({ kind: 'finished', files, recall, unreachableCount });
+    } finally {
+      searcher.close();
+    }
+  }
+
+  #writeWhole(name: string, pieces: readonly Uint8Array[]): BundleFile {
+    const writer = new HashingWriter(this.#path(name));
+    for (const piece of pieces) writer.write(piece);
+    return writer.finish();
+  }
+
+  /**
+   * usearch's concurrent inserts leave one row in some hundreds or thousands stored but without a link to it
+   * (unum-cloud/USearch#735): no search would ever find it. Such rows are linked in again, and looked for again.
+   * What no round mends (near-duplicates, and short vectors under dot, to which nothing links) is counted.
+   */
+  #saveConnected(file: string, rowCount: number): number {
+    let lostBefore = Number.POSITIVE_INFINITY;
+    for (;;) {
+      this.#checkCancelled();
+      this.#graph.save(file);
+      const lost = findUnreachableRows(file);
+      if (lost.length === 0 || lost.length > lostBefore / 2) return lost.length;
+      lostBefore = lost.length;
+      this.#relink(lost, rowCount);
+    }
+  }
+
+  #relink(rows: readonly number[], rowCount: number): void {
+    const { dimensions, metric } = this.#data.manifest;
+    const vectors = new VectorsFile(this.#path(VECTORS_FILE), rowCount, dimensions);
+    try {
+      for (const row of rows) {
+        this.#checkCancelled();
+        const vector = vectors.row(row);
+        const { norm } = measureVector(vector, 0, dimensions);
+        if (needsScaling(metric, norm)) scaleToUnit(vector, 0, dimensions, norm);
+        this.#graph.relink(row, vector, this.#data.threads);
+      }
+    } finally {
+      vectors.close();
+    }
+  }
+
+  /** usearch says neither in a code why it could not save, nor always that it could not: ask the disk. */
+  #saveAndMap(
+    rowCount: number,
+    documentCount: number,
+  ): { readonly searcher: RowSearcher; readonly unreachableCount: number } {
+    const file = this.#path(INDEX_FILE);
+    try {
+      const unreachableCount = this.#saveConnected(file, rowCount);
+      // Frees the graph's memory, and fails on a file that ends early.
+      this.#graph.view(file);
+      this.#graph.release();
+      const searcher = new RowSearcher(this.#data.folder, {
+        ...this.#data.manifest,
+        row_count: rowCount,
+        document_count: documentCount,
+      });
+      return { searcher, unreachableCount };
+    } catch (error) {
+      if (error instanceof SwitchyardError || error instanceof Cancelled) throw error;
+      this.#probeDisk();
+      throw new SwitchyardError('INTERNAL', `${INDEX_FILE} could not be written and read back`, {
+        cause: error,
+      });
+    }
+  }
+
+  #probeDisk(): void {
+    const probe = this.#path('probe');
+    try {
+      const descriptor = openSync(probe, 'w');
+      try {
+        let done = 0;
+        const zeros = new Uint8Array(PROBE_BYTES);
+        while (done < zeros.length) done += writeSync(descriptor, zeros, done);
+      } finally {
+        closeSync(descriptor);
+      }
+    } catch (error) {
+      throw asDiskError(error, INDEX_FILE);
+    } finally {
+      rmSync(probe, { force: true });
+    }
+  }
+
+  #hashIndex(): BundleFile {
+    const descriptor = openSync(this.#path(INDEX_FILE), 'r');
+    try {
+      const hash = createHash('sha256');
+      const block = new Uint8Array(HASH_BLOCK_BYTES);
+      let bytes = 0;
+      for (;;) {
+        this.#checkCancelled();
+        const read = readSync(descriptor, block, 0, block.length, bytes);
+        if (read === 0) return { bytes, sha256: hash.digest('hex') };
+        hash.update(block.subarray(0, read));
+        bytes += read;
+      }
+    } finally {
+      closeSync(descriptor);
+    }
+  }
+}
+
+function send(message: FromBuildWorker): void {
+  parentPort?.postMessage(message);
+}
+
+function run(port: NonNullable<typeof parentPort>, data: BuildWorkerData): void {
+  let writer: BundleWriter | null = null;
+  const end = (message: FromBuildWorker | null): void => {
+    if (message !== null) send(message);
+    port.close();
+  };
+  port.on('message', (message: ToBuildWorker) => {
+    try {
+      if (message.kind === 'stop') return end({ kind: 'stopped' });
+      writer ??= new BundleWriter(data);
+      if (message.kind === 'block') {
+        writer.add(message);
+        return send({
+          kind: 'added',
+          rowsDone: message.firstRow + message.vectors.length / data.manifest.dimensions,
+        });
+      }
+      writer.finish(message);
+      return end(null);
+    } catch (error) {
+      return end(
+        error instanceof Cancelled ? { kind: 'stopped' } : { kind: 'failed', error: errorToFrame(error) },
+      );
+    }
+  });
+}
+
+if (parentPort !== null) run(parentPort, workerData as BuildWorkerData);

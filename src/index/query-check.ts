@@ -1,0 +1,47 @@
+import { SwitchyardError } from '../errors.js';
+import { modelRef } from '../vocabulary.js';
+import { formatOf } from './formats.js';
+import type { BundleManifest } from './manifest.js';
+import type { IndexQuery } from './search-index.js';
+import { findVectorDefect, measureVector, needsScaling, scaleToUnit } from './vector-check.js';
+
+export const TOP_K_MAX = 1000;
+
+/**
+ * Invariant 1 lives here: every query of every index passes this function, and the fingerprint is compared first.
+ * Returns a private copy of the vector as the index takes it. usearch itself would answer a query of the wrong
+ * length, or one with a NaN, with hits.
+ */
+export function checkQuery(query: IndexQuery, manifest: BundleManifest): Float32Array<ArrayBuffer> {
+  const { fingerprint, values } = query.vector;
+  if (fingerprint !== manifest.model.fingerprint)
+    throw new SwitchyardError(
+      'FINGERPRINT_MISMATCH',
+      `the query vector is of model ${fingerprint}, the index was built by ${modelRef(manifest.model)} (${manifest.model.fingerprint})`,
+      { details: { query_fingerprint: fingerprint, index_fingerprint: manifest.model.fingerprint } },
+    );
+  if (values.length !== manifest.full_dimensions)
+    throw new SwitchyardError(
+      'DIMENSION_MISMATCH',
+      `the vector has ${values.length} numbers, the model ${modelRef(manifest.model)} makes ${manifest.full_dimensions}`,
+      { details: { given: String(values.length), expected: String(manifest.full_dimensions) } },
+    );
+  if (!Number.isInteger(query.topK) || query.topK < 1 || query.topK > TOP_K_MAX)
+    throw new SwitchyardError(
+      'INVALID_ARGUMENT',
+      `top_k ${query.topK} must be an integer from 1 to ${TOP_K_MAX}`,
+    );
+  const { dimensions, metric } = manifest;
+  const vector = new Float32Array(values.subarray(0, dimensions));
+  const whole = dimensions === values.length ? null : measureVector(values, 0, values.length);
+  if (whole !== null && !Number.isFinite(whole.norm))
+    throw new SwitchyardError(
+      'NON_FINITE_VECTOR',
+      'the vector has a NaN or an infinity beyond the truncation',
+    );
+  const size = measureVector(vector, 0, dimensions);
+  const defect = findVectorDefect(size, metric, formatOf(manifest.quantization, metric, dimensions));
+  if (defect !== null) throw defect;
+  if (needsScaling(metric, size.norm)) scaleToUnit(vector, 0, dimensions, size.norm);
+  return vector;
+}

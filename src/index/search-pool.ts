@@ -1,0 +1,281 @@
+import { SwitchyardError } from '../errors.js';
+import { LANES, type Lane } from '../vocabulary.js';
+import { packQueries, unpackAnswers } from './group-codec.js';
+import { LaneQueues } from './lane-queues.js';
+import { LocalIndex, type PendingQuery } from './local-index.js';
+import type { Bundle } from './manifest.js';
+import { type Group, restarting, type SearchLog, SearchSeat } from './search-seat.js';
+import { loadVerified, type Verification } from './verify-bundle.js';
+
+/** Queries handed over in one message. A message hop costs a fifth of a search, so this is the largest lever. */
+const GROUP_SIZE_MAX = 16;
+/** Groups of the shadow and bulk lanes are small, and one per worker, so that a live query waits for few of them. */
+const BACKGROUND_GROUP_SIZE_MAX = 4;
+/** One in work and one that waits, so that a worker never idles between groups. */
+const GROUPS_PER_WORKER = 2;
+/** How often expired queries are looked for while all workers are busy. */
+const SWEEP_INTERVAL_MS = 20;
+
+export interface SearchPoolOptions {
+  readonly workers: number;
+  /** Queries that may wait in each lane; more are refused with QUEUE_FULL. */
+  readonly queueLengthMax: number;
+  readonly log?: SearchLog;
+}
+
+/** Running totals since the pool was made, and what is open now. Read them at scrape time. */
+export interface SearchCounters {
+  openIndexes: number;
+  openBytes: number;
+  searches: number;
+  failures: number;
+  expired: number;
+  refused: number;
+  groups: number;
+  workerDeaths: number;
+}
+
+/** What the registry says about the model of a bundle; `dimensions` are the model's full ones. */
+export interface ExpectedModel {
+  readonly fingerprint: string;
+  readonly dimensions: number;
+  readonly metric: string;
+}
+
+export interface PoolOpenOptions {
+  readonly expected: ExpectedModel;
+  /** Of `verifyBundle`, to spare hashing the files twice. */
+  readonly verification?: Verification;
+  readonly signal?: AbortSignal;
+}
+
+/** Worker threads that serve any number of indexes, with one queue per lane before them. */
+export class SearchPool {
+  readonly counters: SearchCounters = {
+    openIndexes: 0,
+    openBytes: 0,
+    searches: 0,
+    failures: 0,
+    expired: 0,
+    refused: 0,
+    groups: 0,
+    workerDeaths: 0,
+  };
+  readonly #options: SearchPoolOptions;
+  /** Started with the first index that passes its verification. */
+  #seats: readonly SearchSeat<PendingQuery>[] = [];
+  readonly #queues: LaneQueues<PendingQuery>;
+  readonly #indexes = new Set<LocalIndex>();
+  #nextIndex = 0;
+  #flushScheduled = false;
+  #sweep: NodeJS.Timeout | null = null;
+  #closed: Promise<void> | null = null;
+
+  constructor(options: SearchPoolOptions) {
+    const { workers, queueLengthMax } = options;
+    if (!Number.isInteger(workers) || workers < 1 || workers > 256)
+      throw new SwitchyardError(
+        'INVALID_CONFIG',
+        `search workers ${workers} must be an integer from 1 to 256`,
+      );
+    if (!Number.isInteger(queueLengthMax) || queueLengthMax < 1)
+      throw new SwitchyardError('INVALID_CONFIG', `queueLengthMax ${queueLengthMax} must be an integer >= 1`);
+    this.#options = options;
+    this.#queues = new LaneQueues(queueLengthMax);
+  }
+
+  #start(): void {
+    const events = {
+      answered: this.#answered.bind(this),
+      lost: this.#lost.bind(this),
+      changed: this.#changed.bind(this),
+    };
+    const { workers, log } = this.#options;
+    this.#seats = Array.from({ length: workers }, () => new SearchSeat<PendingQuery>(events, log));
+  }
+
+  /** Queries that wait now. */
+  queueLength(lane: Lane): number {
+    return this.#queues.lengthOf(lane);
+  }
+
+  /** Workers that can answer now. */
+  get workersReady(): number {
+    return this.#seats.filter((seat) => seat.isReady).length;
+  }
+
+  /**
+   * Verifies the bundle's files (unless that was just done), prefaults index.usearch, and maps it in every worker.
+   * Errors: FINGERPRINT_MISMATCH, CORRUPT_BUNDLE with the file's name, UNKNOWN_BUILD, INDEX_UNAVAILABLE.
+   */
+  async open(given: Bundle, options: PoolOpenOptions): Promise<LocalIndex> {
+    if (this.#isClosed()) throw poolClosed();
+    // Before gigabytes are hashed, and again below for what the folder really holds.
+    checkExpected(given, options.expected);
+    const { bundle, ids, identities } = await loadVerified(given, options.verification, options.signal);
+    checkExpected(bundle, options.expected);
+    if (this.#isClosed()) throw poolClosed();
+    if (this.#seats.length === 0) this.#start();
+    const { manifest, folder } = bundle;
+    const number = this.#nextIndex++;
+    const message = {
+      kind: 'open',
+      index: number,
+      folder,
+      manifest,
+      ids,
+      identities,
+      hasDocuments: manifest.files['documents.jsonl'] !== undefined,
+    } as const;
+    const opened = await Promise.allSettled(this.#seats.map((seat) => seat.open(message)));
+    const failed = opened.find((result) => result.status === 'rejected');
+    if (failed !== undefined || options.signal?.aborted === true || this.#isClosed()) {
+      await Promise.all(this.#seats.map((seat) => seat.close(number)));
+      throw failed?.reason ?? options.signal?.reason ?? poolClosed();
+    }
+    const bytes = Object.values(manifest.files).reduce((sum, file) => sum + file.bytes, 0);
+    const index = new LocalIndex(bundle, number, ids, {
+      submit: (query) => this.#submit(query),
+      unmap: async () => {
+        await Promise.all(this.#seats.map((seat) => seat.close(number)));
+        this.#indexes.delete(index);
+        this.counters.openIndexes--;
+        this.counters.openBytes -= bytes;
+      },
+    });
+    this.#indexes.add(index);
+    this.counters.openIndexes++;
+    this.counters.openBytes += bytes;
+    return index;
+  }
+
+  /** Answers what was accepted, unmaps every index, and ends the workers. */
+  close(): Promise<void> {
+    this.#closed ??= (async () => {
+      await Promise.all([...this.#indexes].map((index) => index.close()));
+      await Promise.all(this.#seats.map((seat) => seat.end()));
+      if (this.#sweep !== null) clearTimeout(this.#sweep);
+    })();
+    return this.#closed;
+  }
+
+  #isClosed(): boolean {
+    return this.#closed !== null;
+  }
+
+  #submit(query: PendingQuery): void {
+    this.counters.searches++;
+    if (this.workersReady === 0) {
+      this.#reject(query, restarting());
+      return;
+    }
+    if (!this.#queues.push(query)) {
+      this.counters.refused++;
+      this.#reject(
+        query,
+        new SwitchyardError(
+          'QUEUE_FULL',
+          `${this.#options.queueLengthMax} ${query.lane} searches wait already: send fewer at once, or try again later`,
+        ),
+      );
+      return;
+    }
+    // After everything that arrived with it was decoded, so that it can share a message.
+    if (this.#flushScheduled) return;
+    this.#flushScheduled = true;
+    setImmediate(() => {
+      this.#flushScheduled = false;
+      this.#flush();
+    });
+  }
+
+  #flush(): void {
+    for (const lane of LANES) while (this.#handOver(lane));
+    if (this.#queues.isEmpty || this.#sweep !== null) return;
+    this.#sweep = setTimeout(() => {
+      this.#sweep = null;
+      const nowMs = performance.now();
+      for (const query of this.#queues.remove((waiting) => waiting.deadlineAtMs <= nowMs))
+        this.#expire(query);
+      this.#flush();
+    }, SWEEP_INTERVAL_MS);
+    this.#sweep.unref();
+  }
+
+  /** Hands one group of the lane to the least busy worker; false when there is none to hand, or no room. */
+  #handOver(lane: Lane): boolean {
+    const waiting = this.#queues.lengthOf(lane);
+    if (waiting === 0) return false;
+    const isLive = lane === 'live';
+    let seat: SearchSeat<PendingQuery> | null = null;
+    let room = 0;
+    for (const candidate of this.#seats) {
+      if (!candidate.isReady || candidate.groupCount >= GROUPS_PER_WORKER) continue;
+      if (!isLive && candidate.hasBackgroundGroup) continue;
+      room += GROUPS_PER_WORKER - candidate.groupCount;
+      if (seat === null || candidate.groupCount < seat.groupCount) seat = candidate;
+    }
+    if (seat === null) return false;
+    const size = Math.min(isLive ? GROUP_SIZE_MAX : BACKGROUND_GROUP_SIZE_MAX, Math.ceil(waiting / room));
+    const queries = this.#queues.take(lane, size, performance.now(), (query) => this.#expire(query));
+    if (queries.length === 0) return true;
+    this.counters.groups++;
+    seat.hand({ queries, isLive }, packQueries(queries));
+    return true;
+  }
+
+  #answered(group: Group<PendingQuery>, answers: Parameters<typeof unpackAnswers>[1]): void {
+    unpackAnswers(group.queries, answers, (query, error) => {
+      if (error === null) this.#expire(query);
+      else this.#reject(query, error);
+    });
+    this.#flush();
+  }
+
+  #lost(group: Group<PendingQuery>): void {
+    for (const query of group.queries)
+      this.#reject(
+        query,
+        new SwitchyardError('INDEX_UNAVAILABLE', 'the search worker died during this search: try again'),
+      );
+  }
+
+  #changed(isReady: boolean): void {
+    if (!isReady) this.counters.workerDeaths++;
+    if (this.workersReady === 0)
+      for (const query of this.#queues.remove(() => true)) this.#reject(query, restarting());
+    this.#flush();
+  }
+
+  #expire(query: PendingQuery): void {
+    this.counters.expired++;
+    query.reject(
+      new SwitchyardError('DEADLINE_EXCEEDED', 'the deadline passed while the search waited for a worker'),
+    );
+  }
+
+  #reject(query: PendingQuery, error: SwitchyardError): void {
+    this.counters.failures++;
+    query.reject(error);
+  }
+}
+
+const poolClosed = (): SwitchyardError =>
+  new SwitchyardError('INDEX_UNAVAILABLE', 'the search pool is closed');
+
+/** Errors: FINGERPRINT_MISMATCH naming the field that differs. */
+export function checkExpected(bundle: Bundle, expected: ExpectedModel): void {
+  const { manifest } = bundle;
+  const found: ExpectedModel = {
+    fingerprint: manifest.model.fingerprint,
+    dimensions: manifest.full_dimensions,
+    metric: manifest.metric,
+  };
+  for (const field of ['fingerprint', 'dimensions', 'metric'] as const)
+    if (found[field] !== expected[field])
+      throw new SwitchyardError(
+        'FINGERPRINT_MISMATCH',
+        `the bundle ${manifest.corpus}/${manifest.version} was built with ${field} ${found[field]}, and ${expected[field]} is expected: route it with its own model, or rebuild it`,
+        { details: { field, expected: String(expected[field]), found: String(found[field]) } },
+      );
+}

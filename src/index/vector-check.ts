@@ -1,0 +1,66 @@
+import { SwitchyardError } from '../errors.js';
+import type { Metric } from '../vocabulary.js';
+import type { Format } from './formats.js';
+
+/**
+ * Norms outside these lose their meaning in float32 arithmetic (their squares under- or overflow in sums of
+ * thousands). A vector of an embedding model is many orders of magnitude inside them.
+ */
+const NORM_MIN = 1e-12;
+const NORM_MAX = 1e12;
+/** Under cosine a vector is scaled to norm 1 before usearch sees it when half precision could not hold it. */
+const PLAIN_NORM_MIN = 1e-2;
+const PLAIN_NORM_MAX = 1e2;
+/** Vectors of an fp16 model miss norm 1 by less than this. */
+const UNIT_NORM_TOLERANCE = 2e-3;
+
+export interface VectorSize {
+  /** Infinite or NaN when one of the numbers is. */
+  readonly norm: number;
+  readonly magnitude: number;
+}
+
+/** Norm and largest magnitude of `dimensions` numbers from `offset`. float32 squares cannot overflow a double. */
+export function measureVector(values: Float32Array, offset: number, dimensions: number): VectorSize {
+  let squares = 0;
+  let magnitude = 0;
+  for (let i = offset; i < offset + dimensions; i++) {
+    const value = values[i] as number;
+    squares += value * value;
+    const absolute = value < 0 ? -value : value;
+    if (absolute > magnitude) magnitude = absolute;
+  }
+  return { norm: Math.sqrt(squares), magnitude };
+}
+
+/** Null, or why a vector cannot be searched under `metric` in `format`. Rows and queries keep the same rules. */
+export function findVectorDefect(size: VectorSize, metric: Metric, format: Format): SwitchyardError | null {
+  if (!Number.isFinite(size.norm))
+    return new SwitchyardError(
+      'NON_FINITE_VECTOR',
+      'the vector has a NaN or an infinity: every number must be finite',
+    );
+  if (metric === 'cosine' && size.norm === 0)
+    return new SwitchyardError('ZERO_VECTOR', 'the vector is zero: under cosine it has no direction');
+  if (size.norm > NORM_MAX || (metric === 'cosine' && size.norm < NORM_MIN))
+    return new SwitchyardError(
+      'INVALID_ARGUMENT',
+      `the vector has norm ${size.norm.toExponential(2)}, which must be within ${NORM_MIN} and ${NORM_MAX}`,
+    );
+  if (metric !== 'cosine' && size.magnitude > format.magnitudeMax)
+    return new SwitchyardError(
+      'INVALID_ARGUMENT',
+      `the vector has a number of ${size.magnitude}, and ${format.quantization} holds at most ${format.magnitudeMax}: use bf16 or f32`,
+    );
+  return null;
+}
+
+export const isUnitNorm = (norm: number): boolean => Math.abs(norm - 1) <= UNIT_NORM_TOLERANCE;
+
+export const needsScaling = (metric: Metric, norm: number): boolean =>
+  metric === 'cosine' && (norm < PLAIN_NORM_MIN || norm > PLAIN_NORM_MAX);
+
+/** Divides in place, in double precision. */
+export function scaleToUnit(values: Float32Array, offset: number, dimensions: number, norm: number): void {
+  for (let i = offset; i < offset + dimensions; i++) values[i] = (values[i] as number) / norm;
+}

@@ -1,0 +1,99 @@
+import type { Encoder } from '../encoder/encoder.js';
+import { cosineOfRows } from '../encoder/probes.js';
+import { SwitchyardError } from '../errors.js';
+import type { BuildBatch } from '../index/build-options.js';
+import type { RenderDocument } from './document-text.js';
+import { storedDocument } from './embed-rows.js';
+import type { SourceDocument } from './source/document.js';
+
+const ROWS_PER_BATCH = 256;
+const SAMPLE_SIZE = 64;
+const COSINE_MIN = 0.999;
+
+export interface ReadyVectorOptions {
+  readonly encoder: Encoder;
+  readonly render: RenderDocument;
+  /** Uniform in [0, 1), seeded by the caller, so that a build can be repeated. */
+  readonly random: () => number;
+  readonly onDocument: () => void;
+}
+
+/**
+ * Rows from vectors that came with the source. They are believed only after a uniform sample of their texts was encoded
+ * again with the stated model: any cosine below 0.999 ends the build with FINGERPRINT_MISMATCH, before anything is
+ * published (the check runs as the last step of the stream).
+ */
+export async function* readyVectorRows(
+  documents: AsyncIterable<SourceDocument>,
+  options: ReadyVectorOptions,
+): AsyncIterable<BuildBatch> {
+  const { dimensions } = options.encoder.model;
+  const sample: SourceDocument[] = [];
+  let seen = 0;
+  let batch: SourceDocument[] = [];
+  for await (const document of documents) {
+    if (document.vector === null) {
+      throw new SwitchyardError(
+        'INVALID_INPUT_FILE',
+        `document ${document.id} has no vector, but others have one`,
+      );
+    }
+    if (document.vector.length !== dimensions) {
+      throw new SwitchyardError(
+        'DIMENSION_MISMATCH',
+        `the vector of document ${document.id} has ${document.vector.length} numbers; ${options.encoder.model.name} has ${dimensions}`,
+      );
+    }
+    seen++;
+    const slot = sample.length < SAMPLE_SIZE ? sample.length : Math.floor(options.random() * seen);
+    if (slot < SAMPLE_SIZE) sample[slot] = document;
+    batch.push(document);
+    options.onDocument();
+    if (batch.length < ROWS_PER_BATCH) continue;
+    yield toBatch(batch, dimensions);
+    batch = [];
+  }
+  if (batch.length > 0) yield toBatch(batch, dimensions);
+  await verifySample(sample, options);
+}
+
+function toBatch(documents: readonly SourceDocument[], dimensions: number): BuildBatch {
+  const vectors = new Float32Array(documents.length * dimensions);
+  for (const [at, document] of documents.entries()) {
+    if (document.vector !== null) vectors.set(document.vector, at * dimensions);
+  }
+  return {
+    vectors,
+    rows: documents.map((document) => ({
+      documentId: document.id,
+      chunk: 0,
+      truncated: false,
+      document: storedDocument(document),
+    })),
+  };
+}
+
+async function verifySample(
+  sample: readonly SourceDocument[],
+  { encoder, render }: ReadyVectorOptions,
+): Promise<void> {
+  if (sample.length === 0) return;
+  const { dimensions } = encoder.model;
+  const encoded = await encoder.encode({
+    texts: sample.map(render),
+    role: 'document',
+    lane: 'bulk',
+    deadlineAtMs: Number.POSITIVE_INFINITY,
+  });
+  const given = toBatch(sample, dimensions).vectors;
+  for (const [at, document] of sample.entries()) {
+    const similarity = cosineOfRows(encoded.values, given, at, dimensions);
+    if (similarity >= COSINE_MIN) continue;
+    throw new SwitchyardError(
+      'FINGERPRINT_MISMATCH',
+      `the vector of document ${document.id} has cosine ${similarity.toFixed(4)} to its text encoded by ` +
+        `${encoder.model.name}@${encoder.model.version}; ${COSINE_MIN} is needed. Another model, template or prefix made ` +
+        'these vectors: name the right one, or leave the vectors out to embed the texts',
+    );
+  }
+}

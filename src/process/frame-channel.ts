@@ -1,0 +1,119 @@
+import type { Duplex } from 'node:stream';
+import { SwitchyardError } from '../errors.js';
+import { encodeFrameHeader, type Frame, FrameParser } from './frames.js';
+
+/**
+ * How a channel ended. `ended`: the other side closed it or is gone, perhaps inside a frame. `stream`: the pipe
+ * broke. `protocol`: the other side sent bytes that are no frames.
+ */
+export type ChannelEnd =
+  | { readonly kind: 'ended' }
+  | { readonly kind: 'stream'; readonly code: string }
+  | { readonly kind: 'protocol'; readonly error: SwitchyardError };
+
+export interface FrameChannelOptions {
+  /** One end of a socketpair. The channel owns it from now on. */
+  readonly socket: Duplex;
+  /** A longer frame is an error on either side. */
+  readonly payloadBytesMax: number;
+  /** Bytes that may wait in this process for an other side that does not read. */
+  readonly bufferedBytesMax: number;
+  readonly onFrame: (frame: Frame) => void;
+  /** Room again after `send` answered `full`. */
+  readonly onDrain: () => void;
+  /** Once. No frame comes after it. */
+  readonly onClosed: (end: ChannelEnd) => void;
+}
+
+/** `full`: not sent, the other side does not keep up; try again at `onDrain`. `closed`: not sent, there is no other side. */
+export type SendOutcome = 'sent' | 'full' | 'closed';
+
+/** Below this size one copied buffer is cheaper than a gathered write. */
+const COPY_BYTES_MAX = 16_384;
+
+/** Frames over one end of a socketpair, with a bound on what waits for a reader that is stopped. */
+export class FrameChannel {
+  readonly #options: FrameChannelOptions;
+  readonly #socket: Duplex;
+  readonly #parser: FrameParser;
+  #open = true;
+  #ended = false;
+
+  constructor(options: FrameChannelOptions) {
+    this.#options = options;
+    this.#socket = options.socket;
+    this.#parser = new FrameParser(options.payloadBytesMax);
+    this.#socket.on('data', (chunk: Buffer) => this.#receive(chunk));
+    this.#socket.on('drain', () => {
+      if (this.#open) options.onDrain();
+    });
+    this.#socket.on('end', () => this.#close({ kind: 'ended' }));
+    this.#socket.on('close', () => this.#close({ kind: 'ended' }));
+    this.#socket.on('error', (error: NodeJS.ErrnoException) => {
+      this.#close({ kind: 'stream', code: error.code ?? 'unknown' });
+    });
+  }
+
+  /** Bytes that wait in this process to be written. */
+  get bufferedBytes(): number {
+    return this.#socket.writableLength;
+  }
+
+  /** Errors: INTERNAL when the payload is longer than a frame may be. */
+  send(kind: number, id: number, parts: readonly Uint8Array[] = []): SendOutcome {
+    let payloadBytes = 0;
+    for (const part of parts) payloadBytes += part.byteLength;
+    if (payloadBytes > this.#options.payloadBytesMax)
+      throw new SwitchyardError(
+        'INTERNAL',
+        `a frame of ${payloadBytes} bytes must be <= ${this.#options.payloadBytesMax}`,
+      );
+    if (!this.#open || this.#ended || !this.#socket.writable) return 'closed';
+    const buffered = this.#socket.writableLength;
+    if (buffered > 0 && buffered + payloadBytes > this.#options.bufferedBytesMax) return 'full';
+    const header = encodeFrameHeader(kind, id, payloadBytes);
+    if (payloadBytes <= COPY_BYTES_MAX) {
+      this.#socket.write(parts.length === 0 ? header : Buffer.concat([header, ...parts]));
+      return 'sent';
+    }
+    this.#socket.cork();
+    this.#socket.write(header);
+    for (const part of parts) this.#socket.write(part);
+    this.#socket.uncork();
+    return 'sent';
+  }
+
+  /** No more is sent; the other side sees the end once it has read everything. */
+  end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#socket.end();
+  }
+
+  /** Drops the stream and what waits in it. */
+  destroy(): void {
+    this.#open = false;
+    this.#socket.destroy();
+  }
+
+  #receive(chunk: Buffer): void {
+    if (!this.#open) return;
+    try {
+      this.#parser.push(chunk, (frame) => {
+        // A handler may have destroyed the channel; frames behind it in the same chunk belong to nobody.
+        if (this.#open) this.#options.onFrame(frame);
+      });
+    } catch (error) {
+      // What a handler throws because of the other side's bytes is the other side's fault; the rest is a bug, and loud.
+      if (!(error instanceof SwitchyardError)) throw error;
+      this.#close({ kind: 'protocol', error });
+    }
+  }
+
+  #close(end: ChannelEnd): void {
+    if (!this.#open) return;
+    this.#open = false;
+    this.#socket.destroy();
+    this.#options.onClosed(end);
+  }
+}

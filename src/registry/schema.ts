@@ -1,0 +1,145 @@
+import type { ColumnType, Generated } from 'kysely';
+import type { Metric, TargetRole, Tier } from '../vocabulary.js';
+
+/** The tables as PostgreSQL returns and takes them. JSONB is written as text and read parsed. */
+type Json<T> = ColumnType<T, string, string>;
+/** BIGINT: a string from the driver, since it may exceed a double. */
+type BigInteger = ColumnType<string, number, number>;
+
+export const MODEL_STATUSES = ['staging', 'active', 'deprecated', 'archived'] as const;
+export type ModelStatus = (typeof MODEL_STATUSES)[number];
+
+export const CORPUS_VERSION_STATUSES = ['building', 'ready', 'active', 'draining', 'archived'] as const;
+export type CorpusVersionStatus = (typeof CORPUS_VERSION_STATUSES)[number];
+
+interface EmbeddingModels {
+  model_id: Generated<string>;
+  model_name: string;
+  model_version: string;
+  provider: string | null;
+  dimensions: number;
+  max_tokens: number;
+  similarity_metric: Metric;
+  training_data_hash: Buffer | null;
+  benchmark_scores: Json<unknown> | null;
+  status: Generated<ModelStatus>;
+  created_at: Generated<Date>;
+  deprecated_at: Date | null;
+  fingerprint: string;
+  artifact_uri: string;
+  manifest: Json<unknown>;
+}
+
+interface EmbeddingModelProbes {
+  model_id: string;
+  ordinal: number;
+  input_role: 'query' | 'document';
+  text: string;
+  vector: Buffer;
+}
+
+interface EmbeddingCorpusVersions {
+  corpus_version_id: Generated<string>;
+  model_id: string;
+  corpus_name: string;
+  total_embeddings: BigInteger;
+  storage_uri: string;
+  index_uri: string | null;
+  status: Generated<CorpusVersionStatus>;
+  created_at: Generated<Date>;
+  completed_at: ColumnType<Date | null, Date | undefined, Date | null>;
+  quality_metrics: ColumnType<unknown, string | undefined, string>;
+  label: string;
+  document_template: string | null;
+  text_normalisation: string | null;
+  default_build: string | null;
+  failed_at: Date | null;
+  failure: string | null;
+}
+
+interface EmbeddingConsumers {
+  consumer_id: Generated<string>;
+  corpus_version_id: string;
+  service_name: string;
+  team_owner: string;
+  migration_deadline: Date | null;
+  migrated: Generated<boolean>;
+}
+
+interface Builds {
+  digest: string;
+  corpus_version_id: string;
+  bundle_uri: string;
+  manifest: Json<unknown>;
+  created_at: Generated<Date>;
+}
+
+interface Routes {
+  corpus_name: string;
+  revision: number;
+  salt: string;
+}
+
+interface RouteTargets {
+  corpus_name: string;
+  position: number;
+  corpus_version_id: string;
+  build_digest: string;
+  role: TargetRole;
+  weight_bps: number;
+  tier: Tier;
+  mirror_bps: number;
+}
+
+interface RouteRevisions {
+  corpus_name: string;
+  revision: number;
+  changed_at: Generated<Date>;
+  actor: string;
+  reason: string;
+  forced: boolean;
+  rolled_back_to: number | null;
+  before: ColumnType<unknown, string | null, never>;
+  after: ColumnType<unknown, string, never>;
+}
+
+interface DesiredTargets {
+  build_digest: string;
+  corpus_version_id: string;
+  tier: Tier;
+  created_at: Generated<Date>;
+}
+
+interface Gateways {
+  gateway_id: string;
+  address: string;
+  started_at: Generated<Date>;
+  heartbeat_at: Generated<Date>;
+  applied_revisions: Json<Record<string, number>>;
+  ready_targets: Json<string[]>;
+  last_error: string | null;
+}
+
+interface RegistryChanges {
+  change_id: Generated<string>;
+  changed_at: Generated<Date>;
+  actor: string;
+  reason: string;
+  subject: string;
+  before: ColumnType<unknown, string | null, never>;
+  after: ColumnType<unknown, string | null, never>;
+}
+
+export interface RegistrySchema {
+  embedding_models: EmbeddingModels;
+  embedding_model_probes: EmbeddingModelProbes;
+  embedding_corpus_versions: EmbeddingCorpusVersions;
+  embedding_consumers: EmbeddingConsumers;
+  builds: Builds;
+  routes: Routes;
+  route_targets: RouteTargets;
+  route_revisions: RouteRevisions;
+  desired_targets: DesiredTargets;
+  gateways: Gateways;
+  registry_changes: RegistryChanges;
+}

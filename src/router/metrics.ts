@@ -1,0 +1,33 @@
+import type { Digest } from '../vocabulary.js';
+import type { Comparison } from './comparison.js';
+import type { MirrorDrop } from './mirror-drop.js';
+
+/** Which target, as metric labels: few values by construction. */
+export interface TargetLabels {
+  readonly corpus: string;
+  readonly version: string;
+  readonly build: Digest;
+  readonly model: string;
+}
+
+/** `split`: chosen by the weights. `pinned`: named by the client, counted apart. */
+export type TrafficKind = 'split' | 'pinned';
+
+/** Microseconds; queue is the time in the encoder's and the search workers' queues together. */
+export interface StageTimes {
+  readonly queueUs: number;
+  readonly encodeUs: number;
+  readonly searchUs: number;
+  readonly totalUs: number;
+}
+
+/**
+ * What the router counts; the process that wires it up decides where to. Called on the path of a request:
+ * an implementation neither blocks nor throws.
+ */
+export interface RouterMetrics {
+  served(target: TargetLabels, kind: TrafficKind, times: StageTimes): void;
+  mirrorOffered(shadow: TargetLabels): void;
+  mirrorDropped(shadow: TargetLabels, why: MirrorDrop): void;
+  mirrorCompared(primary: TargetLabels, shadow: TargetLabels, comparison: Comparison): void;
+}

@@ -1,0 +1,16 @@
+/** Why a mirror that was offered was not compared. */
+export const MIRROR_DROPS = [
+  /** A raw vector is searched only in its own model's space. */
+  'no_text',
+  /** The shadow is not loaded, or was removed since. */
+  'not_ready',
+  /** As many mirrors run and wait as are allowed. */
+  'concurrency',
+  'deadline',
+  'breaker_open',
+  /** The encoder's or the index's own queue was full. */
+  'overloaded',
+  'error',
+  'shutting_down',
+] as const;
+export type MirrorDrop = (typeof MIRROR_DROPS)[number];

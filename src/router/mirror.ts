@@ -1,0 +1,209 @@
+import type { Hit } from '../index/search-index.js';
+import type { Timers } from '../process/timers.js';
+import { type QueryVector, WEIGHT_TOTAL_BPS } from '../vocabulary.js';
+import { type AdmittedCall, labelsOf } from './admitted-call.js';
+import { compareAnswers, type RankedAnswer } from './comparison.js';
+import type { ComparedPair, ComparedTarget, ComparisonRecorder } from './comparison-recorder.js';
+import type { RouterMetrics, TargetLabels } from './metrics.js';
+import {
+  type MirroredQuery,
+  type MirrorJob,
+  MirrorLane,
+  type MirrorLaneState,
+  type MirrorOptions,
+} from './mirror-lane.js';
+import type { SearchOutcome } from './query.js';
+import type { Shared } from './shared-pool.js';
+import type { RouteSnapshot, SnapshotTarget } from './snapshot.js';
+import type { OpenTarget } from './targets.js';
+
+export interface MirrorsOptions {
+  readonly mirror: MirrorOptions;
+  readonly timers: Timers;
+  /** [0, 1) */
+  readonly random: () => number;
+  readonly metrics: RouterMetrics;
+  readonly recorder: ComparisonRecorder;
+  readonly onError: (what: string, error: unknown) => void;
+}
+
+const NONE: readonly SnapshotTarget[] = Object.freeze([]);
+
+/**
+ * Copies of served reads for shadow targets (invariant 3). Nothing here is awaited by a request, and nothing
+ * here throws into one.
+ */
+export class Mirrors {
+  private readonly options: MirrorsOptions;
+  /** A lane lives as long as its target is held. */
+  private readonly lanes = new Map<Shared<OpenTarget>, MirrorLane>();
+  private isClosed = false;
+
+  constructor(options: MirrorsOptions) {
+    this.options = options;
+  }
+
+  /** The shadows this call is mirrored to if it is served. Decided before any cache is asked, so hits count as well. */
+  sample(snapshot: RouteSnapshot, primary: SnapshotTarget): readonly SnapshotTarget[] {
+    if (snapshot.mirrors.length === 0) return NONE;
+    const { random } = this.options;
+    return snapshot.mirrors.filter(
+      (shadow) =>
+        shadow.route.build !== primary.route.build && random() * WEIGHT_TOTAL_BPS < shadow.route.mirrorBps,
+    );
+  }
+
+  /**
+   * Called when the primary's answer is complete. Whatever is kept is copied here, before the answer leaves;
+   * whatever is dropped is dropped before anything is copied.
+   */
+  offer(admitted: AdmittedCall, vector: QueryVector, outcome: SearchOutcome): void {
+    for (const shadow of admitted.mirrors) {
+      try {
+        this.offerTo(shadow, admitted, vector, outcome);
+      } catch (error) {
+        this.options.onError('mirror', error);
+      }
+    }
+  }
+
+  /** Per shadow that was mirrored to: how busy it is, and its breaker. */
+  states(): readonly { readonly corpus: string; readonly build: string; readonly lane: MirrorLaneState }[] {
+    this.forgetClosed();
+    return [...this.lanes].flatMap(([{ value }, lane]) =>
+      value === null ? [] : [{ corpus: value.spec.corpus, build: value.spec.build, lane: lane.state }],
+    );
+  }
+
+  close(): void {
+    this.isClosed = true;
+    for (const lane of this.lanes.values()) lane.close();
+    this.lanes.clear();
+  }
+
+  private offerTo(
+    shadow: SnapshotTarget,
+    admitted: AdmittedCall,
+    vector: QueryVector,
+    outcome: SearchOutcome,
+  ): void {
+    const { metrics, mirror, timers } = this.options;
+    const { call, snapshot } = admitted;
+    const labels = labelsOf(snapshot.corpus, shadow);
+    metrics.mirrorOffered(labels);
+    const text = call.query.kind === 'text' ? call.query.text : null;
+    const isSameSpace = vector.fingerprint === shadow.route.fingerprint;
+    const lane = this.laneOf(shadow.shared);
+    const bytes = (text?.length ?? 0) * 2 + (isSameSpace ? vector.values.byteLength : 0);
+    const refusal = !isSameSpace && text === null ? 'no_text' : lane.refusal(bytes);
+    if (refusal !== null) {
+      metrics.mirrorDropped(labels, refusal);
+      return;
+    }
+    const { primaryLabels, pair } = pairOf(admitted, shadow);
+    const copy: CopiedRead = {
+      pair,
+      primaryLabels,
+      shadowLabels: labels,
+      text,
+      vector: isSameSpace ? { fingerprint: vector.fingerprint, values: vector.values.slice() } : null,
+      topK: call.topK,
+      bytes,
+      primary: rankedAnswer(outcome.hits, call.topK, outcome.timings.encodeUs + outcome.timings.searchUs),
+    };
+    lane.add(this.jobOf(copy, timers.nowMs() + mirror.deadlineMs));
+  }
+
+  /** Reaches nothing but the copy, so that a waiting mirror keeps no request, snapshot or document alive. */
+  private jobOf(copy: CopiedRead, deadlineAtMs: number): MirrorJob {
+    const { metrics, onError } = this.options;
+    const { text, vector, topK, bytes } = copy;
+    const query: MirroredQuery =
+      vector === null ? { kind: 'text', text: text ?? '' } : { kind: 'vector', vector };
+    return {
+      query,
+      topK,
+      bytes,
+      deadlineAtMs,
+      dropped: (why) => metrics.mirrorDropped(copy.shadowLabels, why),
+      done: (hits, serviceUs) => {
+        try {
+          this.compare(copy, rankedAnswer(hits, topK, serviceUs));
+        } catch (error) {
+          metrics.mirrorDropped(copy.shadowLabels, 'error');
+          onError('comparison', error);
+        }
+      },
+    };
+  }
+
+  private compare(copy: CopiedRead, shadow: RankedAnswer): void {
+    const { metrics, recorder } = this.options;
+    const { pair, primary, topK, text, vector } = copy;
+    const comparison = compareAnswers(topK, primary, shadow);
+    recorder.record(pair, comparison, {
+      text,
+      vector: vector?.values ?? null,
+      primaryIds: primary.ids,
+      shadowIds: shadow.ids,
+    });
+    metrics.mirrorCompared(copy.primaryLabels, copy.shadowLabels, comparison);
+  }
+
+  private laneOf(shared: Shared<OpenTarget>): MirrorLane {
+    const known = this.lanes.get(shared);
+    if (known !== undefined) return known;
+    this.forgetClosed();
+    const lane = new MirrorLane(shared, this.options.mirror, this.options.timers);
+    if (this.isClosed) lane.close();
+    else this.lanes.set(shared, lane);
+    return lane;
+  }
+
+  private forgetClosed(): void {
+    for (const shared of this.lanes.keys()) if (shared.state.kind === 'closed') this.lanes.delete(shared);
+  }
+}
+
+/** Everything a mirror needs of a served read, owned by the mirror. */
+interface CopiedRead {
+  readonly pair: ComparedPair;
+  readonly primaryLabels: TargetLabels;
+  readonly shadowLabels: TargetLabels;
+  readonly text: string | null;
+  /** Only when the shadow is of the same model: else it encodes the text itself. */
+  readonly vector: QueryVector | null;
+  readonly topK: number;
+  readonly bytes: number;
+  readonly primary: RankedAnswer;
+}
+
+function pairOf(
+  { snapshot, target }: AdmittedCall,
+  shadow: SnapshotTarget,
+): { readonly primaryLabels: TargetLabels; readonly pair: ComparedPair } {
+  const { corpus } = snapshot;
+  return {
+    primaryLabels: labelsOf(corpus, target),
+    pair: { corpus, primary: comparedTarget(target), shadow: comparedTarget(shadow) },
+  };
+}
+
+const comparedTarget = ({ route }: SnapshotTarget): ComparedTarget => ({
+  version: route.version,
+  build: route.build,
+  model: route.modelRef,
+  fingerprint: route.fingerprint,
+});
+
+/** At most `k` hits are looked at, whatever came back. */
+function rankedAnswer(hits: readonly Hit[], k: number, serviceUs: number): RankedAnswer {
+  const ids: string[] = [];
+  const scores: number[] = [];
+  for (let at = 0; at < hits.length && at < k; at++) {
+    const hit = hits[at] as Hit;
+    ids.push(hit.id);
+    scores.push(hit.score);
+  }
+  return { ids, scores, serviceUs };
+}

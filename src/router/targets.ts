@@ -1,0 +1,218 @@
+import type { Encoder } from '../encoder/encoder.js';
+import { SwitchyardError } from '../errors.js';
+import type { SearchIndex } from '../index/search-index.js';
+import type { RouteTarget } from '../registry/route.js';
+import { type Digest, digestPrefix, type Fingerprint, modelRef, type Tier } from '../vocabulary.js';
+import { type Resource, type Shared, SharedPool, type SharedPoolOptions } from './shared-pool.js';
+
+/** `shared`: on the search workers of the gateway. `isolated`: in a process of its own, as a shadow must be (invariant 3). */
+export type Isolation = 'shared' | 'isolated';
+
+/** What a factory needs to open a target. */
+export interface TargetSpec {
+  readonly corpus: string;
+  readonly version: string;
+  readonly build: Digest;
+  readonly fingerprint: Fingerprint;
+  readonly modelRef: string;
+  readonly tier: Tier;
+  readonly bundleUri: string;
+  readonly isolation: Isolation;
+}
+
+export interface ModelSpec {
+  readonly fingerprint: Fingerprint;
+  readonly modelRef: string;
+}
+
+/** How the process that wires the router up opens things. Each opened thing is closed by the router exactly once. */
+export interface TargetFactories {
+  /** Resolves when the files were verified and prefaulted. */
+  openTarget(spec: TargetSpec): Promise<SearchIndex>;
+  openEncoder(model: ModelSpec): Promise<Encoder>;
+}
+
+/** Encoder and index as one unit (invariant 1): the only pairing the rest of the router can reach. */
+export interface OpenTarget {
+  readonly spec: TargetSpec;
+  readonly index: SearchIndex;
+  readonly encoder: Encoder;
+}
+
+/** One line of what a replica reports about the targets it should hold. */
+export interface TargetReport {
+  readonly spec: TargetSpec;
+  readonly state: 'loading' | 'ready' | 'failed';
+  /** Why the last attempt failed, also while it is tried again; else null. */
+  readonly error: SwitchyardError | null;
+}
+
+const WARM_UP_TEXT = 'warm up';
+
+/** Every target and encoder this replica holds, each opened once whatever number of routes and revisions wants it. */
+export class TargetStore {
+  private readonly factories: TargetFactories;
+  private readonly targets: SharedPool<OpenTarget, TargetResource>;
+  private readonly encoders: SharedPool<Encoder>;
+
+  constructor(factories: TargetFactories, options: SharedPoolOptions) {
+    this.factories = factories;
+    this.targets = new SharedPool(options);
+    // A target waits for its encoder, so its own change says all there is to say.
+    this.encoders = new SharedPool({ ...options, onChange: () => {} });
+  }
+
+  /** The caller releases it once. */
+  acquire(spec: TargetSpec): Shared<OpenTarget> {
+    return this.targets.acquire(targetKey(spec), new TargetResource(spec, this.factories, this));
+  }
+
+  /** Holds a model's encoder, whether or not a target needs it. The caller releases it once. */
+  acquireEncoder(model: ModelSpec): Shared<Encoder> {
+    return this.encoders.acquire(model.fingerprint, {
+      open: () => openReady(() => this.factories.openEncoder(model), model),
+      close: (encoder) => encoder.close(),
+    });
+  }
+
+  /** The encoder of a model that some target or hold has open, by `name@version` or fingerprint. */
+  findEncoder(model: string): Shared<Encoder> | null {
+    const byFingerprint = this.encoders.get(model);
+    if (byFingerprint?.value) return byFingerprint;
+    for (const shared of this.encoders.values())
+      if (shared.value !== null && modelRef(shared.value.model) === model) return shared;
+    return null;
+  }
+
+  openEncoders(): readonly Encoder[] {
+    return [...this.encoders.values()].flatMap(({ value }) => (value === null ? [] : [value]));
+  }
+
+  report(): readonly TargetReport[] {
+    return [...this.targets.values()].flatMap(({ resource: { spec }, state: { kind }, error }) =>
+      kind === 'closed' ? [] : [{ spec, state: kind, error }],
+    );
+  }
+
+  /** Resolves when nobody holds a target or an encoder any more and all of them are closed. */
+  async empty(): Promise<void> {
+    await this.targets.empty();
+    await this.encoders.empty();
+  }
+}
+
+/** Opens the index and waits for the encoder side by side, and gives neither away unless they fit. */
+class TargetResource implements Resource<OpenTarget> {
+  readonly spec: TargetSpec;
+  private readonly factories: TargetFactories;
+  private readonly store: TargetStore;
+  private encoder: Shared<Encoder> | null = null;
+
+  constructor(spec: TargetSpec, factories: TargetFactories, store: TargetStore) {
+    this.spec = spec;
+    this.factories = factories;
+    this.store = store;
+  }
+
+  async open(): Promise<OpenTarget> {
+    const { spec } = this;
+    const shared = this.store.acquireEncoder(spec);
+    const [index, encoder] = await Promise.allSettled([this.factories.openTarget(spec), shared.whenReady()]);
+    try {
+      if (index.status === 'rejected') throw index.reason;
+      if (encoder.status === 'rejected') throw encoder.reason;
+      const target: OpenTarget = Object.freeze({ spec, index: index.value, encoder: encoder.value });
+      assertFits(target);
+      await warmUp(target);
+      this.encoder = shared;
+      return target;
+    } catch (error) {
+      try {
+        if (index.status === 'fulfilled') await index.value.close();
+      } finally {
+        shared.release();
+      }
+      throw error;
+    }
+  }
+
+  /** Nobody encodes for this target any more, so its encoder need not wait for an index that is slow to close. */
+  async close(target: OpenTarget): Promise<void> {
+    this.encoder?.release();
+    this.encoder = null;
+    await target.index.close();
+  }
+}
+
+/** A shadow that gets weight is opened again on the search workers first, so isolation is part of what a target is. */
+export const targetKey = (spec: TargetSpec): string => `${spec.build}/${spec.tier}/${spec.isolation}`;
+
+export function targetSpec(corpus: string, target: RouteTarget): TargetSpec {
+  return Object.freeze({
+    corpus,
+    version: target.version,
+    build: target.build,
+    fingerprint: target.fingerprint,
+    modelRef: target.modelRef,
+    tier: target.tier,
+    bundleUri: target.bundleUri,
+    isolation: target.role === 'shadow' ? 'isolated' : 'shared',
+  });
+}
+
+async function openReady(open: () => Promise<Encoder>, model: ModelSpec): Promise<Encoder> {
+  const encoder = await open();
+  try {
+    await encoder.ready();
+    if (encoder.model.fingerprint !== model.fingerprint)
+      throw new SwitchyardError(
+        'FINGERPRINT_MISMATCH',
+        `the encoder opened for ${model.modelRef} has fingerprint ${encoder.model.fingerprint}, ` +
+          `the registry says ${model.fingerprint}: import the model again`,
+      );
+    return encoder;
+  } catch (error) {
+    await encoder.close();
+    throw error;
+  }
+}
+
+/** Invariant 1 at target add: what the route says, what the bundle says and what the encoder says are one model. */
+function assertFits({ spec, index, encoder }: OpenTarget): void {
+  const { digest, manifest } = index.bundle;
+  const name = `build ${digestPrefix(spec.build)} of ${spec.corpus}/${spec.version}`;
+  if (digest !== spec.build || manifest.corpus !== spec.corpus || manifest.version !== spec.version)
+    throw new SwitchyardError(
+      'CORRUPT_BUNDLE',
+      `${name} was opened as build ${digestPrefix(digest)} of ${manifest.corpus}/${manifest.version}`,
+    );
+  const { fingerprint } = encoder.model;
+  if (manifest.model.fingerprint !== spec.fingerprint || fingerprint !== spec.fingerprint)
+    throw new SwitchyardError(
+      'FINGERPRINT_MISMATCH',
+      `${name} was built by ${manifest.model.fingerprint}, its encoder is ${fingerprint}, ` +
+        `the route says ${spec.fingerprint} (${spec.modelRef})`,
+    );
+  if (manifest.full_dimensions !== encoder.model.dimensions)
+    throw new SwitchyardError(
+      'DIMENSION_MISMATCH',
+      `${name} takes vectors of ${manifest.full_dimensions} numbers, its model gives ${encoder.model.dimensions}`,
+    );
+}
+
+/** One query through the pair before it counts as ready, so that the first client does not pay for cold code and pages. */
+async function warmUp({ index, encoder }: OpenTarget): Promise<void> {
+  const encoded = await encoder.encode({
+    texts: [WARM_UP_TEXT],
+    role: 'query',
+    lane: 'bulk',
+    deadlineAtMs: Number.POSITIVE_INFINITY,
+  });
+  await index.search({
+    vector: { fingerprint: encoded.fingerprint, values: encoded.values },
+    topK: 1,
+    lane: 'bulk',
+    deadlineAtMs: Number.POSITIVE_INFINITY,
+    withDocument: false,
+  });
+}

@@ -1,0 +1,152 @@
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+
+/** Seconds; from 100 µs, where a cache hit lies, to the default deadline. */
+const DURATION_BUCKETS = [
+  0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
+];
+export const STAGES = ['queue', 'encode', 'search', 'total'] as const;
+export type Stage = (typeof STAGES)[number];
+
+/** One label set of a histogram. `buckets` are not cumulative, rise by `le`, and end with Infinity. */
+export interface HistogramSeries {
+  readonly labels: Readonly<Record<string, string>>;
+  readonly count: number;
+  readonly sum: number;
+  readonly buckets: readonly { readonly le: number; readonly count: number }[];
+}
+
+/**
+ * The gateway's metrics, prefix `switchyard_`. Labels have few values by construction: corpora, versions, builds,
+ * models and reasons of the catalogue; never a client's free text.
+ */
+export class Metrics {
+  readonly registry = new Registry();
+  readonly requests: Counter<'rpc' | 'protocol' | 'reason'>;
+  readonly duration: Histogram<'stage'>;
+  readonly targetRequests: Counter<'corpus' | 'version' | 'build' | 'kind'>;
+  readonly mirrors: Counter<'corpus' | 'version' | 'outcome'>;
+  private readonly loopDelay = monitorEventLoopDelay({ resolution: 10 });
+
+  constructor() {
+    const registers = [this.registry];
+    collectDefaultMetrics({ register: this.registry, prefix: 'switchyard_' });
+    this.requests = new Counter({
+      name: 'switchyard_requests_total',
+      help: 'Requests by RPC, protocol and error reason (OK when answered)',
+      labelNames: ['rpc', 'protocol', 'reason'],
+      registers,
+    });
+    this.duration = new Histogram({
+      name: 'switchyard_request_duration_seconds',
+      help: 'Duration of searches by stage',
+      labelNames: ['stage'],
+      buckets: DURATION_BUCKETS,
+      registers,
+    });
+    this.targetRequests = new Counter({
+      name: 'switchyard_target_requests_total',
+      help: 'Requests served by target: kind split follows the weights, pinned does not',
+      labelNames: ['corpus', 'version', 'build', 'kind'],
+      registers,
+    });
+    this.mirrors = new Counter({
+      name: 'switchyard_mirrors_total',
+      help: 'Mirrored reads by outcome: offered, compared, or the reason why they were dropped',
+      labelNames: ['corpus', 'version', 'outcome'],
+      registers,
+    });
+    this.loopDelay.enable();
+    const loopDelay = this.loopDelay;
+    new Gauge({
+      name: 'switchyard_event_loop_delay_seconds',
+      help: 'Event-loop delay since the last scrape',
+      labelNames: ['quantile'],
+      registers,
+      collect() {
+        for (const quantile of [0.5, 0.99, 1]) {
+          const nanoseconds = quantile === 1 ? loopDelay.max : loopDelay.percentile(quantile * 100);
+          this.set({ quantile: String(quantile) }, loopDelay.count === 0 ? 0 : nanoseconds / 1e9);
+        }
+        loopDelay.reset();
+      },
+    });
+  }
+
+  /** A value that is read when scraped. `read` gives one entry per label set. */
+  observe<Label extends string>(
+    name: string,
+    help: string,
+    labelNames: readonly Label[],
+    read: () => Iterable<readonly [Record<Label, string>, number]>,
+  ): void {
+    new Gauge({
+      name,
+      help,
+      labelNames: [...labelNames],
+      registers: [this.registry],
+      collect() {
+        this.reset();
+        for (const [labels, value] of read()) this.set(labels, value);
+      },
+    });
+  }
+
+  /** Like `observe`, for totals that only rise and are counted elsewhere. */
+  observeTotal<Label extends string>(
+    name: string,
+    help: string,
+    labelNames: readonly Label[],
+    read: () => Iterable<readonly [Record<Label, string>, number]>,
+  ): void {
+    new Counter({
+      name,
+      help,
+      labelNames: [...labelNames],
+      registers: [this.registry],
+      collect() {
+        this.reset();
+        for (const [labels, value] of read()) this.inc(labels, value);
+      },
+    });
+  }
+
+  /** Like `observe`, for distributions that are counted elsewhere: a prom-client histogram cannot be set. */
+  observeHistogram(name: string, help: string, read: () => Iterable<HistogramSeries>): void {
+    // prom-client asks a metric for its name and its values, and for nothing else.
+    const metric = {
+      name,
+      get: async () => ({
+        name,
+        help,
+        type: 'histogram',
+        aggregator: 'sum',
+        values: [...read()].flatMap((series) => histogramValues(name, series)),
+      }),
+      reset: () => undefined,
+    };
+    this.registry.registerMetric(metric as unknown as Gauge<string>);
+  }
+
+  text(): Promise<string> {
+    return this.registry.metrics();
+  }
+
+  close(): void {
+    this.loopDelay.disable();
+  }
+}
+
+function histogramValues(name: string, { labels, count, sum, buckets }: HistogramSeries) {
+  let below = 0;
+  const bucketValues = buckets.map(({ le, count: inBucket }) => {
+    below += inBucket;
+    const bound = Number.isFinite(le) ? String(Number(le.toPrecision(12))) : '+Inf';
+    return { metricName: `${name}_bucket`, labels: { ...labels, le: bound }, value: below };
+  });
+  return [
+    ...bucketValues,
+    { metricName: `${name}_sum`, labels, value: sum },
+    { metricName: `${name}_count`, labels, value: count },
+  ];
+}

@@ -1,0 +1,113 @@
+import { open, readFile, truncate, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import t from 'tap';
+import type { ModelFolder, ModelManifest } from '../../src/encoder/manifest.js';
+import { formatManifest } from '../../src/encoder/manifest-schema.js';
+import { providerProblem } from '../../src/encoder/providers.js';
+import { sha256Hex } from '../../src/files/hash.js';
+import { miniLmFolder } from '../fixtures/model.js';
+import { until } from '../process/wait.js';
+import { copyOfModel, pidOf, reasonOf, request, startEncoder } from './start.js';
+
+/** Turns one byte in the middle of a file into another. */
+async function flipByte(file: string): Promise<void> {
+  const handle = await open(file, 'r+');
+  try {
+    const { size } = await handle.stat();
+    const byte = Buffer.alloc(1);
+    const at = Math.floor(size / 2);
+    await handle.read(byte, 0, 1, at);
+    await handle.write(Buffer.from([(byte[0] ?? 0) ^ 1]), 0, 1, at);
+  } finally {
+    await handle.close();
+  }
+}
+
+t.test('a model damaged under a running encoder is refused by name at the restart', async (t) => {
+  const folder = await copyOfModel(t, await miniLmFolder('int8'));
+  const { encoder } = startEncoder(t, folder);
+  await encoder.ready();
+  await flipByte(path.join(folder.folder, 'model.onnx'));
+  process.kill(pidOf(encoder), 'SIGKILL');
+  await until('failed', () => encoder.state.kind === 'failed');
+  t.match(encoder.state, {
+    error: { reason: 'CORRUPT_MODEL', message: /model\.onnx has another content/ },
+  });
+  t.equal(await reasonOf(encoder.ready()), 'CORRUPT_MODEL');
+  await t.rejects(encoder.encode(request(['a'])), {
+    reason: 'ENCODER_UNAVAILABLE',
+    message: /model\.onnx/,
+  });
+});
+
+t.test('every damaged file of a model is refused by name before anything is opened', async (t) => {
+  const model = await miniLmFolder('int8');
+  for (const file of [...Object.keys(model.manifest.files), 'manifest.json'])
+    for (const damage of [flipByte, (name: string) => truncate(name, 100)]) {
+      const folder = await copyOfModel(t, model);
+      await damage(path.join(folder.folder, file));
+      const { encoder } = startEncoder(t, folder);
+      await t.rejects(encoder.ready(), {
+        reason: 'CORRUPT_MODEL',
+        message: new RegExp(file.replace('.', '\\.')),
+      });
+      t.equal(encoder.counters.restarts, 0, 'no restart loop');
+      await encoder.close();
+    }
+});
+
+t.test('an encoder that does not reproduce its probes is never ready', async (t) => {
+  const folder = await withOtherProbes(await copyOfModel(t, await miniLmFolder('int8')));
+  const { encoder } = startEncoder(t, folder);
+  t.equal(await reasonOf(encoder.ready()), 'PROBE_MISMATCH');
+  t.equal(encoder.state.kind, 'failed');
+});
+
+/** A well-formed model whose probe vectors are another model's: the files agree with the manifest, the space does not. */
+async function withOtherProbes(model: ModelFolder): Promise<ModelFolder> {
+  const file = path.join(model.folder, 'probes.f32');
+  const bytes = await readFile(file);
+  for (let at = 0; at < bytes.length; at += 8) bytes.writeFloatLE(-bytes.readFloatLE(at), at);
+  await writeFile(file, bytes);
+  const files = { ...model.manifest.files, 'probes.f32': { bytes: bytes.length, sha256: sha256Hex(bytes) } };
+  const manifest: ModelManifest = { ...model.manifest, files };
+  await writeFile(path.join(model.folder, 'manifest.json'), formatManifest(manifest));
+  return { folder: model.folder, manifest };
+}
+
+t.test('another model in the folder is refused', async (t) => {
+  const [int8, fp16] = [await miniLmFolder('int8'), await miniLmFolder('fp16')];
+  const { encoder } = startEncoder(t, { folder: int8.folder, manifest: fp16.manifest });
+  t.equal(await reasonOf(encoder.ready()), 'FINGERPRINT_MISMATCH');
+});
+
+/** These two need a machine where CUDA cannot work. */
+const withoutCuda = { skip: providerProblem('cuda') === null ? 'CUDA is installed here' : false } as const;
+
+t.test('a required provider that is not there is a refusal that says what to do', withoutCuda, async (t) => {
+  const { encoder } = startEncoder(t, await miniLmFolder('int8'), {
+    providers: ['cuda', 'cpu'],
+    require: true,
+  });
+  t.equal(await reasonOf(encoder.ready()), 'PROVIDER_UNAVAILABLE');
+  t.match(encoder.state, {
+    kind: 'failed',
+    error: {
+      message:
+        /install\.js --onnxruntime-node-install-cuda=v12|install it \(in a container|exists for linux\/x64 alone/,
+      details: { provider: 'cuda' },
+    },
+  });
+  t.equal(encoder.counters.restarts, 0);
+});
+
+t.test('a provider that is not there is passed over, and the encoder says so', withoutCuda, async (t) => {
+  const { encoder, logs } = startEncoder(t, await miniLmFolder('int8'), {
+    providers: ['cuda', 'cpu'],
+    require: false,
+  });
+  await encoder.ready();
+  t.match(encoder.state, { kind: 'ready', provider: 'cpu', fallbackReason: /^cuda: .*cannot be had/ });
+  t.ok(logs.some((line) => line.includes('fell back to cpu')));
+  t.equal((await encoder.encode(request(['works']))).tokenCounts.length, 1);
+});
