@@ -1,9 +1,10 @@
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { type Gateway, startGateway } from '../../src/gateway/gateway.js';
+import { onEachPostgres, type TestPostgres } from '../fixtures/each-postgres.js';
+import { startGivenServer } from '../fixtures/given-server.js';
 import { silentLog } from '../fixtures/postgres.js';
-import { packageBinaries, startGivenServer } from '../registry/given-server.js';
 import { keepSearching, search, send, target, urlOf } from './http.js';
 import { CORPUS, makeYard, until } from './yard.js';
 
@@ -12,8 +13,10 @@ const metric = async (gateway: Gateway, name: string): Promise<string | undefine
   return new RegExp(`^${name}(?:\\{.*\\})? (\\S+)$`, 'm').exec(text)?.[1];
 };
 
-t.test('a gateway and a PostgreSQL that comes and goes', { timeout: 180_000 }, async (t) => {
-  const server = await startGivenServer(t, await packageBinaries(t));
+onEachPostgres(t, comesAndGoes);
+
+async function comesAndGoes(t: Test, postgres: TestPostgres): Promise<void> {
+  const server = await startGivenServer(t, await postgres.binaries(t));
   const yard = await makeYard(t, server.url());
   const snapshot = path.join(yard.varDir, 'snapshots', `${CORPUS}.json`);
   const start = () => startGateway(yard.config(), silentLog);
@@ -53,6 +56,9 @@ t.test('a gateway and a PostgreSQL that comes and goes', { timeout: 180_000 }, a
       t.same(refused, [], 'no request was lost');
     },
   );
+
+  // The rest is about this gateway's disk, whoever's server is away.
+  if (postgres.kind !== 'package') return;
 
   await t.test('it is away at boot: the last snapshot on disk is served, and says so', async (t) => {
     await server.stop();
@@ -111,4 +117,4 @@ t.test('a gateway and a PostgreSQL that comes and goes', { timeout: 180_000 }, a
     );
     await server.start();
   });
-});
+}

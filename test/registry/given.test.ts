@@ -4,14 +4,9 @@ import { inspect } from 'node:util';
 import { pino } from 'pino';
 import t, { type Test } from 'tap';
 import { openRegistry, type Registry } from '../../src/registry/registry.js';
+import { onEachPostgres } from '../fixtures/each-postgres.js';
+import { type GivenServer, PASSWORD, startGivenServer } from '../fixtures/given-server.js';
 import { temporaryFolder } from '../fixtures/postgres.js';
-import {
-  debianBinaries,
-  type GivenServer,
-  PASSWORD,
-  packageBinaries,
-  startGivenServer,
-} from './given-server.js';
 import { AUTHOR, active, eventually, readyVersion, refused, registerModel } from './registry-fixtures.js';
 
 /** Everything the registry logs, as text. */
@@ -19,18 +14,7 @@ const written: string[] = [];
 const log = pino({ level: 'trace' }, { write: (line: string) => void written.push(line) });
 const SECRETS = [PASSWORD, encodeURIComponent(PASSWORD), 'wrong-secret'];
 
-t.test("DATABASE_URL of the npm package's server", async (t) => {
-  await useGivenServer(t, await packageBinaries(t));
-});
-
-const debian = debianBinaries();
-t.test(
-  "DATABASE_URL of Debian's server",
-  { skip: debian === null ? 'it is not installed' : false },
-  async (t) => {
-    await useGivenServer(t, debian ?? '');
-  },
-);
+onEachPostgres(t, async (t, postgres) => useGivenServer(t, await postgres.binaries(t)));
 
 async function useGivenServer(t: Test, binaries: string): Promise<void> {
   const server = await startGivenServer(t, binaries);

@@ -1,4 +1,5 @@
 import t from 'tap';
+import { onEachPostgres } from '../fixtures/each-postgres.js';
 import { startTestRegistry } from '../fixtures/postgres.js';
 import {
   AUTHOR,
@@ -14,8 +15,8 @@ import {
   violates,
 } from './registry-fixtures.js';
 
-t.test('rules of models, versions, builds and consumers', async (t) => {
-  const registry = await startTestRegistry(t);
+onEachPostgres(t, async (t, postgres) => {
+  const registry = await startTestRegistry(t, { postgres });
   const raw = await rawSession(t, registry);
   const { models, corpusVersions, builds, consumers, changes } = registry;
   const minilm = await registerModel(registry, 'minilm');

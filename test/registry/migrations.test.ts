@@ -1,7 +1,8 @@
 import t from 'tap';
 import { MIGRATIONS } from '../../src/registry/migrations/index.js';
 import { openRegistry } from '../../src/registry/registry.js';
-import { silentLog, startTestRegistry, temporaryFolder } from '../fixtures/postgres.js';
+import { onEachPostgres } from '../fixtures/each-postgres.js';
+import { databaseUrlOf, silentLog, startTestRegistry, temporaryFolder } from '../fixtures/postgres.js';
 import { rawSession, refused, registerModel } from './registry-fixtures.js';
 
 /** Column for column as in the embedding-lifecycle design: name, type, not null. */
@@ -42,10 +43,11 @@ const SEED: Readonly<Record<string, readonly string[]>> = {
   ],
 };
 
-t.test('migrations', async (t) => {
+onEachPostgres(t, async (t, postgres) => {
   const varDir = await temporaryFolder(t);
+  const databaseUrl = await postgres.newDatabase();
   const open = () =>
-    openRegistry({ databaseUrl: null, varDir, log: silentLog, applicationName: 'switchyard-test' });
+    openRegistry({ databaseUrl, varDir, log: silentLog, applicationName: 'switchyard-test' });
 
   await t.test('four replicas that start at once migrate once', async (t) => {
     const registries = await Promise.all([open(), open(), open(), open()]);
@@ -71,7 +73,7 @@ t.test('migrations', async (t) => {
   });
 
   await t.test("the seed's tables are there column for column, in its order", async (t) => {
-    const registry = await startTestRegistry(t, { varDir });
+    const registry = await startTestRegistry(t, { varDir, databaseUrl });
     const raw = await rawSession(t, registry);
     for (const [table, columns] of Object.entries(SEED)) {
       const { rows } = await raw.query<{ column: string }>(
@@ -88,7 +90,7 @@ t.test('migrations', async (t) => {
   });
 
   await t.test('an older program refuses a newer schema and leaves it alone', async (t) => {
-    const registry = await startTestRegistry(t, { varDir });
+    const registry = await startTestRegistry(t, { varDir, databaseUrl });
     const raw = await rawSession(t, registry);
     await raw.query(`INSERT INTO kysely_migration VALUES ('9999_of_the_future', now()::TEXT)`);
     await t.rejects(open(), {
@@ -102,7 +104,7 @@ t.test('migrations', async (t) => {
   });
 
   t.test('a migration that fails leaves nothing half done', async (t) => {
-    const registry = await startTestRegistry(t);
+    const registry = await startTestRegistry(t, { postgres });
     const raw = await rawSession(t, registry);
     // As if the last migration had not run, with something in its way.
     const last = Object.keys(MIGRATIONS).at(-1);
@@ -111,10 +113,13 @@ t.test('migrations', async (t) => {
     const tables = async () =>
       (await raw.query(`SELECT count(*)::INT AS n FROM pg_tables WHERE schemaname = 'public'`)).rows[0]?.n;
     const before = await tables();
-    const { host = '', database = '', user = '' } = registry.connection;
-    const databaseUrl = `postgresql://${user}@${encodeURIComponent(host)}/${database}`;
     await t.rejects(
-      openRegistry({ databaseUrl, varDir, log: silentLog, applicationName: 'switchyard-test' }),
+      openRegistry({
+        databaseUrl: databaseUrlOf(registry),
+        varDir,
+        log: silentLog,
+        applicationName: 'switchyard-test',
+      }),
       refused('INTERNAL'),
     );
     t.equal(await tables(), before);

@@ -4,6 +4,7 @@ import { SwitchyardError } from '../../src/errors.js';
 import type { RouteTargetInput } from '../../src/registry/route.js';
 import { type VersionOnOffer, validateRoute } from '../../src/registry/route-rules.js';
 import type { Tier } from '../../src/vocabulary.js';
+import { onEachPostgres } from '../fixtures/each-postgres.js';
 import { startTestRegistry } from '../fixtures/postgres.js';
 import {
   AUTHOR,
@@ -160,8 +161,8 @@ t.test('every refusal has its reason and says what would work', async (t) => {
   );
 });
 
-t.test('code and database agree on every route', async (t) => {
-  const registry = await startTestRegistry(t);
+onEachPostgres(t, async (t, postgres) => {
+  const registry = await startTestRegistry(t, { postgres });
   const raw = await rawSession(t, registry);
   const model = await registerModel(registry, 'm');
   const ids = new Map<string, string>();

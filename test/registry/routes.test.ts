@@ -1,7 +1,8 @@
 import t, { type Test } from 'tap';
 import { SwitchyardError } from '../../src/errors.js';
-import { openRegistry, type Registry } from '../../src/registry/registry.js';
-import { silentLog, startTestRegistry } from '../fixtures/postgres.js';
+import type { Registry } from '../../src/registry/registry.js';
+import { onEachPostgres } from '../fixtures/each-postgres.js';
+import { databaseUrlOf, startTestRegistry } from '../fixtures/postgres.js';
 import {
   AUTHOR,
   active,
@@ -19,8 +20,8 @@ import {
 const reasonOf = (error: unknown): string | undefined =>
   error instanceof SwitchyardError ? error.reason : undefined;
 
-t.test('routes', async (t) => {
-  const registry = await startTestRegistry(t);
+onEachPostgres(t, async (t, postgres) => {
+  const registry = await startTestRegistry(t, { postgres });
   const raw = await rawSession(t, registry);
   const use = await registerModel(registry, 'use');
   const minilm = await registerModel(registry, 'minilm');
@@ -332,13 +333,7 @@ async function checkReadiness(t: Test, registry: Registry, corpus: string): Prom
   await registry.gateways.remove('gateway-b');
   t.equal((await shift(6_000, 5)).revision, 6, 'a replica that left does not count');
   t.match(await registry.gateways.list(), [{ gatewayId: 'gateway-a', alive: true, readyTargets: [v1, v2] }]);
-  const strict = await openRegistry({
-    databaseUrl: `postgresql://switchyard@${encodeURIComponent(registry.connection.host ?? '')}/postgres`,
-    varDir: '',
-    log: silentLog,
-    applicationName: 'switchyard-test',
-    gatewayAliveMsMax: 1,
-  });
+  const strict = await startTestRegistry(t, { databaseUrl: databaseUrlOf(registry), gatewayAliveMsMax: 1 });
   await eventually('silence', async () => (await strict.gateways.list())[0]?.alive === false);
   await strict.close();
   await registry.gateways.remove('gateway-a');

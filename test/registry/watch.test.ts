@@ -1,6 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import type { RegistryEvent, WatchState } from '../../src/registry/watch.js';
+import { onEachPostgres, type TestPostgres } from '../fixtures/each-postgres.js';
 import { startTestRegistry } from '../fixtures/postgres.js';
 import {
   AUTHOR,
@@ -12,8 +13,13 @@ import {
   shadow,
 } from './registry-fixtures.js';
 
-t.test('watching the registry', async (t) => {
-  const registry = await startTestRegistry(t);
+onEachPostgres(t, async (t, postgres) => {
+  await t.test('watching the registry', (t) => watching(t, postgres));
+  await t.test('a watch closed before it is connected closes', (t) => closedEarly(t, postgres));
+});
+
+async function watching(t: Test, postgres: TestPostgres): Promise<void> {
+  const registry = await startTestRegistry(t, { postgres });
   const raw = await rawSession(t, registry);
   const model = await registerModel(registry, 'm');
   await readyVersion(registry, 'docs', 'v1', model);
@@ -61,7 +67,7 @@ t.test('watching the registry', async (t) => {
       const resyncs = () => events.filter(({ kind }) => kind === 'resync').length;
       const before = resyncs();
       const { rows } = await raw.query<{ n: number }>(
-        `SELECT count(pg_terminate_backend(pid))::INT AS n FROM pg_stat_activity WHERE application_name LIKE '% watch'`,
+        `SELECT count(pg_terminate_backend(pid))::INT AS n FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE '% watch'`,
       );
       t.equal(rows[0]?.n, 1);
       await change(); // while nobody listens: the resync stands for it
@@ -83,7 +89,7 @@ t.test('watching the registry', async (t) => {
   await t.test('killed connections of the pool heal without a word to callers', async (t) => {
     await Promise.all(Array.from({ length: 6 }, () => registry.routes.list()));
     await raw.query(
-      `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'switchyard-test'`,
+      `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'switchyard-test'`,
     );
     await eventually('an answer', () =>
       registry.ping().then(
@@ -101,10 +107,10 @@ t.test('watching the registry', async (t) => {
     await change();
     t.equal(events.length, before);
   });
-});
+}
 
-t.test('a watch closed before it is connected closes', async (t) => {
-  const registry = await startTestRegistry(t);
+async function closedEarly(t: Test, postgres: TestPostgres): Promise<void> {
+  const registry = await startTestRegistry(t, { postgres });
   const turns = [0, 1, 2, 4, 8, 16];
   for (const turn of turns) {
     const watch = registry.watch(() => undefined);
@@ -114,4 +120,4 @@ t.test('a watch closed before it is connected closes', async (t) => {
   }
   registry.watch(() => t.fail('told after its end'));
   await registry.close();
-});
+}
