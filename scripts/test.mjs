@@ -59,7 +59,25 @@ if (sources.length === 0) {
   // The reporter drops comments; what ran on less than it could is said all the same.
   for (const said of new Set([...tap.matchAll(/^ *# (.* is not installed: .*)$/gm)].map(([, line]) => line)))
     console.log(`\n${said}`);
+  nameFailures(tap);
   if (!green && failed === 0) stepsFailed++;
+}
+
+/** Repeats every failed assertion beside the totals, since the report scrolls away in a long log. */
+function nameFailures(tap) {
+  const within = [];
+  for (const line of tap.split('\n')) {
+    const [, indent, subtest] = /^( *)# Subtest: (.*)$/.exec(line) ?? [];
+    if (subtest !== undefined) {
+      within.length = indent.length / 4;
+      within.push(subtest);
+      continue;
+    }
+    const [, depth, assertion] = /^( *)not ok \d+ - (.*)$/.exec(line) ?? [];
+    if (assertion !== undefined && !/# (SKIP|TODO)\b/i.test(assertion)) {
+      console.error(`FAILED ${[...within.slice(0, depth.length / 4), assertion].join(' > ')}`);
+    }
+  }
 }
 
 /** Assertions of the whole run, as the runner itself totals them in its last line. */
