@@ -73,7 +73,7 @@ async function start(config: ChildConfig): Promise<void> {
   channel.send(FRAME.ready, 0, encodeJson({ provider, fallbackReason, worstProbeCosine }));
 }
 
-/** What cannot heal is told to the parent, which then ends this process; anything else is a crash it recovers from. */
+/** What another start alone does not heal is told to the parent with its reason; anything else is a crash. */
 function giveUp(error: unknown): void {
   const known = toSwitchyardError(error);
   const cause = known.cause instanceof Error ? `: ${known.cause.message}` : '';

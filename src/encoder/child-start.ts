@@ -20,7 +20,7 @@ export interface StartedSession {
 /**
  * Verifies every file of the model, and opens it on the first provider in the configured order that reproduces the
  * probes. Errors: CORRUPT_MODEL, INVALID_MODEL, UNKNOWN_MODEL, FINGERPRINT_MISMATCH, PROVIDER_UNAVAILABLE,
- * PROBE_MISMATCH; none of them heals by another start.
+ * PROBE_MISMATCH; none of them heals by another start alone.
  */
 export async function startSession(config: ChildConfig): Promise<StartedSession> {
   const folder = await readModelFolder(config.folder);

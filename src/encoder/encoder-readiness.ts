@@ -43,7 +43,7 @@ export class EncoderReadiness {
     this.#onState(state);
   }
 
-  /** Resolves when ready, now or later; rejects when it cannot become so. */
+  /** Resolves when ready, now or later; rejects when it failed, although it will be tried again. */
   async wait(): Promise<void> {
     switch (this.#state.kind) {
       case 'ready':

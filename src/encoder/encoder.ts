@@ -23,7 +23,7 @@ export interface EncodedBatch {
   readonly encodeUs: number;
 }
 
-/** Readiness of an encoder. `failed`: it will not come back by itself (its files or probes are wrong). */
+/** Readiness of an encoder. `failed`: its files, probes or provider are wrong; it is tried again in case that is mended. */
 export type EncoderState =
   | { readonly kind: 'starting' }
   | {
@@ -34,7 +34,7 @@ export type EncoderState =
       readonly pid: number;
     }
   | { readonly kind: 'restarting'; readonly attempt: number; readonly retryInMs: number }
-  | { readonly kind: 'failed'; readonly error: Error }
+  | { readonly kind: 'failed'; readonly error: Error; readonly attempt: number; readonly retryInMs: number }
   | { readonly kind: 'closed' };
 
 /**
@@ -44,7 +44,7 @@ export type EncoderState =
 export interface Encoder {
   readonly model: ModelManifest;
   readonly state: EncoderState;
-  /** Resolves when the probes were reproduced; rejects when it can never be ready. */
+  /** Resolves when the probes were reproduced; rejects when it failed, although it will be tried again. */
   ready(): Promise<void>;
   /**
    * Errors: DEADLINE_EXCEEDED, QUEUE_FULL, ENCODER_UNAVAILABLE, SHUTTING_DOWN (all retryable), INVALID_ARGUMENT,

@@ -274,7 +274,12 @@ class SupervisedEncoder implements ProcessEncoder {
         this.#settings.log('error', `${this.#name} cannot run: ${state.error.message}`, {
           reason: state.error.reason,
         });
-        this.#readiness.set({ kind: 'failed', error: state.error });
+        this.#readiness.set({
+          kind: 'failed',
+          error: state.error,
+          attempt: state.attempt,
+          retryInMs: state.retryInMs,
+        });
         this.#queue.failAll(() => this.#unavailable(`cannot run: ${state.error.message}`));
         this.#onDrained?.();
         return;

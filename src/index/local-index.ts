@@ -28,6 +28,8 @@ export interface RowAnswer {
 }
 
 export interface IndexPool {
+  /** Why no worker can answer now, or null. */
+  unavailable(): SwitchyardError | null;
   submit(query: PendingQuery): void;
   unmap(): Promise<void>;
 }
@@ -49,13 +51,13 @@ export class LocalIndex implements SearchIndex {
     this.#pool = pool;
   }
 
+  get unavailable(): SwitchyardError | null {
+    return this.#closed === null ? this.#pool.unavailable() : indexClosed();
+  }
+
   async search(query: IndexQuery): Promise<IndexAnswer> {
     const vector = checkQuery(query, this.bundle.manifest);
-    if (this.#closed !== null)
-      throw new SwitchyardError(
-        'INDEX_UNAVAILABLE',
-        'the index is closed: the route has another target by now',
-      );
+    if (this.#closed !== null) throw indexClosed();
     const startedAtMs = performance.now();
     if (query.deadlineAtMs <= startedAtMs)
       throw new SwitchyardError('DEADLINE_EXCEEDED', 'the deadline passed before the search');
@@ -114,3 +116,6 @@ export class LocalIndex implements SearchIndex {
     return this.#closed;
   }
 }
+
+const indexClosed = (): SwitchyardError =>
+  new SwitchyardError('INDEX_UNAVAILABLE', 'the index is closed: the route has another target by now');

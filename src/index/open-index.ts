@@ -17,6 +17,9 @@ export async function openIndex(bundle: Bundle, options: OpenIndexOptions): Prom
     return {
       pool,
       bundle: index.bundle,
+      get unavailable() {
+        return index.unavailable;
+      },
       search: (query: IndexQuery): Promise<IndexAnswer> => index.search(query),
       close: () => pool.close(),
     };

@@ -1,3 +1,4 @@
+import type { SwitchyardError } from '../errors.js';
 import type { Lane, QueryVector } from '../vocabulary.js';
 import type { Bundle } from './manifest.js';
 
@@ -41,6 +42,8 @@ export interface IndexAnswer {
  */
 export interface SearchIndex {
   readonly bundle: Bundle;
+  /** Why it cannot be searched now, as the error of a search; null when it can. It comes back by itself, unless closed. */
+  readonly unavailable: SwitchyardError | null;
   /** Errors: FINGERPRINT_MISMATCH, DIMENSION_MISMATCH, NON_FINITE_VECTOR, ZERO_VECTOR, DEADLINE_EXCEEDED, QUEUE_FULL, INDEX_UNAVAILABLE, INTERNAL. */
   search(query: IndexQuery): Promise<IndexAnswer>;
   /** Unmaps the files after the last search that was accepted. */

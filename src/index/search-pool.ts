@@ -135,6 +135,7 @@ export class SearchPool {
     }
     const bytes = Object.values(manifest.files).reduce((sum, file) => sum + file.bytes, 0);
     const index = new LocalIndex(bundle, number, ids, {
+      unavailable: () => (this.workersReady === 0 ? restarting() : null),
       submit: (query) => this.#submit(query),
       unmap: async () => {
         await Promise.all(this.#seats.map((seat) => seat.close(number)));

@@ -18,8 +18,13 @@ export type ChildState =
       readonly retryInMs: number;
       readonly down: ChildDown;
     }
-  /** It will not be started again: what is wrong does not heal by itself. */
-  | { readonly kind: 'failed'; readonly error: SwitchyardError }
+  /** It said why it cannot work: something beside it must be mended first. Tried again, in case it is. */
+  | {
+      readonly kind: 'failed';
+      readonly attempt: number;
+      readonly retryInMs: number;
+      readonly error: SwitchyardError;
+    }
   | { readonly kind: 'closing' }
   | { readonly kind: 'closed' };
 

@@ -112,12 +112,17 @@ export class SupervisedChild {
     this.#setState({ kind: 'ready', pid: life.process.pid });
   }
 
-  /** The owner saw that another start would end the same way: the child is ended and stays so. */
+  /**
+   * The owner saw why the child cannot work, and that another start alone mends nothing. It is ended, and tried again
+   * with the same growing pauses: files are restored and memory is freed without anybody telling this process.
+   */
   fail(error: SwitchyardError): void {
-    if (this.#state.kind === 'closing' || this.#state.kind === 'closed') return;
-    this.#stopTimer();
+    const life = this.#life;
+    if (life === null || !this.#isRunning()) return;
+    const stable = this.#wasStable(life);
     this.#dropLife();
-    this.#setState({ kind: 'failed', error });
+    const pause = this.#startLater(stable);
+    this.#setState({ kind: 'failed', ...pause, error });
   }
 
   /** The owner found the child talking nonsense: killed and started again. */
@@ -238,33 +243,47 @@ export class SupervisedChild {
 
   /** The current life is over, whatever is left of it is killed, and a restart is planned. */
   #lose(down: ChildDown, life: Life | null): void {
-    if (life === null || life !== this.#life) return;
-    if (this.#state.kind !== 'starting' && this.#state.kind !== 'ready') return;
-    const { backoff, timers } = this.#options;
-    const stable = life.readyAtMs !== null && timers.nowMs() - life.readyAtMs >= backoff.stableAfterMs;
+    if (life === null || life !== this.#life || !this.#isRunning()) return;
+    const stable = this.#wasStable(life);
     this.#dropLife();
     this.#restartLater(down, stable);
   }
 
+  #isRunning(): boolean {
+    return this.#state.kind === 'starting' || this.#state.kind === 'ready';
+  }
+
+  #wasStable({ readyAtMs }: Life): boolean {
+    const { backoff, timers } = this.#options;
+    return readyAtMs !== null && timers.nowMs() - readyAtMs >= backoff.stableAfterMs;
+  }
+
   #restartLater(down: ChildDown, stable: boolean): void {
-    const { backoff, timers, random, log, name } = this.#options;
+    const { log, name } = this.#options;
+    const { attempt, retryInMs } = this.#startLater(stable);
+    log('error', `${name} ${describeDown(down)}; it is started again`, {
+      attempt,
+      retryInMs: Math.round(retryInMs),
+    });
+    this.#setState({ kind: 'waiting', attempt, retryInMs, down });
+  }
+
+  /** Plans the next start; the caller says in which state it is waited for. */
+  #startLater(stable: boolean): { readonly attempt: number; readonly retryInMs: number } {
+    const { backoff, timers, random } = this.#options;
     this.#stopTimer();
     this.#attempt = stable ? 1 : this.#attempt + 1;
     const retryInMs = backoffDelayMs(backoff, this.#attempt, random);
-    log('error', `${name} ${describeDown(down)}; it is started again`, {
-      attempt: this.#attempt,
-      retryInMs: Math.round(retryInMs),
-    });
     this.#cancelTimer = timers.after(retryInMs, () => {
       this.#cancelTimer = null;
       // Never two at once: a killed child may still hold its GPU memory.
       void this.#lastExited.then(() => {
-        if (this.#state.kind !== 'waiting') return;
+        if (this.#state.kind !== 'waiting' && this.#state.kind !== 'failed') return;
         this.#restarts += 1;
         this.#spawn();
       });
     });
-    this.#setState({ kind: 'waiting', attempt: this.#attempt, retryInMs, down });
+    return { attempt: this.#attempt, retryInMs };
   }
 
   #dropLife(): void {

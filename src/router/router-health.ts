@@ -1,10 +1,10 @@
 import { modelRef } from '../vocabulary.js';
 import type { QueryHealth } from './query.js';
 import type { RouteStatus, RouteTable } from './route-table.js';
-import type { TargetStore } from './targets.js';
+import { type TargetStore, whyDown } from './targets.js';
 
 /**
- * `serving` of a corpus: its wanted revision is applied and every target of the split has a working encoder.
+ * `serving` of a corpus: its wanted revision is applied and every target of the split can encode and search.
  * `ready` of the whole replica is the weaker claim: every corpus can be answered, if only by an older revision,
  * so that one revision that cannot be loaded does not take the last replica out of service.
  */
@@ -41,8 +41,10 @@ function whyUnable(routes: RouteTable, status: RouteStatus): string | null {
       : `cannot be loaded: ${status.error.reason}: ${status.error.message}`;
   if (snapshot.split.entries.length === 0) return 'no target has weight';
   for (const { item } of snapshot.split.entries) {
-    const state = item.shared.value?.encoder.state.kind;
-    if (state !== 'ready') return `the encoder of ${item.route.modelRef} is ${state ?? 'closed'}`;
+    const { value } = item.shared;
+    if (value === null) return `${item.route.version} is closed`;
+    const down = whyDown(value);
+    if (down !== null) return down.message;
   }
   return null;
 }

@@ -1,5 +1,5 @@
 import type { Encoder } from '../encoder/encoder.js';
-import { SwitchyardError } from '../errors.js';
+import { SwitchyardError, toSwitchyardError } from '../errors.js';
 import type { SearchIndex } from '../index/search-index.js';
 import type { RouteTarget } from '../registry/route.js';
 import { type Digest, digestPrefix, type Fingerprint, modelRef, type Tier } from '../vocabulary.js';
@@ -42,8 +42,9 @@ export interface OpenTarget {
 /** One line of what a replica reports about the targets it should hold. */
 export interface TargetReport {
   readonly spec: TargetSpec;
+  /** As of now: a target whose encoder or index cannot work at this moment is `failed`, although it was loaded. */
   readonly state: 'loading' | 'ready' | 'failed';
-  /** Why the last attempt failed, also while it is tried again; else null. */
+  /** Why it failed, also while it is tried again; else null. */
   readonly error: SwitchyardError | null;
 }
 
@@ -89,9 +90,11 @@ export class TargetStore {
   }
 
   report(): readonly TargetReport[] {
-    return [...this.targets.values()].flatMap(({ resource: { spec }, state: { kind }, error }) =>
-      kind === 'closed' ? [] : [{ spec, state: kind, error }],
-    );
+    return [...this.targets.values()].flatMap(({ resource: { spec }, state: { kind }, value, error }) => {
+      if (kind === 'closed') return [];
+      const unable = value === null ? null : whyDown(value);
+      return [unable === null ? { spec, state: kind, error } : { spec, state: 'failed', error: unable }];
+    });
   }
 
   /** Resolves when nobody holds a target or an encoder any more and all of them are closed. */
@@ -158,6 +161,14 @@ export function targetSpec(corpus: string, target: RouteTarget): TargetSpec {
     bundleUri: target.bundleUri,
     isolation: target.role === 'shadow' ? 'isolated' : 'shared',
   });
+}
+
+/** Why a loaded pair cannot answer at this moment, or null. Its engines come back by themselves. */
+export function whyDown({ encoder, index }: OpenTarget): SwitchyardError | null {
+  const { state, model } = encoder;
+  if (state.kind === 'ready') return index.unavailable;
+  if (state.kind === 'failed') return toSwitchyardError(state.error);
+  return new SwitchyardError('ENCODER_UNAVAILABLE', `the encoder of ${modelRef(model)} is ${state.kind}`);
 }
 
 async function openReady(open: () => Promise<Encoder>, model: ModelSpec): Promise<Encoder> {

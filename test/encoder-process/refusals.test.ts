@@ -5,9 +5,14 @@ import type { ModelFolder, ModelManifest } from '../../src/encoder/manifest.js';
 import { formatManifest } from '../../src/encoder/manifest-schema.js';
 import { providerProblem } from '../../src/encoder/providers.js';
 import { sha256Hex } from '../../src/files/hash.js';
+import { DEFAULT_BACKOFF } from '../../src/process/backoff.js';
 import { miniLmFolder } from '../fixtures/model.js';
+import { failureOf } from '../index/corpus.js';
 import { until } from '../process/wait.js';
 import { copyOfModel, pidOf, reasonOf, request, startEncoder } from './start.js';
+
+/** Leaves the time to look at a failure. */
+const PATIENT = { ...DEFAULT_BACKOFF, delayMsFirst: 60_000, delayMsMax: 60_000, jitter: 0 };
 
 /** Turns one byte in the middle of a file into another. */
 async function flipByte(file: string): Promise<void> {
@@ -23,21 +28,29 @@ async function flipByte(file: string): Promise<void> {
   }
 }
 
-t.test('a model damaged under a running encoder is refused by name at the restart', async (t) => {
+t.test('a model damaged under a running encoder is refused by name until it is whole again', async (t) => {
   const folder = await copyOfModel(t, await miniLmFolder('int8'));
   const { encoder } = startEncoder(t, folder);
   await encoder.ready();
+  const before = await encoder.encode(request(['a']));
   await flipByte(path.join(folder.folder, 'model.onnx'));
   process.kill(pidOf(encoder), 'SIGKILL');
   await until('failed', () => encoder.state.kind === 'failed');
-  t.match(encoder.state, {
-    error: { reason: 'CORRUPT_MODEL', message: /model\.onnx has another content/ },
-  });
-  t.equal(await reasonOf(encoder.ready()), 'CORRUPT_MODEL');
-  await t.rejects(encoder.encode(request(['a'])), {
-    reason: 'ENCODER_UNAVAILABLE',
-    message: /model\.onnx/,
-  });
+  // In one turn of the loop: it is tried again soon.
+  const refused = [encoder.state, reasonOf(encoder.ready()), failureOf(encoder.encode(request(['a'])))];
+  t.match(await Promise.all(refused), [
+    {
+      kind: 'failed',
+      attempt: Number,
+      error: { reason: 'CORRUPT_MODEL', message: /model\.onnx has another content/ },
+    },
+    'CORRUPT_MODEL',
+    { reason: 'ENCODER_UNAVAILABLE', message: /model\.onnx/ },
+  ]);
+  await until('tried again in vain', () => encoder.state.kind === 'failed' && encoder.state.attempt > 2);
+  await flipByte(path.join(folder.folder, 'model.onnx'));
+  await until('ready', () => encoder.state.kind === 'ready', 60_000);
+  t.same((await encoder.encode(request(['a']))).values, before.values);
 });
 
 t.test('every damaged file of a model is refused by name before anything is opened', async (t) => {
@@ -46,19 +59,20 @@ t.test('every damaged file of a model is refused by name before anything is open
     for (const damage of [flipByte, (name: string) => truncate(name, 100)]) {
       const folder = await copyOfModel(t, model);
       await damage(path.join(folder.folder, file));
-      const { encoder } = startEncoder(t, folder);
+      const { encoder } = startEncoder(t, folder, { backoff: PATIENT });
       await t.rejects(encoder.ready(), {
         reason: 'CORRUPT_MODEL',
         message: new RegExp(file.replace('.', '\\.')),
       });
       t.equal(encoder.counters.restarts, 0, 'no restart loop');
+      t.match(encoder.state, { kind: 'failed', attempt: 1, retryInMs: 60_000 });
       await encoder.close();
     }
 });
 
 t.test('an encoder that does not reproduce its probes is never ready', async (t) => {
   const folder = await withOtherProbes(await copyOfModel(t, await miniLmFolder('int8')));
-  const { encoder } = startEncoder(t, folder);
+  const { encoder } = startEncoder(t, folder, { backoff: PATIENT });
   t.equal(await reasonOf(encoder.ready()), 'PROBE_MISMATCH');
   t.equal(encoder.state.kind, 'failed');
 });
@@ -88,6 +102,7 @@ t.test('a required provider that is not there is a refusal that says what to do'
   const { encoder } = startEncoder(t, await miniLmFolder('int8'), {
     providers: ['cuda', 'cpu'],
     require: true,
+    backoff: PATIENT,
   });
   t.equal(await reasonOf(encoder.ready()), 'PROVIDER_UNAVAILABLE');
   t.match(encoder.state, {

@@ -98,28 +98,39 @@ t.test('a process that sleeps shorter than the watch allows goes on where it was
   t.same([pidOf(index), index.restarts], [pid, 0]);
 });
 
-t.test('a bundle damaged between two starts is refused by the name of the file, for good', async (t) => {
-  const own = await build(temporaryFolder(t), corpus);
-  const { processes, logs } = startProcesses(t);
-  const index = await openBuilt(processes, own);
-  const file = path.join(own.bundle.folder, 'index.usearch');
-  const bytes = readFileSync(file);
-  // 200 bytes of the graph: usearch would open it, and crash in a search.
-  bytes.fill(0x5a, bytes.length >> 1, (bytes.length >> 1) + 200);
-  process.kill(pidOf(index), 'SIGKILL');
-  await until('it is down', () => index.state.kind !== 'ready');
-  writeFileSync(file, bytes);
-  await until('refused', () => index.state.kind === 'failed');
-  t.match(await failureOf(index.search(queryOf(rowOf(corpus, 0)))), {
-    reason: 'INDEX_UNAVAILABLE',
-    message: /cannot be opened: index\.usearch in /,
-  });
-  t.ok(logs.some((line) => line.startsWith('error') && line.includes('index.usearch')));
-  t.match(index.state, {
-    kind: 'failed',
-    error: { reason: 'CORRUPT_BUNDLE', details: { file: 'index.usearch' } },
-  });
-});
+t.test(
+  'a bundle damaged between two starts is refused by the name of the file until it is whole',
+  async (t) => {
+    const own = await build(temporaryFolder(t), corpus);
+    const { processes, logs } = startProcesses(t);
+    const index = await openBuilt(processes, own);
+    const file = path.join(own.bundle.folder, 'index.usearch');
+    const whole = readFileSync(file);
+    const bytes = Buffer.from(whole);
+    // 200 bytes of the graph: usearch would open it, and crash in a search.
+    bytes.fill(0x5a, bytes.length >> 1, (bytes.length >> 1) + 200);
+    process.kill(pidOf(index), 'SIGKILL');
+    await until('it is down', () => index.state.kind !== 'ready');
+    writeFileSync(file, bytes);
+    await until('refused', () => index.state.kind === 'failed');
+    // In one turn of the loop: it is tried again soon.
+    const [state, unavailable] = [index.state, index.unavailable];
+    const refused = await failureOf(index.search(queryOf(rowOf(corpus, 0))));
+    t.match(refused, { reason: 'INDEX_UNAVAILABLE', message: /cannot be opened: index\.usearch in / });
+    t.match(unavailable, { message: (refused as Error).message });
+    t.ok(logs.some((line) => line.startsWith('error') && line.includes('index.usearch')));
+    t.match(state, {
+      kind: 'failed',
+      attempt: Number,
+      error: { reason: 'CORRUPT_BUNDLE', details: { file: 'index.usearch' } },
+    });
+    await until('tried again in vain', () => index.state.kind === 'failed' && index.state.attempt > 2);
+    writeFileSync(file, whole);
+    await until('it is back', () => index.state.kind === 'ready');
+    t.equal(index.unavailable, null);
+    t.equal((await index.search(queryOf(rowOf(corpus, 9)))).hits[0]?.id, 'doc-1-9');
+  },
+);
 
 t.test('close answers what was accepted, refuses what comes after, and leaves no process', async (t) => {
   const { processes } = startProcesses(t);

@@ -55,7 +55,12 @@ t.test('a search that never comes back is a sign of life for a while, and the en
     stuckMsMax: 100,
   };
   // An index whose worker is in an endless native call looks just so from here.
-  const stuck = { bundle, search: () => new Promise<never>(() => undefined), close: async () => undefined };
+  const stuck = {
+    bundle,
+    unavailable: null,
+    search: () => new Promise<never>(() => undefined),
+    close: async () => undefined,
+  };
   const server = new SearchServer(stuck, ours, config, (error) => gaveUp.push(error));
   t.teardown(() => server.stop());
   await new Promise((resolve) => setTimeout(resolve, 50));

@@ -1,5 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
+import { SwitchyardError } from '../../src/errors.js';
 import { DEFAULT_BACKOFF } from '../../src/process/backoff.js';
 import { childEnv } from '../../src/process/child-env.js';
 import type { ChildState } from '../../src/process/child-state.js';
@@ -167,15 +168,30 @@ t.test('a child that is never ready is killed at its time', async (t) => {
   t.match(started.child.state, { down: { kind: 'start_timeout', afterMs: 200 } });
 });
 
-t.test('a child declared failed is ended and not started again', async (t) => {
+t.test('a child declared failed is ended, and tried again ever more slowly', async (t) => {
+  const started = start(t);
+  const pauses: number[] = [];
+  for (let attempt = 1; attempt <= 3; attempt++) {
+    await until('ready', () => isReady(started));
+    const pid = pidOf(started);
+    started.child.fail(new SwitchyardError('CORRUPT_MODEL', 'model.onnx is not what was imported'));
+    const { state } = started.child;
+    t.match(state, { kind: 'failed', attempt, error: { reason: 'CORRUPT_MODEL' } });
+    if (state.kind === 'failed') pauses.push(state.retryInMs);
+    t.equal(started.child.send(1, 1), 'closed');
+    await until('gone', () => !isRunning(pid));
+  }
+  t.same(pauses, [20, 40, 80]);
+  await until('ready once more', () => isReady(started));
+  t.equal(started.child.restarts, 3);
+});
+
+t.test('a failed child that is closed is not tried again', async (t) => {
   const started = start(t);
   await until('ready', () => isReady(started));
-  const pid = pidOf(started);
-  const { SwitchyardError } = await import('../../src/errors.js');
   started.child.fail(new SwitchyardError('CORRUPT_MODEL', 'model.onnx is not what was imported'));
-  await until('gone', () => !isRunning(pid));
-  t.match(started.child.state, { kind: 'failed', error: { reason: 'CORRUPT_MODEL' } });
-  t.equal(started.child.restarts, 0);
+  await started.child.close();
+  t.match([started.child.state.kind, started.child.restarts], ['closed', 0]);
 });
 
 t.test('a child that does not end in time is killed by close', async (t) => {

@@ -120,6 +120,7 @@ t.test(
           if (!isShadow(spec)) return index;
           return {
             bundle: index.bundle,
+            unavailable: null,
             close: () => index.close(),
             async search(query) {
               const answer = await index.search(query);

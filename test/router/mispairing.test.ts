@@ -16,6 +16,7 @@ function withForeignRows(): Engines {
     const { fingerprint } = rows.bundle.manifest.model;
     return {
       bundle: index.bundle,
+      unavailable: null,
       search: (query) => rows.search({ ...query, vector: { ...query.vector, fingerprint } }),
       close: () => index.close(),
     };

@@ -192,6 +192,7 @@ export function createEngines(
 
   class SmallIndex implements SearchIndex {
     readonly bundle: Bundle;
+    readonly unavailable = null;
     private readonly spec: TargetSpec;
     private readonly plan: BuildPlan;
     private readonly rows: readonly Float32Array[];

@@ -98,7 +98,10 @@ function logState(log: Logger, state: EncoderState): void {
       log.warn({ attempt: state.attempt, retryInMs: state.retryInMs }, 'encoder restarts');
       return;
     case 'failed':
-      log.error({ err: state.error }, 'encoder failed and will not come back by itself');
+      log.error(
+        { err: state.error, attempt: state.attempt, retryInMs: state.retryInMs },
+        'encoder failed; it is tried again',
+      );
       return;
     case 'starting':
     case 'closed':

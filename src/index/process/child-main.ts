@@ -82,7 +82,7 @@ function writeLog(fields: Readonly<Record<string, unknown>>, message: string): v
 const nonsense = (what: string): SwitchyardError =>
   new SwitchyardError('INTERNAL', `the parent sent ${what}`);
 
-/** What cannot heal is told to the parent, which then ends this process; anything else is a crash it recovers from. */
+/** What another start alone does not heal is told to the parent with its reason; anything else is a crash. */
 function giveUp(error: unknown): void {
   if (isEnding) return;
   const known = toSwitchyardError(error);

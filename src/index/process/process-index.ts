@@ -92,6 +92,10 @@ export class ProcessIndex implements SearchIndex {
     return this.#child.state;
   }
 
+  get unavailable(): SwitchyardError | null {
+    return this.#closed === null ? this.#unready() : indexClosed();
+  }
+
   get restarts(): number {
     return this.#child.restarts;
   }

@@ -1,0 +1,148 @@
+import { mkdir, readdir, realpath, rm, symlink } from 'node:fs/promises';
+import path from 'node:path';
+import t from 'tap';
+
+import { type Gateway, startGateway } from '../../src/gateway/gateway.js';
+import { Engines } from '../../src/gateway/wiring/engines.js';
+import { silentLog } from '../fixtures/postgres.js';
+import { keepSearching, routeOf, search, send, urlOf } from './http.js';
+import { AUTHOR, CORPUS, makeYard, until, type Yard } from './yard.js';
+
+/** Something a gateway reads that a test takes away and puts back. */
+interface Link {
+  take(): Promise<void>;
+  putBack(): Promise<void>;
+}
+
+/** A folder of its own whose entries link to those of the folder that was linked to. */
+async function entryLinks(link: string): Promise<ReadonlyMap<string, Link>> {
+  const entries = (await readdir(link)).filter((entry) => !entry.startsWith('.'));
+  const real = `${link}.real`;
+  await symlink(await realpath(link), real);
+  await rm(link);
+  await mkdir(link);
+  const links = new Map<string, Link>();
+  for (const entry of entries) {
+    const at = path.join(link, entry);
+    const putBack = (): Promise<void> => symlink(path.join(real, entry), at);
+    await putBack();
+    links.set(entry, { putBack, take: () => rm(at) });
+  }
+  return links;
+}
+
+/** State and reason of v1 and v2 by `/v1/status`, and the states by `/metrics`. */
+async function reported(gateway: Gateway): Promise<Readonly<Record<string, string>>> {
+  const admin = urlOf(gateway.addresses.adminHttp);
+  const metrics = await (await fetch(`${admin}/metrics`)).text();
+  const { targets } = (await send(`${admin}/v1/status`, 'GET')).body as {
+    targets: { version: string; state: string; error: { reason: string } | null }[];
+  };
+  return Object.fromEntries(
+    targets.map(({ version, state, error }) => {
+      const line = new RegExp(`^switchyard_targets\\{.*version="${version}".*state="(\\w+)"\\} 1$`, 'm');
+      return [version, `${state} ${line.exec(metrics)?.[1]} ${error?.reason ?? 'well'}`];
+    }),
+  );
+}
+
+const says = (gateway: Gateway, version: string, what: string) =>
+  until(`${version} is reported ${what}`, async () => (await reported(gateway))[version] === what, 60_000);
+
+const READY = 'ready ready well';
+
+async function shadowedYard(t: Parameters<typeof makeYard>[0]): Promise<Yard> {
+  const yard = await makeYard(t);
+  const target = { build: null, tier: 'ssd' } as const;
+  await yard.registry.routes.change({
+    corpus: CORPUS,
+    targets: [
+      { ...target, version: 'v1', role: 'active', weightBps: 10_000, mirrorBps: 0 },
+      { ...target, version: 'v2', role: 'shadow', weightBps: 0, mirrorBps: 10_000 },
+    ],
+    expectedRevision: 1,
+    ...AUTHOR,
+  });
+  return yard;
+}
+
+t.test('what fails is reported as it is, and heals by itself', { timeout: 240_000 }, async (t) => {
+  const yard = await shadowedYard(t);
+  const models = await entryLinks(path.join(yard.varDir, 'models'));
+  const modelOfV1 = models.get(yard.fp16.manifest.fingerprint) as Link;
+  const modelOfV2 = models.get(yard.int8.manifest.fingerprint) as Link;
+  const bundles = await entryLinks(path.join(yard.varDir, 'bundles'));
+  await modelOfV2.take();
+  const config = yard.config();
+  const engines = new Engines(config, silentLog);
+  const gateway = await startGateway(config, silentLog, engines);
+  t.teardown(() => gateway.close());
+  const http = urlOf(gateway.addresses.http);
+  const admin = urlOf(gateway.addresses.adminHttp);
+  const replica = async () => {
+    const [found] = (await routeOf(admin, CORPUS)).replicas;
+    if (found === undefined) throw new Error('the gateway is no replica of its own route');
+    return found;
+  };
+  const shadowPid = (): number => {
+    const state = engines.processes.indexes[0]?.state;
+    if (state?.kind !== 'ready') throw new Error(`the index process is ${state?.kind}`);
+    return state.pid;
+  };
+
+  await t.test('a shadow whose encoder cannot start, until its model is there', async (t) => {
+    await says(gateway, 'v2', 'failed failed UNKNOWN_MODEL');
+    await until('its heartbeat says so', async () =>
+      /^docs\/v2: UNKNOWN_MODEL/.test((await replica()).last_error ?? ''),
+    );
+    t.equal((await search(http)).status, 200);
+    await modelOfV2.putBack();
+    await says(gateway, 'v2', READY);
+    await until('its heartbeat is well', async () => (await replica()).last_error === null);
+  });
+
+  await t.test('a shadow whose process is killed again and again', async (t) => {
+    const load = keepSearching(http);
+    for (let kills = 1; kills <= 2; kills++) {
+      process.kill(shadowPid(), 'SIGKILL');
+      await says(gateway, 'v2', 'failed failed INDEX_UNAVAILABLE');
+      await says(gateway, 'v2', READY);
+      t.equal(engines.processes.counters.restarts, kills);
+    }
+    t.same((await load.stop()).refused, []);
+  });
+
+  await t.test('a shadow whose process gave up, until its bundle is there again', async (t) => {
+    const load = keepSearching(http);
+    const v2 = bundles.get(CORPUS) as Link;
+    const pid = shadowPid();
+    await v2.take();
+    process.kill(pid, 'SIGKILL');
+    await until('it gave up', async () => engines.processes.indexes[0]?.state.kind === 'failed', 60_000);
+    await says(gateway, 'v2', 'failed failed INDEX_UNAVAILABLE');
+    await v2.putBack();
+    await says(gateway, 'v2', READY);
+    t.same((await load.stop()).refused, []);
+    t.same((await reported(gateway)).v1, READY, 'what is open needs no folder');
+  });
+
+  await t.test('the encoder of the only target with weight gave up, until its model is there', async (t) => {
+    t.same((await replica()).missing_builds, []);
+    const encoder = engines
+      .encoders()
+      .find(({ model }) => model.fingerprint === yard.fp16.manifest.fingerprint);
+    if (encoder?.state.kind !== 'ready') throw new Error(`the encoder is ${encoder?.state.kind}`);
+    await modelOfV1.take();
+    process.kill(encoder.state.pid, 'SIGKILL');
+    await says(gateway, 'v1', 'failed failed UNKNOWN_MODEL');
+    const { build } = (await routeOf(admin, CORPUS)).targets.find(({ version }) => version === 'v1') ?? {};
+    await until('route show says so', async () => (await replica()).missing_builds.includes(build ?? ''));
+    t.equal((await fetch(`${http}/readyz`)).status, 503);
+    t.match(await search(http), { status: 503, body: { reason: 'ENCODER_UNAVAILABLE' } });
+    await modelOfV1.putBack();
+    await says(gateway, 'v1', READY);
+    await until('route show says so', async () => (await replica()).missing_builds.length === 0);
+    t.equal((await fetch(`${http}/readyz`)).status, 200);
+    t.equal((await search(http)).status, 200);
+  });
+});
