@@ -268,6 +268,8 @@ export const REASONS: Readonly<Record<Reason, ReasonEntry>> = CATALOGUE;
 export interface ErrorOptions {
   /** What a program needs to react: limits, names that would work. Never secrets or query texts. */
   readonly details?: Readonly<Record<string, string>>;
+  /** Milliseconds after which trying again may help, where that is known better than by the reason alone. */
+  readonly retryAfterMs?: number | null;
   /** What went wrong underneath. Logged, never sent. */
   readonly cause?: unknown;
 }
@@ -277,11 +279,13 @@ export class SwitchyardError extends Error {
   override readonly name = 'SwitchyardError';
   readonly reason: Reason;
   readonly details: Readonly<Record<string, string>>;
+  readonly retryAfterMs: number | null;
 
   constructor(reason: Reason, message: string, options: ErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.reason = reason;
     this.details = options.details ?? {};
+    this.retryAfterMs = options.retryAfterMs ?? null;
   }
 }
 

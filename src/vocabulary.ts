@@ -37,6 +37,15 @@ export type Tier = (typeof TIERS)[number];
 export const EXECUTION_PROVIDERS = ['cuda', 'webgpu', 'cpu'] as const;
 export type ExecutionProvider = (typeof EXECUTION_PROVIDERS)[number];
 
+/** What a model runs on: a provider, and which of its GPUs where there may be several. Plain `cuda` is `cuda:0`. */
+export type Device = ExecutionProvider | `cuda:${number}`;
+
+export const DEVICE_PATTERN = /^(?:cuda(?::(?:0|[1-9]\d?))?|webgpu|cpu)$/;
+export const isDevice = (text: string): text is Device => DEVICE_PATTERN.test(text);
+export const providerOf = (device: Device): ExecutionProvider =>
+  device.replace(/:.*/, '') as ExecutionProvider;
+export const deviceIdOf = (device: Device): number => Number(device.split(':')[1] ?? 0);
+
 /** Sum of the weights of a route's active targets, in basis points. */
 export const WEIGHT_TOTAL_BPS = 10_000;
 

@@ -1,4 +1,4 @@
-import type { ExecutionProvider } from '../vocabulary.js';
+import type { EncoderConfig } from './encoder.js';
 
 export interface Listener {
   readonly host: string;
@@ -28,13 +28,7 @@ export interface Config {
     readonly adminGrpc: Listener;
   };
   readonly limits: Limits;
-  readonly encoder: {
-    readonly providers: readonly ExecutionProvider[];
-    readonly require: boolean;
-    readonly threads: number;
-    readonly batchTokensMax: number;
-    readonly queueLengthMax: number;
-  };
+  readonly encoder: EncoderConfig;
   readonly search: { readonly workers: number; readonly queueLengthMax: number };
   readonly router: { readonly pollIntervalMs: number; readonly heartbeatIntervalMs: number };
   readonly comparison: {

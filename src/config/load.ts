@@ -5,6 +5,7 @@ import { Value } from '@sinclair/typebox/value';
 import { parse as parseYaml } from 'yaml';
 import { SwitchyardError } from '../errors.js';
 import type { Config } from './config.js';
+import { compileEncoder } from './encoder.js';
 import { type ConfigFile, ConfigFileSchema } from './schema.js';
 
 export interface ConfigSources {
@@ -43,9 +44,9 @@ export function loadConfig(sources: ConfigSources): Config {
     const choices = (first.schema as { anyOf?: { const?: unknown }[] }).anyOf?.map(
       (choice) => choice.const ?? 'null',
     );
-    throw invalid(
-      `${setting}: ${choices === undefined ? first.message : `must be one of ${choices.join(', ')}`}${known}`,
-    );
+    const { errorMessage } = first.schema as { errorMessage?: string };
+    const problem = choices === undefined ? first.message : `must be one of ${choices.join(', ')}`;
+    throw invalid(`${setting}: ${errorMessage ?? problem}${known}`);
   }
   return compile(withDefaults as ConfigFile, sources.cwd);
 }
@@ -75,18 +76,27 @@ function fromText(setting: string, text: string): unknown {
   const kind = schemaTypeAt(setting);
   if (kind === 'integer' && /^-?\d+$/.test(text)) return Number(text);
   if (kind === 'boolean' && (text === 'true' || text === 'false')) return text === 'true';
-  if (kind === 'array') return text.split(',').map((part) => part.trim());
+  if (kind === 'array')
+    return text
+      .split(',')
+      .map((part) => part.trim())
+      .map((part) => (itemsAt(setting) === 'integer' && /^\d+$/.test(part) ? Number(part) : part));
   return text;
 }
 
-function schemaTypeAt(setting: string): string | undefined {
+const schemaTypeAt = (setting: string): string | undefined => schemaAt(setting)?.type;
+const itemsAt = (setting: string): string | undefined => schemaAt(setting)?.items?.type;
+
+function schemaAt(
+  setting: string,
+): { readonly type?: string; readonly items?: { readonly type?: string } } | undefined {
   let node: unknown = ConfigFileSchema;
   for (const key of setting.split('.')) {
     const properties = (node as { properties?: Record<string, unknown> }).properties;
     if (properties === undefined || !Object.hasOwn(properties, key)) return undefined;
     node = properties[key];
   }
-  return (node as { type?: string }).type;
+  return node as { readonly type?: string };
 }
 
 function setPath(target: Record<string, unknown>, setting: string, value: unknown): void {
@@ -120,6 +130,11 @@ function compile(file: ConfigFile, cwd: string): Config {
       `limits.text_bytes_max ${limits.text_bytes_max} must be <= limits.request_bytes_max ${limits.request_bytes_max}`,
     );
   }
+  if (limits.text_bytes_max > file.encoder.queue_bytes_max) {
+    throw invalid(
+      `limits.text_bytes_max ${limits.text_bytes_max} must be <= encoder.queue_bytes_max ${file.encoder.queue_bytes_max}`,
+    );
+  }
   const ports = Object.entries(file.listen).filter(([, at]) => at.port !== 0);
   for (const [name, at] of ports) {
     const twin = ports.find(
@@ -149,13 +164,7 @@ function compile(file: ConfigFile, cwd: string): Config {
       deadlineMsDefault: limits.deadline_ms_default,
       deadlineMsMax: limits.deadline_ms_max,
     },
-    encoder: {
-      providers: file.encoder.providers,
-      require: file.encoder.require,
-      threads: file.encoder.threads === 0 ? cores : file.encoder.threads,
-      batchTokensMax: file.encoder.batch_tokens_max,
-      queueLengthMax: file.encoder.queue_length_max,
-    },
+    encoder: compileEncoder(file.encoder, cores),
     search: {
       workers: file.search.workers === 0 ? cores : file.search.workers,
       queueLengthMax: file.search.queue_length_max,

@@ -1,5 +1,5 @@
 import { type Static, Type } from '@sinclair/typebox';
-import { EXECUTION_PROVIDERS } from '../vocabulary.js';
+import { EncoderSchema } from './encoder.js';
 
 const closed = { additionalProperties: false } as const;
 const port = (value: number) => Type.Integer({ minimum: 0, maximum: 65535, default: value });
@@ -37,22 +37,7 @@ export const ConfigFileSchema = Type.Object(
       },
       { ...closed, default: {} },
     ),
-    encoder: Type.Object(
-      {
-        /** Tried in this order; with `require` the first must be had or the encoder does not start. */
-        providers: Type.Array(Type.Union(EXECUTION_PROVIDERS.map((name) => Type.Literal(name))), {
-          minItems: 1,
-          uniqueItems: true,
-          default: ['cpu'],
-        }),
-        require: Type.Boolean({ default: false }),
-        /** Threads of one encoder process; 0: one per core. */
-        threads: count(0, 0, 256),
-        batch_tokens_max: count(1024, 16, 1_048_576),
-        queue_length_max: count(1024, 1, 1_000_000),
-      },
-      { ...closed, default: {} },
-    ),
+    encoder: EncoderSchema,
     search: Type.Object(
       {
         /** Search worker threads; 0: one per core. */

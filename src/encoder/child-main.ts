@@ -64,11 +64,7 @@ function receive(frame: Frame): void {
 
 async function start(config: ChildConfig): Promise<void> {
   const started = await startSession(config);
-  const budget = {
-    batchTokensMax: config.batchTokensMax,
-    backgroundRunMsMax: config.backgroundRunMsMax ?? Number.POSITIVE_INFINITY,
-  };
-  worker = new ChildWorker(started, budget, channel, giveUp);
+  worker = new ChildWorker(started, channel, giveUp);
   const { provider, fallbackReason, worstProbeCosine } = started;
   channel.send(FRAME.ready, 0, encodeJson({ provider, fallbackReason, worstProbeCosine }));
 }

@@ -1,5 +1,6 @@
+import type { AcceleratorConfig } from '../config/encoder.js';
 import { type ErrorFrame, SwitchyardError } from '../errors.js';
-import { type ExecutionProvider, INPUT_ROLES, type InputRole, LANES, type Lane } from '../vocabulary.js';
+import { type Device, INPUT_ROLES, type InputRole, LANES, type Lane } from '../vocabulary.js';
 
 /**
  * What crosses between the gateway and an encoder process. Control frames are JSON; texts and vectors are binary,
@@ -35,16 +36,18 @@ export const TEXT_BYTES_MAX_BOUND = 8 * 1024 * 1024;
 export interface ChildConfig {
   readonly folder: string;
   readonly fingerprint: string;
-  readonly providers: readonly ExecutionProvider[];
+  readonly providers: readonly Device[];
   readonly require: boolean;
   readonly threads: number;
   readonly batchTokensMax: number;
+  readonly batchDelayMsMax: number;
+  readonly accelerator: AcceleratorConfig;
   /** null: no bound, an encoder that serves bulk alone. JSON has no Infinity. */
   readonly backgroundRunMsMax: number | null;
 }
 
 export interface ReadyMessage {
-  readonly provider: ExecutionProvider;
+  readonly provider: Device;
   /** Why it is not the first of the configured providers; null when it is. */
   readonly fallbackReason: string | null;
   readonly worstProbeCosine: number;
@@ -60,6 +63,33 @@ export interface BatchMessage {
   readonly paddedTokens: number;
   readonly runUs: number;
 }
+
+const BATCH_BYTES = 24;
+
+/** u32 each: batch | lane | texts | tokens | padded tokens | µs. */
+export function encodeBatch({ batch, lane, texts, tokens, paddedTokens, runUs }: BatchMessage): Buffer {
+  const bytes = Buffer.allocUnsafe(BATCH_BYTES);
+  const fields = [batch, LANES.indexOf(lane), texts, tokens, paddedTokens, Math.min(runUs, U32_MAX)];
+  for (const [i, field] of fields.entries()) bytes.writeUInt32LE(field, i * 4);
+  return bytes;
+}
+
+/** null when the bytes are no such message. */
+export function decodeBatch(payload: Buffer): BatchMessage | null {
+  if (payload.length !== BATCH_BYTES) return null;
+  const lane = LANES[payload.readUInt32LE(4)];
+  if (lane === undefined) return null;
+  return {
+    batch: payload.readUInt32LE(0),
+    lane,
+    texts: payload.readUInt32LE(8),
+    tokens: payload.readUInt32LE(12),
+    paddedTokens: payload.readUInt32LE(16),
+    runUs: payload.readUInt32LE(20),
+  };
+}
+
+const U32_MAX = 2 ** 32 - 1;
 
 export interface Piece {
   readonly role: InputRole;
@@ -140,17 +170,15 @@ export function decodeVectors(payload: Buffer, texts: number, dimensions: number
   };
 }
 
-export const encodeJson = (
-  value: ChildConfig | ReadyMessage | BatchMessage | ErrorFrame,
-): readonly Buffer[] => [Buffer.from(JSON.stringify(value), 'utf8')];
+export const encodeJson = (value: ChildConfig | ReadyMessage | ErrorFrame): readonly Buffer[] => [
+  Buffer.from(JSON.stringify(value), 'utf8'),
+];
 
 /**
  * Both ends are of one version and one program; a frame's kind says what its JSON is.
  * Errors: INTERNAL when it is no JSON.
  */
-export function decodeJson<T extends ChildConfig | ReadyMessage | BatchMessage | ErrorFrame>(
-  payload: Buffer,
-): T {
+export function decodeJson<T extends ChildConfig | ReadyMessage | ErrorFrame>(payload: Buffer): T {
   try {
     return JSON.parse(payload.toString('utf8')) as T;
   } catch (error) {

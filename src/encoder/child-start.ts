@@ -1,20 +1,23 @@
 import { SwitchyardError, toSwitchyardError } from '../errors.js';
-import { type ExecutionProvider, modelRef } from '../vocabulary.js';
+import { type Device, modelRef, providerOf } from '../vocabulary.js';
+import { type Batcher, LengthSortedBatcher, PinnedBatcher } from './batcher.js';
 import { RunCost } from './batching.js';
 import type { ChildConfig } from './child-protocol.js';
 import type { ModelFolder } from './manifest.js';
 import { readModelFolder } from './model-folder.js';
+import { PinnedShapes } from './pinned-shapes.js';
 import { reproduceProbes } from './probes.js';
 import { isProviderLoaded, providerProblem } from './providers.js';
 import { ModelSession } from './session.js';
+import { ShapeCosts } from './shape-costs.js';
 
 export interface StartedSession {
   readonly session: ModelSession;
-  readonly provider: ExecutionProvider;
+  readonly provider: Device;
   /** Why it is not the first of the configured providers; null when it is. */
   readonly fallbackReason: string | null;
   readonly worstProbeCosine: number;
-  readonly cost: RunCost;
+  readonly batcher: Batcher;
 }
 
 /**
@@ -33,7 +36,7 @@ export async function startSession(config: ChildConfig): Promise<StartedSession>
   let last: SwitchyardError | null = null;
   for (const provider of config.require ? config.providers.slice(0, 1) : config.providers) {
     try {
-      const opened = await openOn(provider, folder, config.threads);
+      const opened = await openOn(provider, folder, config);
       return { ...opened, provider, fallbackReason: passedOver.length === 0 ? null : passedOver.join('; ') };
     } catch (error) {
       last = toSwitchyardError(error);
@@ -53,10 +56,10 @@ export async function startSession(config: ChildConfig): Promise<StartedSession>
 }
 
 async function openOn(
-  provider: ExecutionProvider,
+  provider: Device,
   folder: ModelFolder,
-  threads: number,
-): Promise<Pick<StartedSession, 'session' | 'worstProbeCosine' | 'cost'>> {
+  config: ChildConfig,
+): Promise<Pick<StartedSession, 'session' | 'worstProbeCosine' | 'batcher'>> {
   const problem = providerProblem(provider);
   if (problem !== null)
     throw new SwitchyardError(
@@ -66,7 +69,7 @@ async function openOn(
         details: { provider },
       },
     );
-  const session = await ModelSession.open(folder, { provider, threads });
+  const session = await ModelSession.open(folder, { provider, threads: config.threads });
   try {
     if (!isProviderLoaded(provider))
       throw new SwitchyardError(
@@ -75,24 +78,58 @@ async function openOn(
         { details: { provider } },
       );
     const worstProbeCosine = await reproduceProbes(session, folder);
-    return { session, worstProbeCosine, cost: await measureRun(session) };
+    return { session, worstProbeCosine, batcher: await openBatcher(session, provider, config) };
   } catch (error) {
     await session.release();
     throw error;
   }
 }
 
-/** What a usual short batch costs, measured twice: the first run of a shape prepares it. */
-async function measureRun(session: ModelSession): Promise<RunCost> {
-  const texts = session.tokenize(
-    Array.from({ length: 4 }, () => WARM_UP_TEXT),
-    'query',
-  );
-  const paddedTokens = texts.reduce((sum, text) => sum + text.ids.length, 0);
-  await session.run(texts);
+/**
+ * On the CPU a usual short batch is measured; the probes have run before, and there a first run of a shape costs what the
+ * next one does. On an accelerator every pinned shape is run until it is warm.
+ */
+async function openBatcher(
+  session: ModelSession,
+  device: Device,
+  { batchTokensMax, batchDelayMsMax, accelerator, ...config }: ChildConfig,
+): Promise<Batcher> {
+  const backgroundRunMsMax = config.backgroundRunMsMax ?? Number.POSITIVE_INFINITY;
+  const [text] = session.tokenize([WARM_UP_TEXT], 'query');
+  if (text === undefined) throw new SwitchyardError('INTERNAL', 'the tokenizer gave no tokens for a text');
+  if (providerOf(device) === 'cpu') {
+    const texts = Array.from({ length: WARM_UP_TEXTS }, () => text);
+    await session.run(texts);
+    const runUs = await timedRunUs(() => session.run(texts));
+    const cost = new RunCost(texts.length * text.ids.length, runUs);
+    return new LengthSortedBatcher({ batchTokensMax, backgroundRunMsMax }, batchDelayMsMax, cost);
+  }
+  const shapes = new PinnedShapes({
+    texts: accelerator.batchTexts,
+    lengths: accelerator.batchLengths,
+    tokensMax: accelerator.batchTokensMax,
+    textTokensMax: session.manifest.max_tokens,
+  });
+  const costs = new ShapeCosts();
+  for (const shape of shapes.all) {
+    // Cut to the shape: what the tokens say is all the same here.
+    const ids = text.ids.subarray(0, shape.tokens);
+    const cut = { ...text, ids, typeIds: text.typeIds.subarray(0, shape.tokens) };
+    for (let run = 0; run < WARM_UP_RUNS; run++) {
+      const runUs = await timedRunUs(() => session.run([cut], shape));
+      if (run === WARM_UP_RUNS - 1) costs.observe(shape, runUs);
+    }
+  }
+  return new PinnedBatcher(shapes, accelerator.batchDelayMsMax, backgroundRunMsMax, costs);
+}
+
+async function timedRunUs(run: () => Promise<unknown>): Promise<number> {
   const startMs = performance.now();
-  await session.run(texts);
-  return new RunCost(paddedTokens, (performance.now() - startMs) * 1000);
+  await run();
+  return (performance.now() - startMs) * 1000;
 }
 
 const WARM_UP_TEXT = 'a sentence of about sixteen words, as people write them when they search for something';
+const WARM_UP_TEXTS = 4;
+/** The last one is measured. */
+const WARM_UP_RUNS = 3;

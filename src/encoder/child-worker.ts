@@ -1,14 +1,8 @@
 import { errorToFrame, SwitchyardError, toSwitchyardError } from '../errors.js';
 import type { FrameChannel } from '../process/frame-channel.js';
 import { LANES, type Lane } from '../vocabulary.js';
-import {
-  type LaneBudget,
-  LOOKAHEAD_TEXTS,
-  PADDING_SHARE_MAX,
-  paddedTokensMaxOf,
-  pickBatch,
-} from './batching.js';
-import { encodeJson, encodeVectors, FRAME, type Piece } from './child-protocol.js';
+import { LOOKAHEAD_TEXTS } from './batching.js';
+import { encodeBatch, encodeJson, encodeVectors, FRAME, type Piece } from './child-protocol.js';
 import type { StartedSession } from './child-start.js';
 import type { TokenisedText } from './tokenizer.js';
 
@@ -19,6 +13,7 @@ interface OpenPiece {
   readonly id: number;
   readonly piece: Piece;
   /** `performance.now()` of this process. */
+  readonly arrivedAtMs: number;
   readonly deadlineAtMs: number;
   readonly tokenised: TokenisedText[];
   readonly values: Float32Array;
@@ -32,12 +27,16 @@ interface WaitingText {
   readonly owner: OpenPiece;
   readonly row: number;
   readonly tokens: number;
+  /** `performance.now()` of this process when its piece came. */
+  readonly arrivedAtMs: number;
 }
 
 interface LaneQueue {
   /** Pieces whose texts are not all tokenised yet, oldest first. */
   readonly untokenised: OpenPiece[];
   readonly waiting: WaitingText[];
+  /** Texts of the last run: how much company the next ones may expect. */
+  company: number;
 }
 
 /**
@@ -46,37 +45,33 @@ interface LaneQueue {
  */
 export class ChildWorker {
   readonly #started: StartedSession;
-  readonly #budget: LaneBudget;
   readonly #channel: FrameChannel;
   readonly #lanes: Readonly<Record<Lane, LaneQueue>> = {
-    live: { untokenised: [], waiting: [] },
-    shadow: { untokenised: [], waiting: [] },
-    bulk: { untokenised: [], waiting: [] },
+    live: { untokenised: [], waiting: [], company: 0 },
+    shadow: { untokenised: [], waiting: [], company: 0 },
+    bulk: { untokenised: [], waiting: [], company: 0 },
   };
   readonly #open = new Map<number, OpenPiece>();
   #batch = 0;
   #isWorking = false;
+  #onArrival: () => void = ignore;
   readonly #onBroken: (error: unknown) => void;
 
   /** `onBroken`: the model no longer works in this process, which had better end. */
-  constructor(
-    started: StartedSession,
-    budget: LaneBudget,
-    channel: FrameChannel,
-    onBroken: (error: unknown) => void,
-  ) {
+  constructor(started: StartedSession, channel: FrameChannel, onBroken: (error: unknown) => void) {
     this.#started = started;
-    this.#budget = budget;
     this.#channel = channel;
     this.#onBroken = onBroken;
   }
 
   add(id: number, piece: Piece): void {
     const { dimensions } = this.#started.session.manifest;
+    const arrivedAtMs = performance.now();
     const open: OpenPiece = {
       id,
       piece,
-      deadlineAtMs: performance.now() + piece.remainingMs,
+      arrivedAtMs,
+      deadlineAtMs: arrivedAtMs + piece.remainingMs,
       tokenised: [],
       values: new Float32Array(piece.texts.length * dimensions),
       runs: [],
@@ -85,6 +80,7 @@ export class ChildWorker {
     };
     this.#open.set(id, open);
     this.#lanes[piece.lane].untokenised.push(open);
+    this.#onArrival();
     this.#wake();
   }
 
@@ -110,10 +106,37 @@ export class ChildWorker {
     for (;;) {
       const lane = LANES.find((name) => this.#hasWork(name));
       if (lane === undefined) return;
-      if (this.#tokenise(lane)) await this.#runBatch(lane);
+      if (this.#tokenise(lane)) {
+        const holdMs = this.#holdMs(lane);
+        if (holdMs > 0) await this.#arrivalOr(holdMs);
+        else await this.#runBatch(lane);
+      }
       // The poll phase comes before the next check phase: frames that arrived meanwhile are read here.
       await new Promise((resolve) => setImmediate(resolve));
     }
+  }
+
+  /**
+   * How long what waits is held back for company. Never when the last run had none or less: a lone request, and one of
+   * several that are all here already, goes at once.
+   */
+  #holdMs(lane: Lane): number {
+    const { waiting, company } = this.#lanes[lane];
+    const oldest = waiting[0];
+    const { delayMsMax } = this.#started.batcher;
+    if (delayMsMax === 0 || oldest === undefined || waiting.length >= company) return 0;
+    return oldest.arrivedAtMs + delayMsMax - performance.now();
+  }
+
+  async #arrivalOr(holdMs: number): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, holdMs);
+      this.#onArrival = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+    this.#onArrival = ignore;
   }
 
   #hasWork(lane: Lane): boolean {
@@ -130,7 +153,7 @@ export class ChildWorker {
       if (!open.over && open.deadlineAtMs <= nowMs) this.#refuse(open, expired());
       return open.over;
     };
-    if (untokenised.some(isOver)) keep(untokenised, (open) => !open.over);
+    if (untokenised.some(isOver)) keep(untokenised, (open) => !isOver(open));
     if (waiting.some(({ owner }) => isOver(owner))) keep(waiting, ({ owner }) => !isOver(owner));
   }
 
@@ -148,7 +171,7 @@ export class ChildWorker {
         if (text === undefined)
           throw new SwitchyardError('INTERNAL', 'the tokenizer gave no tokens for a text');
         open.tokenised.push(text);
-        waiting.push({ owner: open, row, tokens: text.ids.length });
+        waiting.push({ owner: open, row, tokens: text.ids.length, arrivedAtMs: open.arrivedAtMs });
       }
       untokenised.shift();
     }
@@ -156,13 +179,9 @@ export class ChildWorker {
   }
 
   async #runBatch(lane: Lane): Promise<void> {
-    const { session, cost } = this.#started;
+    const { session, batcher } = this.#started;
     const queue = this.#lanes[lane];
-    const positions = pickBatch(queue.waiting, {
-      paddedTokensMax: paddedTokensMaxOf(lane, this.#budget, cost),
-      paddingShareMax: PADDING_SHARE_MAX,
-      lookaheadTexts: LOOKAHEAD_TEXTS,
-    });
+    const { positions, shape } = batcher.pick(lane, queue.waiting);
     const chosen = new Set(positions);
     const texts: WaitingText[] = [];
     for (const position of positions) {
@@ -172,31 +191,31 @@ export class ChildWorker {
     let position = 0;
     keep(queue.waiting, () => !chosen.has(position++));
 
-    const longest = texts.reduce((max, { tokens }) => Math.max(max, tokens), 0);
-    const paddedTokens = longest * texts.length;
+    queue.company = texts.length;
     const startMs = performance.now();
     let vectors: Float32Array;
     try {
-      vectors = await session.run(texts.map(({ owner, row }) => tokenisedOf(owner, row)));
+      vectors = await session.run(
+        texts.map(({ owner, row }) => tokenisedOf(owner, row)),
+        shape,
+      );
     } catch (error) {
       await this.#afterFailedRun(texts, error);
       return;
     }
     const runUs = Math.round((performance.now() - startMs) * 1000);
-    cost.observe(paddedTokens, runUs);
+    batcher.observe(shape, runUs);
     this.#batch += 1;
-    this.#channel.send(
-      FRAME.batch,
-      0,
-      encodeJson({
+    this.#channel.send(FRAME.batch, 0, [
+      encodeBatch({
         batch: this.#batch,
         lane,
         texts: texts.length,
         tokens: texts.reduce((sum, { tokens }) => sum + tokens, 0),
-        paddedTokens,
+        paddedTokens: shape.texts * shape.tokens,
         runUs,
       }),
-    );
+    ]);
     for (const [i, { owner, row }] of texts.entries()) this.#store(owner, row, vectors, i, runUs);
   }
 
@@ -252,6 +271,10 @@ function tokenisedOf(owner: OpenPiece, row: number): TokenisedText {
   const text = owner.tokenised[row];
   if (text === undefined) throw new SwitchyardError('INTERNAL', 'a text was batched before it was tokenised');
   return text;
+}
+
+function ignore(): void {
+  // Nothing is held back.
 }
 
 /** Filters in place, in order. */

@@ -1,6 +1,7 @@
 import { SwitchyardError } from '../errors.js';
 import { LANES, type Lane } from '../vocabulary.js';
 import { PIECE_BYTES_MAX, PIECE_TEXTS_MAX, type PieceVectors } from './child-protocol.js';
+import { DrainEstimate } from './drain-estimate.js';
 import type { EncodedBatch, EncodeRequest } from './encoder.js';
 
 export interface QueueBounds {
@@ -48,6 +49,7 @@ interface LaneState {
   /** With texts not yet handed over, oldest first. */
   readonly waiting: Set<Ticket>;
   bytes: number;
+  texts: number;
   windowTexts: number;
   windowBytes: number;
 }
@@ -56,6 +58,7 @@ const emptyLane = (): LaneState => ({
   open: new Set(),
   waiting: new Set(),
   bytes: 0,
+  texts: 0,
   windowTexts: 0,
   windowBytes: 0,
 });
@@ -73,6 +76,7 @@ export class EncodeQueue {
     bulk: emptyLane(),
   };
   readonly #sent = new Map<number, SentPiece>();
+  readonly #drain = new DrainEstimate();
   #nextId = 1;
 
   constructor(bounds: QueueBounds) {
@@ -101,6 +105,11 @@ export class EncodeQueue {
     return { live: live.bytes, shadow: shadow.bytes, bulk: bulk.bytes };
   }
 
+  /** A run of the process, from which the hints in refusals are estimated. */
+  observeRun(texts: number, runUs: number): void {
+    this.#drain.observe(texts, runUs);
+  }
+
   /** Errors: QUEUE_FULL naming the bound, REQUEST_TOO_LARGE when the request alone is beyond it. */
   checkRoom(lane: Lane, textBytes: Uint32Array): void {
     const bytes = sumOf(textBytes);
@@ -112,17 +121,23 @@ export class EncodeQueue {
         `the texts of one request have ${bytes} bytes, they must be <= ${queueBytesMax}; send fewer at once`,
       );
     if (open.size + 1 > queueLengthMax[lane])
-      throw new SwitchyardError(
-        'QUEUE_FULL',
-        `the encoder's ${lane} queue holds ${open.size} requests, its bound is ${queueLengthMax[lane]}; try again later`,
-        { details: { lane, bound: 'queueLengthMax', limit: String(queueLengthMax[lane]) } },
-      );
+      throw this.#full(lane, 'queueLengthMax', `${open.size} requests`, queueLengthMax[lane]);
     if (queuedBytes + bytes > queueBytesMax)
-      throw new SwitchyardError(
-        'QUEUE_FULL',
-        `the encoder's ${lane} queue holds ${queuedBytes} bytes of text, its bound is ${queueBytesMax}; try again later`,
-        { details: { lane, bound: 'queueBytesMax', limit: String(queueBytesMax) } },
-      );
+      throw this.#full(lane, 'queueBytesMax', `${queuedBytes} bytes of text`, queueBytesMax);
+  }
+
+  /** With a hint of when there will be room: what this lane and the more urgent ones hold comes first. */
+  #full(lane: Lane, bound: keyof QueueBounds, held: string, limit: number): SwitchyardError {
+    let textsAhead = 0;
+    for (const name of LANES.slice(0, LANES.indexOf(lane) + 1)) textsAhead += this.#lanes[name].texts;
+    return new SwitchyardError(
+      'QUEUE_FULL',
+      `the encoder's ${lane} queue holds ${held}, its bound is ${limit}; try again later`,
+      {
+        details: { lane, bound, limit: String(limit) },
+        retryAfterMs: this.#drain.retryAfterMs(textsAhead),
+      },
+    );
   }
 
   add(ticket: Ticket): void {
@@ -130,6 +145,7 @@ export class EncodeQueue {
     lane.open.add(ticket);
     lane.waiting.add(ticket);
     lane.bytes += ticket.bytes;
+    lane.texts += ticket.request.texts.length;
   }
 
   /**
@@ -224,6 +240,7 @@ export class EncodeQueue {
     lane.open.delete(ticket);
     lane.waiting.delete(ticket);
     lane.bytes -= ticket.bytes;
+    lane.texts -= ticket.request.texts.length;
   }
 }
 

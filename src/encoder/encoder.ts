@@ -1,4 +1,4 @@
-import type { ExecutionProvider, Fingerprint, InputRole, Lane } from '../vocabulary.js';
+import type { Device, Fingerprint, InputRole, Lane } from '../vocabulary.js';
 import type { ModelManifest } from './manifest.js';
 
 export interface EncodeRequest {
@@ -28,7 +28,7 @@ export type EncoderState =
   | { readonly kind: 'starting' }
   | {
       readonly kind: 'ready';
-      readonly provider: ExecutionProvider;
+      readonly provider: Device;
       /** Why it is not the first of the configured providers, for a person; null when it is. */
       readonly fallbackReason: string | null;
       readonly pid: number;

@@ -4,16 +4,18 @@ import { float16ToFloat32 } from './float16.js';
 import type { Normalisation, Pooling } from './manifest.js';
 
 export interface BatchShape {
+  /** What the run was padded to. */
   readonly texts: number;
-  /** Tokens of the longest text. */
   readonly sequence: number;
   readonly dimensions: number;
+  /** The first so many texts are real. */
+  readonly rows: number;
 }
 
-/** A [texts, dimensions] output as vectors of its own memory. */
+/** A [texts, dimensions] output as vectors of its own memory: rows × dimensions. */
 export function poolSentences(output: Tensor, shape: BatchShape, normalisation: Normalisation): Float32Array {
   expectDims(output, [shape.texts, shape.dimensions]);
-  const values = Float32Array.from(floatData(output));
+  const values = floatData(output).slice(0, shape.rows * shape.dimensions);
   return finish(values, shape.dimensions, normalisation);
 }
 
@@ -28,11 +30,11 @@ export function poolTokens(
   pooling: Pooling,
   normalisation: Normalisation,
 ): Float32Array {
-  const { texts, sequence, dimensions } = shape;
+  const { texts, sequence, dimensions, rows } = shape;
   expectDims(output, [texts, sequence, dimensions]);
   const tokens = floatData(output);
-  const values = new Float32Array(texts * dimensions);
-  for (let row = 0; row < texts; row++) {
+  const values = new Float32Array(rows * dimensions);
+  for (let row = 0; row < rows; row++) {
     const start = row * sequence * dimensions;
     const length = lengths[row] as number;
     const vector = values.subarray(row * dimensions, (row + 1) * dimensions);

@@ -1,8 +1,9 @@
+import { type AcceleratorConfig, DEFAULT_ACCELERATOR } from '../config/encoder.js';
 import { SwitchyardError } from '../errors.js';
 import { type BackoffPolicy, DEFAULT_BACKOFF } from '../process/backoff.js';
 import type { ProcessLog } from '../process/process-log.js';
 import { systemTimers, type Timers } from '../process/timers.js';
-import { type ExecutionProvider, LANES, type Lane } from '../vocabulary.js';
+import { type Device, LANES, type Lane } from '../vocabulary.js';
 import { type BatchMessage, TEXT_BYTES_MAX_BOUND } from './child-protocol.js';
 import type { Encoder, EncoderState } from './encoder.js';
 import type { ModelFolder } from './manifest.js';
@@ -10,13 +11,17 @@ import type { ModelFolder } from './manifest.js';
 export interface ProcessEncoderOptions {
   readonly folder: ModelFolder;
   /** In order of preference; at least one. */
-  readonly providers: readonly ExecutionProvider[];
+  readonly providers: readonly Device[];
   /** The first provider or none: PROVIDER_UNAVAILABLE instead of a fallback. */
   readonly require: boolean;
   /** Threads one run uses on the CPU. */
   readonly threads: number;
-  /** Padded tokens of one run at most; a single longer text runs alone. */
+  /** Padded tokens of one run on the CPU at most; a single longer text runs alone. */
   readonly batchTokensMax: number;
+  /** How long a text may wait on the CPU for others to share its run, when there were others before. Default 0. */
+  readonly batchDelayMsMax?: number;
+  /** Budget, delay and pinned shapes on cuda and webgpu. */
+  readonly accelerator?: AcceleratorConfig;
   /** Requests accepted and not answered yet, per lane. */
   readonly queueLengthMax: Readonly<Record<Lane, number>>;
   /** UTF-8 bytes of their texts, per lane. Default 64 MiB. */
@@ -42,7 +47,7 @@ export interface ProcessEncoderOptions {
 }
 
 /** One run of the model, for metrics. */
-export type EncoderBatch = Omit<BatchMessage, 'batch'>;
+export type EncoderBatch = Readonly<BatchMessage>;
 
 /** Totals since the start, and what is queued now; read at scrape. */
 export interface EncoderCounters {
@@ -71,6 +76,8 @@ export type EncoderSettings = Readonly<Required<ProcessEncoderOptions>>;
 export function compileOptions(options: ProcessEncoderOptions): EncoderSettings {
   const settings: EncoderSettings = {
     queueBytesMax: 64 * 1024 * 1024,
+    batchDelayMsMax: 0,
+    accelerator: DEFAULT_ACCELERATOR,
     backgroundRunMsMax: 20,
     startTimeoutMs: 120_000,
     silentMsMax: 30_000,
@@ -93,6 +100,11 @@ export function compileOptions(options: ProcessEncoderOptions): EncoderSettings 
   expectInteger('queueBytesMax', settings.queueBytesMax, settings.textBytesMax, Number.MAX_SAFE_INTEGER);
   for (const lane of LANES)
     expectInteger(`queueLengthMax.${lane}`, settings.queueLengthMax[lane], 1, 1_000_000);
+  if (!(settings.batchDelayMsMax >= 0 && settings.batchDelayMsMax <= 1_000))
+    throw new SwitchyardError(
+      'INVALID_CONFIG',
+      `batchDelayMsMax ${settings.batchDelayMsMax} must be in 0..1000`,
+    );
   expectPositive('backgroundRunMsMax', settings.backgroundRunMsMax);
   expectPositive('startTimeoutMs', settings.startTimeoutMs);
   expectPositive('silentMsMax', settings.silentMsMax);

@@ -6,8 +6,8 @@ import type { Frame } from '../process/frames.js';
 import { SupervisedChild } from '../process/supervised-child.js';
 import { modelRef } from '../vocabulary.js';
 import {
-  type BatchMessage,
   type ChildConfig,
+  decodeBatch,
   decodeJson,
   decodeVectors,
   encodeJson,
@@ -161,7 +161,8 @@ class SupervisedEncoder implements ProcessEncoder {
   }
 
   #configure(): void {
-    const { folder, providers, threads, batchTokensMax, backgroundRunMsMax } = this.#settings;
+    const { folder, providers, threads, batchTokensMax, batchDelayMsMax, accelerator, backgroundRunMsMax } =
+      this.#settings;
     const config: ChildConfig = {
       folder: folder.folder,
       fingerprint: folder.manifest.fingerprint,
@@ -169,6 +170,8 @@ class SupervisedEncoder implements ProcessEncoder {
       require: this.#settings.require,
       threads,
       batchTokensMax,
+      batchDelayMsMax,
+      accelerator,
       backgroundRunMsMax: Number.isFinite(backgroundRunMsMax) ? backgroundRunMsMax : null,
     };
     this.#child.send(FRAME.configure, 0, encodeJson(config));
@@ -198,11 +201,16 @@ class SupervisedEncoder implements ProcessEncoder {
         this.#child.fail(errorFromFrame(decodeJson<ErrorFrame>(frame.payload)));
         return;
       case FRAME.batch: {
-        const { batch: _, ...batch } = decodeJson<BatchMessage>(frame.payload);
+        const batch = decodeBatch(frame.payload);
+        if (batch === null) {
+          this.#distrust('sent a report of a run that is none');
+          return;
+        }
         this.#totals.batches += 1;
         this.#totals.texts += batch.texts;
         this.#totals.tokens += batch.tokens;
         this.#totals.paddedTokens += batch.paddedTokens;
+        this.#queue.observeRun(batch.texts, batch.runUs);
         this.#settings.onBatch(batch);
         return;
       }

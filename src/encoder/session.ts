@@ -1,13 +1,14 @@
 import path from 'node:path';
-import { InferenceSession, Tensor } from 'onnxruntime-node';
+import { InferenceSession, type Tensor } from 'onnxruntime-node';
 import { SwitchyardError } from '../errors.js';
-import type { ExecutionProvider, InputRole } from '../vocabulary.js';
+import { type Device, deviceIdOf, type InputRole, providerOf } from '../vocabulary.js';
+import { batchTensors, type RunShape, tightShape } from './batch-tensors.js';
 import type { ModelFolder, ModelManifest } from './manifest.js';
 import { poolSentences, poolTokens } from './pooling.js';
 import { TextTokenizer, type TokenisedText } from './tokenizer.js';
 
 export interface SessionOptions {
-  readonly provider: ExecutionProvider;
+  readonly provider: Device;
   /** Threads one run uses on the CPU, 1 or more. */
   readonly threads: number;
 }
@@ -56,21 +57,20 @@ export class ModelSession {
   }
 
   /**
-   * One run over all the texts given, padded to the longest: texts × dimensions, row-major, in their order.
-   * The caller decides what goes together. Errors: INTERNAL when the graph gives numbers that are not finite.
+   * One run over all the texts given, padded to `shape`: texts × dimensions, row-major, in their order. The caller decides
+   * what goes together, and that it fits. Errors: INTERNAL when the graph gives numbers that are not finite.
    */
-  async run(texts: readonly TokenisedText[]): Promise<Float32Array> {
+  async run(texts: readonly TokenisedText[], shape: RunShape = tightShape(texts)): Promise<Float32Array> {
     if (texts.length === 0) return new Float32Array(0);
     const { onnx, pooling, normalisation, dimensions } = this.manifest;
-    const feeds = padBatch(texts, this.manifest);
-    const outputs = await this.#session.run(feeds.tensors, [onnx.output]);
+    const outputs = await this.#session.run(batchTensors(texts, shape, this.manifest), [onnx.output]);
     const output = outputs[onnx.output] as Tensor;
-    const shape = { texts: texts.length, sequence: feeds.sequence, dimensions };
+    const batch = { texts: shape.texts, sequence: shape.tokens, dimensions, rows: texts.length };
     return onnx.output_kind === 'sentence'
-      ? poolSentences(output, shape, normalisation)
+      ? poolSentences(output, batch, normalisation)
       : poolTokens(
           output,
-          shape,
+          batch,
           texts.map((text) => text.ids.length),
           pooling,
           normalisation,
@@ -106,7 +106,11 @@ export async function openGraph(file: string, options: SessionOptions): Promise<
   process.env.ORT_DISABLE_TELEMETRY = '1';
   try {
     return await InferenceSession.create(file, {
-      executionProviders: [options.provider],
+      executionProviders: [
+        options.provider.startsWith('cuda')
+          ? { name: 'cuda', deviceId: deviceIdOf(options.provider) }
+          : providerOf(options.provider),
+      ],
       intraOpNumThreads: options.threads,
       interOpNumThreads: 1,
       // What fails is thrown; the runtime's own coloured copy of it on stderr is noise.
@@ -144,32 +148,4 @@ function* runsByLength(texts: readonly TokenisedText[]): Generator<number[]> {
     rows.push(row);
   }
   if (rows.length > 0) yield rows;
-}
-
-/** int64 [batch, sequence] tensors, padded on the right; padding is masked, so its token id never matters. */
-function padBatch(
-  texts: readonly TokenisedText[],
-  manifest: ModelManifest,
-): { tensors: Record<string, Tensor>; sequence: number } {
-  // A tokenizer without special tokens gives an empty text no tokens; a graph needs one, which the mask leaves out.
-  const sequence = texts.reduce((longest, text) => Math.max(longest, text.ids.length), 1);
-  const size = texts.length * sequence;
-  const buffers = {
-    input_ids: new BigInt64Array(size).fill(BigInt(manifest.onnx.pad_token_id)),
-    attention_mask: new BigInt64Array(size),
-    token_type_ids: new BigInt64Array(size),
-  };
-  for (const [row, text] of texts.entries()) {
-    const start = row * sequence;
-    for (let i = 0; i < text.ids.length; i++) {
-      buffers.input_ids[start + i] = BigInt(text.ids[i] as number);
-      buffers.token_type_ids[start + i] = BigInt(text.typeIds[i] as number);
-    }
-    buffers.attention_mask.fill(1n, start, start + text.ids.length);
-  }
-  const tensors: Record<string, Tensor> = {};
-  for (const input of manifest.onnx.inputs) {
-    tensors[input] = new Tensor('int64', buffers[input], [texts.length, sequence]);
-  }
-  return { tensors, sequence };
 }

@@ -7,7 +7,7 @@ export function retryDelayMs(error: SwitchyardError): number | null {
     case 'never':
       return null;
     case 'backoff':
-      return 1_000;
+      return error.retryAfterMs ?? 1_000;
     case 'other':
       return 0;
   }

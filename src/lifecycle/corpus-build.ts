@@ -109,6 +109,7 @@ async function embedAndPublish(
     require: config.encoder.require,
     threads: config.encoder.threads,
     batchTokensMax: config.encoder.batchTokensMax,
+    accelerator: config.encoder.accelerator,
     queueLengthMax: { live: 1, shadow: 1, bulk: config.encoder.queueLengthMax },
     textBytesMax: 8 * 1024 * 1024,
     // No live reads here: nothing that a long run could hold up.

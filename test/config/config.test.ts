@@ -32,7 +32,8 @@ t.test('the command line wins over the environment, and the environment over the
     cwd: folder,
     env: {
       SWITCHYARD_LISTEN__GRPC__PORT: '3333',
-      SWITCHYARD_ENCODER__PROVIDERS: 'cuda, cpu',
+      SWITCHYARD_ENCODER__PROVIDERS: 'cuda:1, cpu',
+      SWITCHYARD_ENCODER__ACCELERATOR__BATCH_TEXTS: '1, 24',
       SWITCHYARD_ENCODER__REQUIRE: 'true',
       DATABASE_URL: 'postgresql://db/switchyard',
     },
@@ -41,7 +42,8 @@ t.test('the command line wins over the environment, and the environment over the
   t.equal(config.listen.http.port, 4444);
   t.equal(config.listen.grpc.port, 3333);
   t.equal(config.search.workers, 3);
-  t.same(config.encoder.providers, ['cuda', 'cpu']);
+  t.same(config.encoder.providers, ['cuda:1', 'cpu']);
+  t.same(config.encoder.accelerator.batchTexts, [1, 24]);
   t.equal(config.encoder.require, true);
   t.equal(config.databaseUrl, 'postgresql://db/switchyard');
 });

@@ -1,9 +1,12 @@
 import { readdir } from 'node:fs/promises';
+import path from 'node:path';
 import t from 'tap';
 import { startProcessEncoder } from '../../src/encoder/process-encoder.js';
 import { ModelSession } from '../../src/encoder/session.js';
+import { TextTokenizer } from '../../src/encoder/tokenizer.js';
 import { temporaryFolder } from '../fixtures/folders.js';
 import { miniLmFolder } from '../fixtures/model.js';
+import { tinyModelFolder } from '../fixtures/tiny-model.js';
 import { isRunning, until } from '../process/wait.js';
 import { cosine, pidOf, reasonOf, request, startEncoder } from './start.js';
 
@@ -188,6 +191,8 @@ t.test('with one encoder on the fast model', async (t) => {
         reason: 'QUEUE_FULL',
         message: /bulk queue holds 4 requests, its bound is 4/,
         details: { lane: 'bulk', bound: 'queueLengthMax', limit: '4' },
+        // Of what the runs so far took, not the second that stands for not knowing.
+        retryAfterMs: 50,
       });
       const live = encoder.encode(request(['still welcome']));
       process.kill(pid, 'SIGCONT');
@@ -278,3 +283,34 @@ t.test('options outside their limits do not start a process', async (t) => {
   for (const [change, message] of bad)
     t.throws(() => startProcessEncoder({ ...base, ...change }), { reason: 'INVALID_CONFIG', message });
 });
+
+t.test('tokenising is the work of the encoder process, not of the one that asks', async (t) => {
+  const folder = await tinyModelFolder(t);
+  const texts = Array.from(
+    { length: 1024 },
+    (_, i) => `text ${i} about ${'curiously antediluvian pangolins '.repeat(20)}`,
+  );
+  const tokenizer = await TextTokenizer.open(path.join(folder.folder, 'tokenizer.json'), 256);
+  const { encoder } = startEncoder(t, folder);
+  await encoder.ready();
+  const encode = async (): Promise<void> => {
+    await encoder.encode(request(texts));
+  };
+  const tokenise = (): void => {
+    for (const text of texts) tokenizer.encode(text);
+  };
+  // Both once before, so that neither is measured while it is compiled.
+  await encode();
+  tokenise();
+  const askingUs = await cpuUs(encode);
+  const tokenisingUs = await cpuUs(tokenise);
+  t.ok(askingUs < tokenisingUs / 2, `${askingUs} µs of CPU for asking, ${tokenisingUs} µs for tokenising`);
+});
+
+/** CPU time of this process, whatever else the machine does. */
+async function cpuUs(work: () => Promise<void> | void): Promise<number> {
+  const before = process.cpuUsage();
+  await work();
+  const { user, system } = process.cpuUsage(before);
+  return user + system;
+}

@@ -50,6 +50,10 @@ export class Engines implements TargetFactories {
       require: settings.require,
       threads: settings.threads,
       batchTokensMax: settings.batchTokensMax,
+      batchDelayMsMax: settings.batchDelayMsMax,
+      accelerator: settings.accelerator,
+      backgroundRunMsMax: settings.backgroundRunMsMax,
+      queueBytesMax: settings.queueBytesMax,
       queueLengthMax: {
         live: settings.queueLengthMax,
         shadow: settings.queueLengthMax,

@@ -1,0 +1,205 @@
+import { Duplex } from 'node:stream';
+import fc from 'fast-check';
+import t from 'tap';
+import { type Batcher, LengthSortedBatcher, PinnedBatcher } from '../../src/encoder/batcher.js';
+import { RunCost } from '../../src/encoder/batching.js';
+import {
+  type BatchMessage,
+  decodeBatch,
+  decodeJson,
+  decodeVectors,
+  FRAME,
+  type Piece,
+  type PieceVectors,
+} from '../../src/encoder/child-protocol.js';
+import { ChildWorker } from '../../src/encoder/child-worker.js';
+import { PinnedShapes } from '../../src/encoder/pinned-shapes.js';
+import { ModelSession } from '../../src/encoder/session.js';
+import { ShapeCosts } from '../../src/encoder/shape-costs.js';
+import type { ErrorFrame } from '../../src/errors.js';
+import { FrameChannel } from '../../src/process/frame-channel.js';
+import { type Frame, FrameParser } from '../../src/process/frames.js';
+import { INPUT_ROLES, LANES, type Lane } from '../../src/vocabulary.js';
+import { tinyModelFolder } from '../fixtures/tiny-model.js';
+import { until } from '../process/wait.js';
+import { cosine } from './start.js';
+
+const folder = await tinyModelFolder(t);
+const { dimensions } = folder.manifest;
+const session = await ModelSession.open(folder, { provider: 'cpu', threads: 1 });
+t.teardown(() => session.release());
+
+const TOKENS_MAX = 128;
+
+/** The worker of an encoder process over a real session, and everything it says. */
+function startWorker(batcher: Batcher, onBatch: (batches: number) => void = () => undefined) {
+  const answers = new Map<number, PieceVectors | ErrorFrame>();
+  const batches: BatchMessage[] = [];
+  let answered = 0;
+  const take = ({ kind, id, payload }: Frame): void => {
+    if (kind === FRAME.batch) {
+      batches.push(decodeBatch(payload) as BatchMessage);
+      onBatch(batches.length);
+      return;
+    }
+    answered += 1;
+    const texts = payload.length < 4 ? 0 : payload.readUInt32LE(0);
+    answers.set(
+      id,
+      kind === FRAME.vectors
+        ? (decodeVectors(payload, texts, dimensions) as PieceVectors)
+        : decodeJson<ErrorFrame>(payload),
+    );
+  };
+  const parser = new FrameParser(1 << 24);
+  const socket = new Duplex({
+    read: () => undefined,
+    write: (chunk: Buffer, _encoding, done) => {
+      parser.push(chunk, take);
+      done();
+    },
+  });
+  const channel = new FrameChannel({
+    socket,
+    payloadBytesMax: 1 << 24,
+    bufferedBytesMax: Number.POSITIVE_INFINITY,
+    onFrame: () => undefined,
+    onDrain: () => undefined,
+    onClosed: () => undefined,
+  });
+  const started = { session, batcher, provider: 'cpu', fallbackReason: null, worstProbeCosine: 1 } as const;
+  const worker = new ChildWorker(started, channel, (error) => {
+    throw error;
+  });
+  return { worker, answers, batches, answered: () => answered };
+}
+
+const sorted = (
+  options: { delayMs?: number; backgroundRunMsMax?: number; usPerToken?: number } = {},
+): Batcher =>
+  new LengthSortedBatcher(
+    { batchTokensMax: TOKENS_MAX, backgroundRunMsMax: options.backgroundRunMsMax ?? 20 },
+    options.delayMs ?? 0,
+    new RunCost(1, options.usPerToken ?? 1),
+  );
+
+function pinned(): Batcher {
+  const shapes = new PinnedShapes({
+    texts: [1, 2, 8],
+    lengths: [8, 16, 64],
+    tokensMax: TOKENS_MAX,
+    textTokensMax: folder.manifest.max_tokens,
+  });
+  return new PinnedBatcher(shapes, 0, 20, new ShapeCosts());
+}
+
+const words = fc.integer({ min: 1, max: 30 }).chain((count) =>
+  fc.array(fc.constantFrom('a', 'cat', 'with', 'stripes', 'eats', 'bananas'), {
+    minLength: count,
+    maxLength: count,
+  }),
+);
+const pieces = fc.array(
+  fc.record({
+    role: fc.constantFrom(...INPUT_ROLES),
+    lane: fc.constantFrom(...LANES),
+    remainingMs: fc.constantFrom(Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY, 0),
+    texts: fc.array(
+      words.map((list) => list.join(' ')),
+      { minLength: 1, maxLength: 12 },
+    ),
+  }),
+  { minLength: 1, maxLength: 12 },
+);
+
+const isVectors = (answer: PieceVectors | ErrorFrame | undefined): answer is PieceVectors =>
+  answer !== undefined && 'values' in answer;
+
+for (const [name, batcher] of [
+  ['sorted by length', () => sorted()],
+  ['held for company', () => sorted({ delayMs: 1 })],
+  ['of pinned shapes', pinned],
+] as const)
+  t.test(
+    `with batches ${name} every piece is answered once, within the budget, with the vectors its texts have alone`,
+    async (t) => {
+      await fc.assert(
+        fc.asyncProperty(pieces, async (given: readonly Piece[]) => {
+          const { worker, answers, batches, answered } = startWorker(batcher());
+          for (const [id, piece] of given.entries()) worker.add(id, piece);
+          await until('all answered', () => answered() >= given.length, 60_000);
+          t.equal(answers.size, given.length);
+          for (const [id, { texts, role, remainingMs }] of given.entries()) {
+            const answer = answers.get(id);
+            if (remainingMs === 0) {
+              t.match(answer, { reason: 'DEADLINE_EXCEEDED' });
+              continue;
+            }
+            if (!isVectors(answer)) throw new Error(`piece ${id} was refused: ${answer?.message}`);
+            const alone = await Promise.all(texts.map((text) => session.encode([text], role)));
+            for (const [row, one] of alone.entries())
+              t.ok(cosine(answer.values, row, one.values, 0, dimensions) >= 0.99999, `text ${row}`);
+          }
+          for (const { texts, paddedTokens } of batches)
+            t.ok(texts === 1 || paddedTokens <= TOKENS_MAX, `${texts} texts in ${paddedTokens} tokens`);
+          const lanes = batches.map(({ lane }) => LANES.indexOf(lane));
+          t.same(lanes, [...lanes].sort(), 'all there at once: live, then shadow, then bulk');
+          const asked = given.filter(({ remainingMs }) => remainingMs > 0).flatMap(({ texts }) => texts);
+          t.equal(
+            batches.reduce((sum, { texts }) => sum + texts, 0),
+            asked.length,
+            'what had expired cost nothing',
+          );
+          t.equal(answered(), given.length);
+        }),
+        { numRuns: 25 },
+      );
+    },
+  );
+
+const piece = (lane: Lane, count: number, text = 'a cat with stripes'): Piece => ({
+  role: 'query',
+  lane,
+  remainingMs: Number.POSITIVE_INFINITY,
+  texts: Array.from({ length: count }, () => text),
+});
+
+t.test('what a background run may take is what was measured, and live runs are not cut', async (t) => {
+  const { worker, batches, answered } = startWorker(sorted({ backgroundRunMsMax: 0.02, usPerToken: 1 }));
+  worker.add(1, piece('live', 16));
+  worker.add(2, piece('bulk', 16));
+  await until('both answered', () => answered() === 2, 60_000);
+  t.ok(batches[0]?.lane === 'live' && batches[0].texts === 16);
+  const bulk = batches.filter(({ lane }) => lane === 'bulk');
+  t.ok(bulk.length >= 4, `${bulk.length} bulk runs`);
+});
+
+t.test('a live text overtakes bulk that came before it and is not yet in a run', async (t) => {
+  const { worker, batches, answered } = startWorker(
+    sorted({ backgroundRunMsMax: 0.02, usPerToken: 1 }),
+    (count) => {
+      if (count === 1) worker.add(2, piece('live', 1));
+    },
+  );
+  worker.add(1, piece('bulk', 64));
+  await until('both answered', () => answered() === 2, 60_000);
+  t.equal(batches[1]?.lane, 'live');
+  t.equal(batches.at(-1)?.lane, 'bulk');
+});
+
+t.test('with a delay texts wait for as many as there were before, and a lone text for nobody', async (t) => {
+  const { worker, batches, answered } = startWorker(sorted({ delayMs: 60_000 }));
+  worker.add(1, piece('live', 1));
+  await until('the lone text', () => answered() === 1, 30_000);
+  worker.add(2, piece('live', 4));
+  await until('four at once', () => answered() === 2, 30_000);
+  for (let id = 3; id < 7; id++) {
+    worker.add(id, piece('live', 1));
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  await until('one by one', () => answered() === 6, 30_000);
+  t.same(
+    batches.map(({ texts }) => texts),
+    [1, 4, 4],
+  );
+});
