@@ -171,7 +171,8 @@ t.test('the admin services over gRPC', { timeout: 180_000 }, async (t) => {
       const rollback = { corpus: CORPUS, expected_revision: 3, to_revision: 1, reason: 'back' };
       t.match((await call('RouterService', 'RollbackRoute', rollback)).body, { revision: 4 });
       await reached(4);
-      t.same(seen, [2, 3, 4]);
+      // A change is answered when it is committed; the watcher is told what this replica has applied.
+      t.same(seen, seen[0] === 1 ? [1, 2, 3, 4] : [2, 3, 4]);
       const { body } = await call('RouterService', 'ListRouteRevisions', { corpus: CORPUS, limit: 2 });
       t.match(body.revisions, [
         { revision: 4, rolled_back_to: 1, actor: 'admin', reason: 'back' },
