@@ -9,7 +9,7 @@ export interface BuildWatcher {
 }
 
 /** The progress bar of a corpus build and its way to be interrupted. */
-export function buildWatcher(silent: boolean): BuildWatcher {
+export function buildWatcher(silent: boolean, work = 'embedding'): BuildWatcher {
   let bar: Progress | null = null;
   let phaseNow: string | null = null;
   const say = (line: string): void => {
@@ -22,7 +22,7 @@ export function buildWatcher(silent: boolean): BuildWatcher {
   return {
     events: {
       onCounted: (count) => {
-        bar = startProgress('embedding', count, 'documents', silent);
+        bar = startProgress(work, count, work === 'embedding' ? 'documents' : 'rows', silent);
       },
       onDocuments: (done) => bar?.update(done),
       onPhase: (phase) => {

@@ -9,7 +9,13 @@ import type { Digest } from '../vocabulary.js';
 import { BuildBlocks } from './build-blocks.js';
 import { BuildInput } from './build-input.js';
 import { acquireBuildLock, type BuildLock } from './build-lock.js';
-import { type BuildBatch, type BuildOptions, type BuildPlan, planBuild } from './build-options.js';
+import {
+  type BuildBatch,
+  type BuildOptions,
+  type BuildPlan,
+  planBuild,
+  rescoreFactorOf,
+} from './build-options.js';
 import type { BuiltFiles } from './build-protocol.js';
 import { BuildThread } from './build-thread.js';
 import { bundleFolder } from './bundle-folder.js';
@@ -93,11 +99,13 @@ async function writeFiles(
       folder,
       manifest: {
         dimensions: plan.dimensions,
+        full_dimensions: plan.fullDimensions,
         metric: options.metric,
         quantization: plan.format.quantization,
         connectivity: plan.connectivity,
         expansion_add: plan.expansionAdd,
         expansion_search: plan.expansionSearch,
+        ...rescoreFactorOf(options),
       },
       threads: plan.threads,
       recall: plan.recall,
@@ -106,7 +114,7 @@ async function writeFiles(
     (phase, rowsDone) => options.onProgress?.({ phase, rowsDone, rowsTotal: input.ids.rowCount }),
   );
   try {
-    const blocks = new BuildBlocks(plan.dimensions, options.storeDocuments, (block) => thread.add(block));
+    const blocks = new BuildBlocks(plan.fullDimensions, options.storeDocuments, (block) => thread.add(block));
     for await (const batch of abortable(rows, options.signal)) {
       input.checkShape(batch);
       for (let i = 0; i < batch.rows.length; i++) {
@@ -154,9 +162,10 @@ function manifestOf(
     connectivity: plan.connectivity,
     expansion_add: plan.expansionAdd,
     expansion_search: plan.expansionSearch,
+    ...rescoreFactorOf(options),
     row_count: input.ids.rowCount,
     document_count: input.ids.documentCount,
-    truncated_count: input.truncatedCount,
+    truncated_count: options.truncatedCount ?? input.truncatedCount,
     document_template: options.documentTemplate,
     text_normalisation: options.textNormalisation,
     builder: options.builder ?? `switchyard@${packageVersion()}`,

@@ -2,7 +2,7 @@ import { type Reason, SwitchyardError } from '../errors.js';
 import type { BuildBatch, BuildOptions, BuildPlan, BuildRow } from './build-options.js';
 import { DOCUMENT_ID_BYTES_MAX, IdsWriter } from './ids-file.js';
 import { ROW_COUNT_MAX } from './manifest-schema.js';
-import { findVectorDefect, isUnitNorm, measureVector } from './vector-check.js';
+import { findPrefixDefect, findVectorDefect, isUnitNorm, measureVector } from './vector-check.js';
 
 /** A Set holds no more; with ids in a JS Set this is tens of gigabytes away from a machine's memory first. */
 const DOCUMENT_COUNT_MAX = 16_000_000;
@@ -28,7 +28,7 @@ export class BuildInput {
   }
 
   checkShape(batch: BuildBatch): void {
-    const { dimensions } = this.#plan;
+    const { fullDimensions: dimensions } = this.#plan;
     if (batch.vectors.length !== batch.rows.length * dimensions)
       throw new SwitchyardError(
         'DIMENSION_MISMATCH',
@@ -41,7 +41,7 @@ export class BuildInput {
   /** Row `index` of the batch; true when it is the first one of a new document. */
   accept(batch: BuildBatch, index: number): boolean {
     const row = batch.rows[index] as BuildRow;
-    this.#checkVector(batch.vectors, index * this.#plan.dimensions, row);
+    this.#checkVector(batch.vectors, index * this.#plan.fullDimensions, row);
     const isNew = this.#acceptId(row);
     this.ids.addRow(row.chunk);
     if (row.truncated) this.#truncatedCount++;
@@ -74,9 +74,11 @@ export class BuildInput {
   }
 
   #checkVector(vectors: Float32Array, offset: number, row: BuildRow): void {
-    const { format, dimensions } = this.#plan;
-    const size = measureVector(vectors, offset, dimensions);
-    const defect = findVectorDefect(size, this.#metric, format);
+    const { format, dimensions, fullDimensions } = this.#plan;
+    const size = measureVector(vectors, offset, fullDimensions);
+    const defect =
+      findVectorDefect(size, this.#metric, format) ??
+      findPrefixDefect(vectors, offset, { dimensions, fullDimensions }, format);
     if (defect !== null) throw refused(`${named(row)}: ${defect.message}`, defect.reason);
     if (format.unitVectorsOnly && !isUnitNorm(size.norm))
       throw refused(

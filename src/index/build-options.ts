@@ -9,7 +9,7 @@ import {
   type Metric,
   type Quantization,
 } from '../vocabulary.js';
-import { type Format, formatOf } from './formats.js';
+import { type Format, formatOf, RESCORE_FACTOR_MAX } from './formats.js';
 import { CONNECTIVITY_MAX, DIMENSIONS_MAX, EXPANSION_MAX } from './manifest-schema.js';
 import type { RecallSample } from './recall.js';
 import type { StoredDocument } from './search-index.js';
@@ -44,20 +44,24 @@ export interface BuildOptions {
   readonly corpus: string;
   readonly version: string;
   readonly model: { readonly name: string; readonly version: string; readonly fingerprint: Fingerprint };
-  /** Of the vectors that are given, and of the index. */
+  /** Of the vectors that are given: the model's. */
   readonly dimensions: number;
-  /** The model's, when the vectors given are truncated ones. Default: `dimensions`. */
-  readonly fullDimensions?: number;
+  /** Of the graph, which takes the first numbers of each vector (Matryoshka). Default: `dimensions`. */
+  readonly indexDimensions?: number;
   readonly metric: Metric;
   readonly quantization?: Quantization;
   readonly connectivity?: number;
   readonly expansionAdd?: number;
   readonly expansionSearch?: number;
+  /** Candidates per wanted row, for formats that are rescored. Default: what the format does by itself. */
+  readonly rescoreFactor?: number;
   readonly documentTemplate: string;
   readonly textNormalisation: string;
   readonly storeDocuments: boolean;
   /** Share of chunks cut at max tokens above which the build fails, 0..1. */
   readonly truncatedShareMax: number;
+  /** Of rows that come from another build, which knows how many were cut and not which. Default: counted. */
+  readonly truncatedCount?: number;
   /** Threads of usearch. Default: all cores. With 1 the same input gives the same bytes and digest. */
   readonly threads?: number;
   /** Name and version of the program that builds, for the manifest. */
@@ -76,7 +80,9 @@ export interface BuildOptions {
 /** Options with every default filled in and every relation checked. */
 export interface BuildPlan {
   readonly format: Format;
+  /** Of the graph. */
   readonly dimensions: number;
+  /** Of the vectors given and of vectors.f32. */
   readonly fullDimensions: number;
   readonly connectivity: number;
   readonly expansionAdd: number;
@@ -90,12 +96,20 @@ export function planBuild(options: BuildOptions): BuildPlan {
   require(isVersionName(options.version), 'version must be letters, digits, ., _ and -, 1..32 of them');
   require(isModelName(options.model.name), 'model.name is not a model name');
   require(isFingerprint(options.model.fingerprint), 'model.fingerprint is not a fingerprint');
-  const { dimensions, fullDimensions = dimensions, truncatedShareMax } = options;
-  within('dimensions', dimensions, 1, DIMENSIONS_MAX);
-  within('fullDimensions', fullDimensions, dimensions, DIMENSIONS_MAX);
+  const { dimensions: fullDimensions, indexDimensions = fullDimensions, truncatedShareMax } = options;
+  within('dimensions', fullDimensions, 1, DIMENSIONS_MAX);
+  within('indexDimensions', indexDimensions, 1, fullDimensions);
+  if (options.rescoreFactor !== undefined)
+    within('rescoreFactor', options.rescoreFactor, 1, RESCORE_FACTOR_MAX);
   const plan: BuildPlan = {
-    format: formatOf(options.quantization ?? 'bf16', options.metric, dimensions),
-    dimensions,
+    format: formatOf({
+      quantization: options.quantization ?? 'bf16',
+      metric: options.metric,
+      dimensions: indexDimensions,
+      full_dimensions: fullDimensions,
+      ...rescoreFactorOf(options),
+    }),
+    dimensions: indexDimensions,
     fullDimensions,
     connectivity: within('connectivity', options.connectivity ?? 16, 2, CONNECTIVITY_MAX),
     expansionAdd: within('expansionAdd', options.expansionAdd ?? 128, 1, EXPANSION_MAX),
@@ -109,6 +123,10 @@ export function planBuild(options: BuildOptions): BuildPlan {
     truncatedShareMax <= 1, `truncatedShareMax ${truncatedShareMax} must be within 0 and 1`);
   return plan;
 }
+
+/** As a manifest has it: only where it was given. */
+export const rescoreFactorOf = ({ rescoreFactor }: BuildOptions): { readonly rescore_factor?: number } =>
+  rescoreFactor === undefined ? {} : { rescore_factor: rescoreFactor };
 
 function within(name: string, value: number, min: number, max: number): number {
   require(Number.isInteger(value) &&

@@ -6,14 +6,14 @@ import { errorToFrame, SwitchyardError } from '../errors.js';
 import { asDiskError } from '../files/publish.js';
 import type { BuildBlock, BuildWorkerData, FromBuildWorker, ToBuildWorker } from './build-protocol.js';
 import { DOCUMENT_OFFSETS_FILE, DOCUMENTS_FILE, IDS_FILE, INDEX_FILE, VECTORS_FILE } from './file-names.js';
-import { formatOf } from './formats.js';
+import { formatOf, type UsearchMetric } from './formats.js';
 import { Graph } from './graph.js';
 import { findUnreachableRows } from './graph-reach.js';
 import { HashingWriter } from './hashing-writer.js';
 import type { BundleFile } from './manifest.js';
 import { measureRecall } from './recall.js';
 import { graphParametersOf, RowSearcher } from './row-searcher.js';
-import { measureVector, needsScaling, scaleToUnit } from './vector-check.js';
+import { toGraphVectors } from './vector-check.js';
 import { VectorsFile } from './vectors-file.js';
 
 /**
@@ -31,6 +31,7 @@ class BundleWriter {
   readonly #data: BuildWorkerData;
   readonly #cancel: Int32Array;
   readonly #graph: Graph;
+  readonly #usearchMetric: UsearchMetric;
   readonly #vectors: HashingWriter;
   readonly #documents: HashingWriter | null;
 
@@ -38,7 +39,8 @@ class BundleWriter {
     this.#data = data;
     this.#cancel = new Int32Array(data.cancel);
     const { manifest } = data;
-    const format = formatOf(manifest.quantization, manifest.metric, manifest.dimensions);
+    const format = formatOf(manifest);
+    this.#usearchMetric = format.usearchMetric;
     this.#graph = new Graph(graphParametersOf({ ...manifest, row_count: 0, document_count: 0 }, format));
     this.#vectors = new HashingWriter(this.#path(VECTORS_FILE));
     this.#documents = data.storeDocuments ? new HashingWriter(this.#path(DOCUMENTS_FILE)) : null;
@@ -55,14 +57,14 @@ class BundleWriter {
   add(block: BuildBlock): void {
     this.#checkCancelled();
     const { vectors } = block;
-    const { dimensions, metric } = this.#data.manifest;
     this.#vectors.write(new Uint8Array(vectors.buffer, vectors.byteOffset, vectors.byteLength));
     this.#documents?.write(block.documents);
-    for (let offset = 0; offset < vectors.length; offset += dimensions) {
-      const { norm } = measureVector(vectors, offset, dimensions);
-      if (needsScaling(metric, norm)) scaleToUnit(vectors, offset, dimensions, norm);
-    }
-    this.#addToGraph(block.firstRow, vectors);
+    this.#addToGraph(block.firstRow, this.#forGraph(vectors));
+  }
+
+  #forGraph(vectors: Float32Array<ArrayBuffer>): Float32Array<ArrayBuffer> {
+    const { dimensions, full_dimensions } = this.#data.manifest;
+    return toGraphVectors(vectors, full_dimensions, dimensions, this.#usearchMetric);
   }
 
   /** The first rows one by one: a graph that starts with concurrent inserts may start in pieces. */
@@ -126,15 +128,11 @@ class BundleWriter {
   }
 
   #relink(rows: readonly number[], rowCount: number): void {
-    const { dimensions, metric } = this.#data.manifest;
-    const vectors = new VectorsFile(this.#path(VECTORS_FILE), rowCount, dimensions);
+    const vectors = new VectorsFile(this.#path(VECTORS_FILE), rowCount, this.#data.manifest.full_dimensions);
     try {
       for (const row of rows) {
         this.#checkCancelled();
-        const vector = vectors.row(row);
-        const { norm } = measureVector(vector, 0, dimensions);
-        if (needsScaling(metric, norm)) scaleToUnit(vector, 0, dimensions, norm);
-        this.#graph.relink(row, vector, this.#data.threads);
+        this.#graph.relink(row, this.#forGraph(vectors.row(row)), this.#data.threads);
       }
     } finally {
       vectors.close();
@@ -222,7 +220,7 @@ function run(port: NonNullable<typeof parentPort>, data: BuildWorkerData): void 
         writer.add(message);
         return send({
           kind: 'added',
-          rowsDone: message.firstRow + message.vectors.length / data.manifest.dimensions,
+          rowsDone: message.firstRow + message.vectors.length / data.manifest.full_dimensions,
         });
       }
       writer.finish(message);

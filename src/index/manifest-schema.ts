@@ -9,7 +9,7 @@ import {
   QUANTIZATIONS,
 } from '../vocabulary.js';
 import { DOCUMENT_FILES, REQUIRED_FILES } from './file-names.js';
-import { formatOf } from './formats.js';
+import { formatOf, RESCORE_FACTOR_MAX } from './formats.js';
 import type { BundleManifest } from './manifest.js';
 
 export const DIMENSIONS_MAX = 8192;
@@ -38,6 +38,7 @@ const schema = Type.Object(
     connectivity: Type.Integer({ minimum: 2, maximum: CONNECTIVITY_MAX }),
     expansion_add: Type.Integer({ minimum: 1, maximum: EXPANSION_MAX }),
     expansion_search: Type.Integer({ minimum: 1, maximum: EXPANSION_MAX }),
+    rescore_factor: Type.Optional(Type.Integer({ minimum: 1, maximum: RESCORE_FACTOR_MAX })),
     row_count: Type.Integer({ minimum: 1, maximum: ROW_COUNT_MAX }),
     document_count: Type.Integer({ minimum: 1, maximum: ROW_COUNT_MAX }),
     truncated_count: count,
@@ -100,21 +101,24 @@ function checkRelations(value: Static<typeof schema>): BundleManifest | string {
   if (value.dimensions > value.full_dimensions) return 'dimensions is larger than full_dimensions';
   if (value.document_count > value.row_count) return 'document_count is larger than row_count';
   if (value.truncated_count > value.row_count) return 'truncated_count is larger than row_count';
-  if (value.files['vectors.f32'].bytes !== value.row_count * value.dimensions * 4)
-    return 'files/vectors.f32/bytes is not row_count × dimensions × 4';
+  if (value.files['vectors.f32'].bytes !== value.row_count * value.full_dimensions * 4)
+    return 'files/vectors.f32/bytes is not row_count × full_dimensions × 4';
   const [documents, offsets] = [value.files['documents.jsonl'], value.files['documents.offsets']];
   if ((documents === undefined) !== (offsets === undefined))
     return 'files has one of documents.jsonl and documents.offsets without the other';
   if (offsets !== undefined && offsets.bytes !== (value.document_count + 1) * 8)
     return 'files/documents.offsets/bytes is not (document_count + 1) × 8';
+  const { unreachable_count, rescore_factor, ...rest } = value;
+  const optional = {
+    ...(unreachable_count === undefined ? {} : { unreachable_count }),
+    ...(rescore_factor === undefined ? {} : { rescore_factor }),
+  };
   try {
-    formatOf(value.quantization, value.metric, value.dimensions);
+    formatOf({ ...rest, ...optional });
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
   }
   const files: Record<string, { bytes: number; sha256: string }> = {};
   for (const [name, entry] of Object.entries(value.files)) if (entry !== undefined) files[name] = entry;
-  const { unreachable_count, ...rest } = value;
-  const counted = unreachable_count === undefined ? {} : { unreachable_count };
-  return { ...rest, ...counted, model: { ...value.model, fingerprint }, files };
+  return { ...rest, ...optional, model: { ...value.model, fingerprint }, files };
 }

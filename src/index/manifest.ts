@@ -13,12 +13,15 @@ export interface BundleManifest {
   readonly model: { readonly name: string; readonly version: string; readonly fingerprint: Fingerprint };
   /** Dimensions of the index; smaller than `full_dimensions` only when truncated. */
   readonly dimensions: number;
+  /** The model's; of the rows of vectors.f32. */
   readonly full_dimensions: number;
   readonly metric: Metric;
   readonly quantization: Quantization;
   readonly connectivity: number;
   readonly expansion_add: number;
   readonly expansion_search: number;
+  /** Candidates fetched per wanted row and ordered by exact distance. Absent: what the format does by itself. */
+  readonly rescore_factor?: number;
   /** Rows are chunks; a document has one or more. */
   readonly row_count: number;
   readonly document_count: number;

@@ -3,13 +3,19 @@ import { modelRef } from '../vocabulary.js';
 import { formatOf } from './formats.js';
 import type { BundleManifest } from './manifest.js';
 import type { IndexQuery } from './search-index.js';
-import { findVectorDefect, measureVector, needsScaling, scaleToUnit } from './vector-check.js';
+import {
+  findPrefixDefect,
+  findVectorDefect,
+  measureVector,
+  needsScaling,
+  scaleToUnit,
+} from './vector-check.js';
 
 export const TOP_K_MAX = 1000;
 
 /**
  * Invariant 1 lives here: every query of every index passes this function, and the fingerprint is compared first.
- * Returns a private copy of the vector as the index takes it. usearch itself would answer a query of the wrong
+ * Returns a private copy of the vector, in full length, as the index takes it. usearch itself would answer a query of the wrong
  * length, or one with a NaN, with hits.
  */
 export function checkQuery(query: IndexQuery, manifest: BundleManifest): Float32Array<ArrayBuffer> {
@@ -31,17 +37,14 @@ export function checkQuery(query: IndexQuery, manifest: BundleManifest): Float32
       'INVALID_ARGUMENT',
       `top_k ${query.topK} must be an integer from 1 to ${TOP_K_MAX}`,
     );
-  const { dimensions, metric } = manifest;
-  const vector = new Float32Array(values.subarray(0, dimensions));
-  const whole = dimensions === values.length ? null : measureVector(values, 0, values.length);
-  if (whole !== null && !Number.isFinite(whole.norm))
-    throw new SwitchyardError(
-      'NON_FINITE_VECTOR',
-      'the vector has a NaN or an infinity beyond the truncation',
-    );
-  const size = measureVector(vector, 0, dimensions);
-  const defect = findVectorDefect(size, metric, formatOf(manifest.quantization, metric, dimensions));
+  const { dimensions, full_dimensions: fullDimensions, metric } = manifest;
+  const vector = new Float32Array(values);
+  const format = formatOf(manifest);
+  const size = measureVector(vector, 0, fullDimensions);
+  const defect =
+    findVectorDefect(size, metric, format) ??
+    findPrefixDefect(vector, 0, { dimensions, fullDimensions }, format);
   if (defect !== null) throw defect;
-  if (needsScaling(metric, size.norm)) scaleToUnit(vector, 0, dimensions, size.norm);
+  if (needsScaling(metric, size.norm)) scaleToUnit(vector, 0, fullDimensions, size.norm);
   return vector;
 }

@@ -82,7 +82,7 @@ async function checkIndexHeader(folder: string, manifest: BundleManifest): Promi
     versionMajor: USEARCH_VERSION_MAJOR,
     rowCount: manifest.row_count,
     vectorBytes: vectorBytes(manifest.quantization, manifest.dimensions),
-    metric: formatOf(manifest.quantization, manifest.metric, manifest.dimensions).usearchMetric,
+    metric: formatOf(manifest).usearchMetric,
     quantization: manifest.quantization,
     presentCount: manifest.row_count,
     deletedCount: 0,

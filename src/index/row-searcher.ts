@@ -6,16 +6,19 @@ import { INDEX_FILE, VECTORS_FILE } from './file-names.js';
 import { type Format, formatOf } from './formats.js';
 import { Graph, type RowHits } from './graph.js';
 import type { BundleManifest } from './manifest.js';
+import { toGraphVectors } from './vector-check.js';
 import { VectorsFile } from './vectors-file.js';
 
 export type SearchableManifest = Pick<
   BundleManifest,
   | 'dimensions'
+  | 'full_dimensions'
   | 'metric'
   | 'quantization'
   | 'connectivity'
   | 'expansion_add'
   | 'expansion_search'
+  | 'rescore_factor'
   | 'row_count'
   | 'document_count'
 >;
@@ -36,13 +39,20 @@ export class RowSearcher {
   readonly vectors: VectorsFile;
   readonly #format: Format;
   readonly #graph: Graph;
+  /** Of the graph; a query has those of the model. */
+  readonly #dimensions: number;
 
   /** Maps index.usearch and opens vectors.f32, both of which must have been verified. */
   constructor(folder: string, manifest: SearchableManifest) {
     this.metric = manifest.metric;
     this.rowCount = manifest.row_count;
-    this.#format = formatOf(manifest.quantization, manifest.metric, manifest.dimensions);
-    this.vectors = new VectorsFile(path.join(folder, VECTORS_FILE), manifest.row_count, manifest.dimensions);
+    this.#format = formatOf(manifest);
+    this.#dimensions = manifest.dimensions;
+    this.vectors = new VectorsFile(
+      path.join(folder, VECTORS_FILE),
+      manifest.row_count,
+      manifest.full_dimensions,
+    );
     try {
       this.#graph = new Graph(graphParametersOf(manifest, this.#format));
       this.#graph.view(path.join(folder, INDEX_FILE));
@@ -61,12 +71,18 @@ export class RowSearcher {
     const { rescoring } = this.#format;
     if (rescoring === null) return sortHits(this.#graph.search(query, Math.min(count, this.rowCount)));
     const candidates = Math.max(count * rescoring.factor, rescoring.candidatesMin);
-    const { rows } = this.#graph.search(query, Math.min(candidates, this.rowCount));
+    const { rows } = this.#graph.search(this.#graphQuery(query), Math.min(candidates, this.rowCount));
     const distances = new Float32Array(rows.length);
     const norm = normOf(query);
     for (let i = 0; i < rows.length; i++) distances[i] = this.#exactDistance(query, norm, rows[i] as number);
     const sorted = sortHits({ rows, distances });
     return { rows: sorted.rows.subarray(0, count), distances: sorted.distances.subarray(0, count) };
+  }
+
+  #graphQuery(query: Float32Array): Float32Array {
+    if (query.length === this.#dimensions) return query;
+    const whole = new Float32Array(query);
+    return toGraphVectors(whole, query.length, this.#dimensions, this.#format.usearchMetric);
   }
 
   /** Exact distances of all rows, from one pass over vectors.f32. */

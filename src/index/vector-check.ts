@@ -55,6 +55,52 @@ export function findVectorDefect(size: VectorSize, metric: Metric, format: Forma
   return null;
 }
 
+/** Null, or why the part of a vector that a truncated cosine graph keeps has no direction. */
+export function findPrefixDefect(
+  values: Float32Array,
+  offset: number,
+  { dimensions, fullDimensions }: { readonly dimensions: number; readonly fullDimensions: number },
+  format: Format,
+): SwitchyardError | null {
+  if (dimensions === fullDimensions || format.usearchMetric !== 'cos') return null;
+  if (measureVector(values, offset, dimensions).norm >= NORM_MIN) return null;
+  return new SwitchyardError(
+    'ZERO_VECTOR',
+    `the first ${dimensions} of the vector's ${fullDimensions} numbers are zero, and the index keeps only those: truncate less`,
+  );
+}
+
+/**
+ * What the graph gets of `vectors` (rows × fullDimensions): the first `dimensions` of each row, scaled to norm 1 where
+ * a cosine graph could not hold the norm. The same array, scaled in place, when nothing is truncated.
+ */
+export function toGraphVectors(
+  vectors: Float32Array<ArrayBuffer>,
+  fullDimensions: number,
+  dimensions: number,
+  usearchMetric: Format['usearchMetric'],
+): Float32Array<ArrayBuffer> {
+  const kept = dimensions === fullDimensions ? vectors : truncated(vectors, fullDimensions, dimensions);
+  if (usearchMetric !== 'cos') return kept;
+  for (let offset = 0; offset < kept.length; offset += dimensions) {
+    const { norm } = measureVector(kept, offset, dimensions);
+    if (needsScaling('cosine', norm)) scaleToUnit(kept, offset, dimensions, norm);
+  }
+  return kept;
+}
+
+function truncated(
+  vectors: Float32Array,
+  fullDimensions: number,
+  dimensions: number,
+): Float32Array<ArrayBuffer> {
+  const rows = vectors.length / fullDimensions;
+  const kept = new Float32Array(rows * dimensions);
+  for (let row = 0; row < rows; row++)
+    kept.set(vectors.subarray(row * fullDimensions, row * fullDimensions + dimensions), row * dimensions);
+  return kept;
+}
+
 export const isUnitNorm = (norm: number): boolean => Math.abs(norm - 1) <= UNIT_NORM_TOLERANCE;
 
 export const needsScaling = (metric: Metric, norm: number): boolean =>

@@ -8,7 +8,7 @@ import { TextTokenizer } from '../encoder/tokenizer.js';
 import { SwitchyardError, toSwitchyardError } from '../errors.js';
 import { summariseFile } from '../files/hash.js';
 import { buildBundle } from '../index/build-bundle.js';
-import type { BuildBatch } from '../index/build-options.js';
+import type { BuildBatch, BuildProgress } from '../index/build-options.js';
 import type { Bundle } from '../index/manifest.js';
 import { SeededRandom } from '../index/seeded-random.js';
 import type { Registry } from '../registry/registry.js';
@@ -23,21 +23,29 @@ import { openSource } from './source/open.js';
 
 const SAMPLE_SEED = 1;
 
-export interface CorpusBuildRequest {
+/** What a build's index is like. */
+export interface IndexFormat {
+  readonly quantization: Quantization;
+  readonly expansionSearch: number;
+  /** First numbers of each vector that the graph takes. Default: all of them. */
+  readonly indexDimensions?: number;
+  /** Default: what the format does by itself. */
+  readonly rescoreFactor?: number;
+}
+
+export interface CorpusBuildRequest extends IndexFormat {
   readonly corpus: string;
   readonly version: string;
   /** name@version or fingerprint. */
   readonly model: string;
   readonly sourceFile: string;
-  readonly quantization: Quantization;
   readonly documentTemplate: string;
   readonly chunking: Chunking | null;
-  readonly expansionSearch: number;
   readonly truncatedShareMax: number;
 }
 
 export interface CorpusBuildEvents {
-  /** The source was read once: so many documents will be embedded. */
+  /** The source was read once: so many documents (or, from another build, rows) are to be done. */
   onCounted(documentCount: number): void;
   onDocuments(doneCount: number): void;
   onPhase(phase: 'index' | 'recall' | 'publish'): void;
@@ -49,7 +57,7 @@ export interface CorpusBuildResult {
   readonly routed: boolean;
 }
 
-interface Parts {
+export interface BuildParts {
   readonly config: Config;
   readonly registry: Registry;
   readonly log: Logger;
@@ -62,7 +70,10 @@ interface Parts {
  * corpus is routed at once; a later one waits for the operator. Nothing of an interrupted build can be opened, and the
  * next one cleans up. Errors: those of the source, the encoder, the index and the registry.
  */
-export async function buildCorpus(request: CorpusBuildRequest, parts: Parts): Promise<CorpusBuildResult> {
+export async function buildCorpus(
+  request: CorpusBuildRequest,
+  parts: BuildParts,
+): Promise<CorpusBuildResult> {
   const { config, registry, events } = parts;
   const render = compileTemplate(request.documentTemplate);
   if (request.chunking !== null) checkChunking(request.chunking);
@@ -96,7 +107,7 @@ export async function buildCorpus(request: CorpusBuildRequest, parts: Parts): Pr
 
 async function embedAndPublish(
   request: CorpusBuildRequest,
-  parts: Parts,
+  parts: BuildParts,
   fingerprint: Fingerprint,
   source: DocumentSource,
   render: RenderDocument,
@@ -154,7 +165,7 @@ async function noteFailure(
 
 function publish(
   request: CorpusBuildRequest,
-  { config, events, signal }: Parts,
+  { config, events, signal }: BuildParts,
   model: ModelManifest,
   source: DocumentSource,
   rows: AsyncIterable<BuildBatch>,
@@ -167,25 +178,34 @@ function publish(
       model,
       dimensions: model.dimensions,
       metric: model.metric,
-      quantization: request.quantization,
+      ...indexOptions(request),
       documentTemplate: request.documentTemplate,
       textNormalisation: TEXT_NORMALISATION,
       storeDocuments: true,
-      expansionSearch: request.expansionSearch,
       truncatedShareMax: request.truncatedShareMax,
       source: {
         name: source.name,
         sha256: async () => (await summariseFile(request.sourceFile)).sha256,
         watermark: null,
       },
-      onProgress: ({ phase }) => {
-        if (phase === 'save') events.onPhase('index');
-        else if (phase !== 'add') events.onPhase(phase);
-      },
+      onProgress: ({ phase }) => announcePhase(phase, events),
       signal,
     },
     rows,
   );
+}
+
+/** For `buildBundle`. */
+export const indexOptions = (format: IndexFormat) => ({
+  quantization: format.quantization,
+  expansionSearch: format.expansionSearch,
+  ...(format.indexDimensions === undefined ? {} : { indexDimensions: format.indexDimensions }),
+  ...(format.rescoreFactor === undefined ? {} : { rescoreFactor: format.rescoreFactor }),
+});
+
+export function announcePhase(phase: BuildProgress['phase'], events: CorpusBuildEvents): void {
+  if (phase === 'save') events.onPhase('index');
+  else if (phase !== 'add') events.onPhase(phase);
 }
 
 async function record(request: CorpusBuildRequest, registry: Registry, bundle: Bundle): Promise<boolean> {

@@ -38,7 +38,7 @@ export function optionsOf(bundlesFolder: string, more: Partial<BuildOptions> = {
 
 export const expectedOf = (options: BuildOptions): ExpectedModel => ({
   fingerprint: options.model.fingerprint,
-  dimensions: options.fullDimensions ?? options.dimensions,
+  dimensions: options.dimensions,
   metric: options.metric,
 });
 

@@ -11,7 +11,7 @@ import { buildTestBundle, temporaryFolder, testCorpus } from './corpus.js';
 t.test('what a format cannot hold is rescored or asked of the vectors', async (t) => {
   for (const quantization of QUANTIZATIONS)
     for (const metric of METRICS) {
-      const format = formatOf(quantization, metric, 64);
+      const format = formatOf({ quantization, metric, dimensions: 64, full_dimensions: 64 });
       const isLossy = quantization === 'i8' || quantization === 'b1';
       t.equal(format.rescoring !== null, isLossy, `${quantization} ${metric}`);
       t.equal(format.unitVectorsOnly, isLossy && metric !== 'cosine');
@@ -42,7 +42,7 @@ t.test('the header of index.usearch is read as it was built, in every format', a
         rowCount: 40,
         vectorBytes: vectorBytes(quantization, 16),
         versionMajor: 2,
-        metric: formatOf(quantization, metric, 16).usearchMetric,
+        metric: formatOf({ quantization, metric, dimensions: 16, full_dimensions: 16 }).usearchMetric,
         quantization,
         presentCount: 40,
         deletedCount: 0,

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
+import { cosineOfRows } from '../../src/encoder/probes.js';
 import { ModelSession } from '../../src/encoder/session.js';
 import { wordNetGlosses } from '../fixtures/glosses.js';
 import { miniLmFolder } from '../fixtures/model.js';
@@ -32,6 +33,7 @@ const FRUIT = [
 ];
 
 interface Answer {
+  readonly served_by: { readonly build: string };
   readonly hits: {
     id: string;
     chunk: number;
@@ -116,6 +118,51 @@ t.test('documents are embedded, published, listed and found with what was stored
   t.equal(await gateway.stop(), 0);
 });
 
+t.test('a version gets builds in other formats from its own vectors, and they are served', async (t) => {
+  const glosses = (await wordNetGlosses(300)).map((text, at) => ({ id: `g${at}`, title: `t${at}`, text }));
+  const first = await run('corpus', 'build', 'formats', jsonl('formats.jsonl', glosses), '--model', MODEL);
+  t.equal(first.code, 0, first.stderr);
+  const builds = [
+    ['--quantization', 'i8'],
+    ['--dimensions', '96', '--rescore-factor', '12'],
+  ];
+  const digests: string[] = [];
+  for (const format of builds) {
+    const built = await run('corpus', 'build', 'formats', '--from-version', 'v1', ...format, '--json');
+    t.equal(built.code, 0, built.stderr);
+    digests.push((JSON.parse(built.stdout) as { build: string }).build);
+  }
+  t.match(
+    (await run('corpus', 'builds', 'formats')).stdout,
+    /yes +bf16 +384 +300[\s\S]*no +i8 +384 +300[\s\S]*no +bf16 +96 +300/,
+  );
+  const session = await ModelSession.open(await miniLmFolder(), { provider: 'cpu', threads: 1 });
+  t.teardown(() => session.release());
+  const texts = glosses.map(({ text }, at) => `t${at}\n${text}`);
+  const rows = await session.encode(texts, 'document');
+  const gateway = await serve(varDir);
+  t.teardown(() => gateway.stop());
+  for (const [at, build] of digests.entries()) {
+    const set = await runSwitchyard([
+      ...['--var-dir', varDir, '--admin-port', new URL(gateway.admin).port],
+      ...['route', 'set', 'formats', `v1:${build.slice(0, 16)}=10000`, '--preload', '--reason', 'format'],
+    ]);
+    t.equal(set.code, 0, set.stderr);
+    for (const text of ['a large wild cat']) {
+      const { body } = await ask(gateway.http, { corpus: 'formats', text, top_k: 5, with_document: true });
+      const { values } = await session.encode([text], 'query');
+      t.equal(body.served_by.build, build.slice(0, 16));
+      for (const hit of body.hits) {
+        const row = Number(hit.id.slice(1));
+        const score = cosineOfRows(values, rows.values.subarray(row * 384), 0, 384);
+        t.ok(Math.abs(hit.score - score) < 1e-4, `${builds[at]} ${hit.id}: ${hit.score}, exactly ${score}`);
+        t.equal(hit.document?.title, `t${row}`);
+      }
+    }
+  }
+  t.equal(await gateway.stop(), 0);
+});
+
 t.test('a long document is cut into chunks, and the hit names the chunk', async (t) => {
   const filler = 'The weather was mild and nothing else happened on that day. '.repeat(12);
   const text = `${filler} A volcano erupted and covered the town with ash and lava. ${filler}`;
@@ -189,7 +236,15 @@ t.test('ready vectors are believed only when a sample of their texts gives them 
 t.test('what a person gets wrong is answered with what to do', async (t) => {
   const file = jsonl('one.jsonl', FRUIT);
   const cases: [string[], number, RegExp][] = [
-    [['corpus', 'build', 'x', file], 2, /required option '--model <ref>'/],
+    [['corpus', 'build', 'x', file], 1, /name it with --model/],
+    [['corpus', 'build', 'x'], 1, /--from-version <version> to add a build/],
+    [['corpus', 'build', 'fruit', file, '--from-version', 'v1'], 1, /a file to embed or --from-version/],
+    [['corpus', 'build', 'fruit', '--from-version', 'v9'], 1, /UNKNOWN_CORPUS_VERSION/],
+    [
+      ['corpus', 'build', 'fruit', '--from-version', 'v1', '--rescore-factor', '4'],
+      1,
+      /bf16 with all dimensions is not rescored/,
+    ],
     [['corpus', 'build', 'x', file, '--model', 'nobody@1'], 1, /UNKNOWN_MODEL/],
     [['corpus', 'build', 'X!', file, '--model', MODEL], 1, /INVALID_ARGUMENT/],
     [

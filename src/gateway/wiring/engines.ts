@@ -1,12 +1,10 @@
-import { existsSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import type { Config } from '../../config/config.js';
 import type { Encoder, EncoderState } from '../../encoder/encoder.js';
 import { loadModelFolder } from '../../encoder/model-folder.js';
 import { startProcessEncoder } from '../../encoder/process-encoder.js';
 import type { ProcessEncoder } from '../../encoder/process-encoder-options.js';
 import { SwitchyardError } from '../../errors.js';
-import { bundleFolder } from '../../index/bundle-folder.js';
+import { findBundleFolder } from '../../index/bundle-folder.js';
 import { IndexProcesses } from '../../index/process/index-processes.js';
 import { readBundle } from '../../index/read-bundle.js';
 import type { SearchIndex } from '../../index/search-index.js';
@@ -68,7 +66,7 @@ export class Engines implements TargetFactories {
   }
 
   async openTarget(spec: TargetSpec): Promise<SearchIndex> {
-    const bundle = await readBundle(this.#bundleFolder(spec));
+    const bundle = await readBundle(findBundleFolder(this.#config.bundlesDir, spec));
     const model = await loadModelFolder(this.#config.modelsDir, spec.fingerprint);
     if (bundle.digest !== spec.build) {
       throw new SwitchyardError(
@@ -82,14 +80,6 @@ export class Engines implements TargetFactories {
 
   async close(): Promise<void> {
     await Promise.all([this.pool.close(), this.processes.close()]);
-  }
-
-  /** The digest-keyed place under var_dir comes before the recorded URI, so a moved checkout still finds its bundles. */
-  #bundleFolder({ corpus, version, build, bundleUri }: TargetSpec): string {
-    const local = bundleFolder(this.#config.bundlesDir, corpus, version, build);
-    if (existsSync(local) || !bundleUri.startsWith('file://')) return local;
-    const recorded = fileURLToPath(bundleUri);
-    return existsSync(recorded) ? recorded : local;
   }
 }
 

@@ -1,0 +1,108 @@
+import { type FileHandle, open } from 'node:fs/promises';
+import path from 'node:path';
+import { SwitchyardError } from '../errors.js';
+import type { BuildBatch, BuildRow } from './build-options.js';
+import { DOCUMENT_OFFSETS_FILE, DOCUMENTS_FILE, VECTORS_FILE } from './file-names.js';
+import { IdTable } from './ids-file.js';
+import type { Bundle } from './manifest.js';
+import type { StoredDocument } from './search-index.js';
+import { loadVerified } from './verify-bundle.js';
+
+const ROWS_PER_BATCH = 1024;
+
+/**
+ * The rows of a published build as its builder got them: whole vectors, ids, chunks, stored documents. Every file is
+ * hashed before the first row comes. How many chunks were cut is in the manifest; which ones is not kept.
+ * Errors: CORRUPT_BUNDLE with the file's name, UNKNOWN_BUILD; the signal's reason when it was aborted.
+ */
+export async function* storedRows(
+  given: Bundle,
+  options: { readonly signal?: AbortSignal; readonly onRows?: (rowsDone: number) => void } = {},
+): AsyncGenerator<BuildBatch> {
+  const { bundle, ids } = await loadVerified(given, undefined, options.signal);
+  const { manifest, folder } = bundle;
+  const table = new IdTable(ids);
+  const vectors = await open(path.join(folder, VECTORS_FILE), 'r');
+  const documents =
+    manifest.files[DOCUMENTS_FILE] === undefined
+      ? null
+      : await DocumentLines.open(folder).catch(closing(vectors));
+  try {
+    const { row_count: rowCount, full_dimensions: dimensions } = manifest;
+    let last = -1;
+    for (let first = 0; first < rowCount; first += ROWS_PER_BATCH) {
+      const count = Math.min(ROWS_PER_BATCH, rowCount - first);
+      const values = new Float32Array(count * dimensions);
+      await fill(vectors, new Uint8Array(values.buffer), first * dimensions * 4, VECTORS_FILE);
+      const rows: BuildRow[] = [];
+      for (let row = first; row < first + count; row++) {
+        const ordinal = table.ordinals[row] as number;
+        const isFirst = ordinal !== last;
+        last = ordinal;
+        const line = isFirst && documents !== null ? await documents.read(ordinal) : 'null';
+        const document = JSON.parse(line) as StoredDocument | null;
+        rows.push({
+          documentId: table.idOf(ordinal),
+          chunk: table.chunks[row] as number,
+          truncated: false,
+          ...(document === null ? {} : { document }),
+        });
+      }
+      yield { vectors: values, rows };
+      options.onRows?.(first + count);
+    }
+  } finally {
+    await vectors.close();
+    await documents?.close();
+  }
+}
+
+/** documents.jsonl by ordinal. */
+class DocumentLines {
+  readonly #lines: FileHandle;
+  readonly #offsets: FileHandle;
+
+  private constructor(lines: FileHandle, offsets: FileHandle) {
+    this.#lines = lines;
+    this.#offsets = offsets;
+  }
+
+  static async open(folder: string): Promise<DocumentLines> {
+    const lines = await open(path.join(folder, DOCUMENTS_FILE), 'r');
+    const offsets = await open(path.join(folder, DOCUMENT_OFFSETS_FILE), 'r').catch(closing(lines));
+    return new DocumentLines(lines, offsets);
+  }
+
+  async read(ordinal: number): Promise<string> {
+    const range = Buffer.alloc(16);
+    await fill(this.#offsets, range, ordinal * 8, DOCUMENT_OFFSETS_FILE);
+    const start = Number(range.readBigUInt64LE(0));
+    const line = Buffer.alloc(Number(range.readBigUInt64LE(8)) - start);
+    await fill(this.#lines, line, start, DOCUMENTS_FILE);
+    return line.toString('utf8');
+  }
+
+  async close(): Promise<void> {
+    await this.#lines.close();
+    await this.#offsets.close();
+  }
+}
+
+async function fill(file: FileHandle, target: Uint8Array, position: number, name: string): Promise<void> {
+  let done = 0;
+  while (done < target.length) {
+    const { bytesRead } = await file.read(target, done, target.length - done, position + done);
+    if (bytesRead === 0)
+      throw new SwitchyardError('CORRUPT_BUNDLE', `${name} ends early: fetch the bundle again`, {
+        details: { file: name },
+      });
+    done += bytesRead;
+  }
+}
+
+const closing =
+  (handle: FileHandle) =>
+  async (error: unknown): Promise<never> => {
+    await handle.close();
+    throw error;
+  };

@@ -1,0 +1,69 @@
+import { pathToFileURL } from 'node:url';
+import { buildBundle } from '../index/build-bundle.js';
+import { findBundleFolder } from '../index/bundle-folder.js';
+import { DOCUMENTS_FILE } from '../index/file-names.js';
+import type { Bundle } from '../index/manifest.js';
+import { readBundle } from '../index/read-bundle.js';
+import { storedRows } from '../index/stored-rows.js';
+import {
+  announcePhase,
+  type BuildParts,
+  type CorpusBuildResult,
+  type IndexFormat,
+  indexOptions,
+} from './corpus-build.js';
+
+export interface CorpusRebuildRequest extends IndexFormat {
+  readonly corpus: string;
+  readonly version: string;
+  /** Build whose vectors are taken: digest or its first characters; null for the default one. */
+  readonly build: string | null;
+}
+
+/** The bundle of a recorded build. Errors: UNKNOWN_CORPUS(_VERSION), UNKNOWN_BUILD, CORRUPT_BUNDLE. */
+export async function recordedBundle(
+  { corpus, version, build }: Pick<CorpusRebuildRequest, 'corpus' | 'version' | 'build'>,
+  { config, registry }: Pick<BuildParts, 'config' | 'registry'>,
+): Promise<Bundle> {
+  const { digest, bundleUri } = await registry.builds.get({ corpus, version }, build);
+  return readBundle(findBundleFolder(config.bundlesDir, { corpus, version, build: digest, bundleUri }));
+}
+
+/**
+ * One more build of a corpus version in another format, from the whole vectors that its builds keep: nothing is read
+ * or embedded again, so it is the same rows of the same model and source. The default build stays what it is.
+ * Errors: those of `recordedBundle` and `buildBundle`; STATUS_CONFLICT for an archived version.
+ */
+export async function rebuildCorpusVersion(
+  request: CorpusRebuildRequest,
+  parts: BuildParts,
+): Promise<CorpusBuildResult> {
+  const { config, registry, events, signal } = parts;
+  const from = await recordedBundle(request, parts);
+  const { manifest } = from;
+  events.onCounted(manifest.row_count);
+  const bundle = await buildBundle(
+    {
+      bundlesFolder: config.bundlesDir,
+      corpus: manifest.corpus,
+      version: manifest.version,
+      model: manifest.model,
+      dimensions: manifest.full_dimensions,
+      metric: manifest.metric,
+      connectivity: manifest.connectivity,
+      expansionAdd: manifest.expansion_add,
+      ...indexOptions(request),
+      documentTemplate: manifest.document_template,
+      textNormalisation: manifest.text_normalisation,
+      storeDocuments: manifest.files[DOCUMENTS_FILE] !== undefined,
+      truncatedShareMax: 1,
+      truncatedCount: manifest.truncated_count,
+      source: manifest.source,
+      onProgress: ({ phase }) => announcePhase(phase, events),
+      signal,
+    },
+    storedRows(from, { signal, onRows: (done) => events.onDocuments(done) }),
+  );
+  await registry.builds.record({ bundle, uri: pathToFileURL(bundle.folder).href });
+  return { bundle, routed: false };
+}
