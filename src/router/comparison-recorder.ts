@@ -2,6 +2,7 @@ import { createHmac } from 'node:crypto';
 import type { Digest, Fingerprint } from '../vocabulary.js';
 import type { Comparison } from './comparison.js';
 import { Distribution, type DistributionReport } from './distribution.js';
+import type { PairKind } from './pair-kind.js';
 
 export interface ComparedTarget {
   readonly version: string;
@@ -12,6 +13,7 @@ export interface ComparedTarget {
 
 export interface ComparedPair {
   readonly corpus: string;
+  readonly kind: PairKind;
   readonly primary: ComparedTarget;
   readonly shadow: ComparedTarget;
 }
@@ -40,8 +42,6 @@ export interface WorstQuery {
 
 export interface PairReport {
   readonly pair: ComparedPair;
-  /** `noise_floor`: two builds of the same embeddings, so every difference comes from the index alone. */
-  readonly kind: 'candidate' | 'noise_floor';
   readonly compared: number;
   readonly top1Matches: number;
   /** Answers in which the shadow had fewer hits than the primary. */
@@ -204,11 +204,8 @@ class PairRecord {
   }
 
   report(): PairReport {
-    const { primary, shadow } = this.pair;
-    const same = primary.version === shadow.version && primary.fingerprint === shadow.fingerprint;
     return {
       pair: this.pair,
-      kind: same ? 'noise_floor' : 'candidate',
       compared: this.compared,
       top1Matches: this.top1Matches,
       shadowShorter: this.shadowShorter,

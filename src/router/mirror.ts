@@ -12,6 +12,7 @@ import {
   type MirrorLaneState,
   type MirrorOptions,
 } from './mirror-lane.js';
+import { pairKind } from './pair-kind.js';
 import type { SearchOutcome } from './query.js';
 import type { Shared } from './shared-pool.js';
 import type { RouteSnapshot, SnapshotTarget } from './snapshot.js';
@@ -95,12 +96,13 @@ export class Mirrors {
     const isSameSpace = vector.fingerprint === shadow.route.fingerprint;
     const lane = this.laneOf(shadow.shared);
     const bytes = (text?.length ?? 0) * 2 + (isSameSpace ? vector.values.byteLength : 0);
+    const shadowOpen = shadow.shared.value;
     const refusal = !isSameSpace && text === null ? 'no_text' : lane.refusal(bytes);
-    if (refusal !== null) {
-      metrics.mirrorDropped(labels, refusal);
+    if (refusal !== null || shadowOpen === null) {
+      metrics.mirrorDropped(labels, refusal ?? 'not_ready');
       return;
     }
-    const { primaryLabels, pair } = pairOf(admitted, shadow);
+    const { primaryLabels, pair } = pairOf(admitted, shadow, shadowOpen);
     const copy: CopiedRead = {
       pair,
       primaryLabels,
@@ -179,13 +181,19 @@ interface CopiedRead {
 }
 
 function pairOf(
-  { snapshot, target }: AdmittedCall,
+  { snapshot, target, open }: AdmittedCall,
   shadow: SnapshotTarget,
+  shadowOpen: OpenTarget,
 ): { readonly primaryLabels: TargetLabels; readonly pair: ComparedPair } {
   const { corpus } = snapshot;
   return {
     primaryLabels: labelsOf(corpus, target),
-    pair: { corpus, primary: comparedTarget(target), shadow: comparedTarget(shadow) },
+    pair: {
+      corpus,
+      kind: pairKind(open.index.bundle.manifest, shadowOpen.index.bundle.manifest),
+      primary: comparedTarget(target),
+      shadow: comparedTarget(shadow),
+    },
   };
 }
 

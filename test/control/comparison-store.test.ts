@@ -18,7 +18,12 @@ const compared = (version: string, letter: string) => ({
   model: 'm@1',
   fingerprint: `mf1_${letter.repeat(32)}` as Fingerprint,
 });
-const PAIR: ComparedPair = { corpus: 'docs', primary: compared('v1', 'a'), shadow: compared('v2', 'b') };
+const PAIR: ComparedPair = {
+  corpus: 'docs',
+  kind: 'noise_floor',
+  primary: compared('v1', 'a'),
+  shadow: compared('v2', 'b'),
+};
 
 async function startStore(t: Teardown, varDir: string, keepTexts = false, log = silentLog) {
   const recorder = new ComparisonRecorder({
@@ -42,7 +47,7 @@ async function startStore(t: Teardown, varDir: string, keepTexts = false, log = 
       shadowIds: others,
     });
   };
-  return { store, disagree, worst: () => recorder.report('docs')[0]?.worst ?? [] };
+  return { store, disagree, recorder, worst: () => recorder.report('docs')[0]?.worst ?? [] };
 }
 
 t.test('the worst queries outlive a restart, and equal queries keep their hash', async (t) => {
@@ -54,6 +59,7 @@ t.test('the worst queries outlive a restart, and equal queries keep their hash',
   t.notMatch(await readFile(path.join(varDir, 'comparisons', 'docs.json'), 'utf8'), /secret/);
   const second = await startStore(t, varDir);
   t.same(second.worst(), [before]);
+  t.same(second.recorder.report('docs')[0]?.pair, PAIR);
   second.disagree('the secret query');
   t.equal(second.worst().length, 1, 'it is the same query');
 });

@@ -129,7 +129,12 @@ const side = (name: string) => ({
   model: `${name}@1`,
   fingerprint: fingerprintOf(name),
 });
-const pairOf = (shadow: string): ComparedPair => ({ corpus: 'c', primary: side('p'), shadow: side(shadow) });
+const pairOf = (shadow: string): ComparedPair => ({
+  corpus: 'c',
+  kind: 'candidate',
+  primary: side('p'),
+  shadow: side(shadow),
+});
 const recorder = (over: Partial<RecorderOptions> = {}) =>
   new ComparisonRecorder({ ...DEFAULT_RECORDER, hashKey: Buffer.from('k'), wallMs: () => 5, ...over });
 const half = compareAnswers(2, answer('ab'), answer('ac'));
@@ -159,7 +164,7 @@ t.test('equal answers are no worst query, and a repeated one is one entry', asyn
   record.record(pairOf('s'), half, { ...query, text: 'bad' });
   record.record(pairOf('s'), half, { ...query, text: 'bad' });
   const [report] = record.report('c');
-  t.match(report, { compared: 3, top1Matches: 3, kind: 'candidate' });
+  t.match(report, { compared: 3, top1Matches: 3, pair: { kind: 'candidate' } });
   t.equal(report?.worst.length, 1);
   t.match(report?.worst[0], { text: null, k: 2, overlap: 0.5, atMs: 5 });
   t.match(report?.worst[0]?.queryHash, /^[0-9a-f]{32}$/);

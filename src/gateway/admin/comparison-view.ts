@@ -1,5 +1,6 @@
 import type { ComparedTarget, PairReport, WorstQuery } from '../../router/comparison-recorder.js';
 import type { DistributionReport } from '../../router/distribution.js';
+import type { PairKind } from '../../router/pair-kind.js';
 import { digestPrefix } from '../../vocabulary.js';
 import type {
   ComparedTargetView,
@@ -14,8 +15,8 @@ export function comparisonView(
   gatewayId: string,
   reports: readonly PairReport[],
 ): ComparisonView {
-  const of = (kind: PairReport['kind']): readonly PairView[] =>
-    reports.filter((report) => report.kind === kind).map(pairView);
+  const of = (kind: PairKind): readonly PairView[] =>
+    reports.filter(({ pair }) => pair.kind === kind).map(pairView);
   return { corpus, gateway_id: gatewayId, pairs: of('candidate'), noise_floor: of('noise_floor') };
 }
 

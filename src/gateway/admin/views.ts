@@ -180,6 +180,6 @@ export interface ComparisonView {
   readonly corpus: string;
   readonly gateway_id: string;
   readonly pairs: readonly PairView[];
-  /** Pairs of builds of the same embeddings: their differences come from the index alone. */
+  /** Pairs of builds of the same embeddings and parameters in another insertion order: they differ by chance alone. */
   readonly noise_floor: readonly PairView[];
 }

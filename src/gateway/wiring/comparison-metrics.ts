@@ -64,9 +64,9 @@ function seriesOf(report: PairReport, measure: ComparisonMeasure, scale: number)
   };
 }
 
-const labelsOf = ({ pair, kind }: PairReport): PairLabels => ({
+const labelsOf = ({ pair }: PairReport): PairLabels => ({
   corpus: pair.corpus,
-  kind,
+  kind: pair.kind,
   primary: pair.primary.version,
   primary_build: digestPrefix(pair.primary.build),
   shadow: pair.shadow.version,

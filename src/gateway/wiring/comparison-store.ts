@@ -3,10 +3,11 @@ import { link, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path';
 import { type Static, Type } from '@sinclair/typebox';
 import type { ComparedPair, ComparisonRecorder, WorstQuery } from '../../router/comparison-recorder.js';
+import { PAIR_KINDS } from '../../router/pair-kind.js';
 import type { Logger } from '../../telemetry/log.js';
 import { readSealedFile, writeSealedFile } from './sealed-file.js';
 
-const FORMAT = 'switchyard.comparisons/1';
+const FORMAT = 'switchyard.comparisons/2';
 const SUFFIX = '.json';
 const KEY_BYTES = 32;
 const WRITE_INTERVAL_MS = 10_000;
@@ -28,6 +29,7 @@ const StoreSchema = Type.Object(
     pairs: Type.Array(
       Type.Object(
         {
+          kind: Type.Union(PAIR_KINDS.map((kind) => Type.Literal(kind))),
           primary: target,
           shadow: target,
           worst: Type.Array(
@@ -117,9 +119,9 @@ export class ComparisonStore {
     try {
       const stored = await readSealedFile(file, FORMAT, StoreSchema);
       if (stored === null) return;
-      for (const { primary, shadow, worst } of stored.pairs)
+      for (const { kind, primary, shadow, worst } of stored.pairs)
         this.#options.recorder.restoreWorst(
-          { corpus: stored.corpus, primary, shadow } as unknown as ComparedPair,
+          { corpus: stored.corpus, kind, primary, shadow } as unknown as ComparedPair,
           this.#options.keepTexts ? worst : worst.map((query) => ({ ...query, text: null })),
         );
     } catch (error) {
@@ -141,13 +143,18 @@ export class ComparisonStore {
         const file = path.join(this.#folder, `${corpus}${SUFFIX}`);
         // What another gateway of this folder stored since.
         await this.#restore(file);
-        const pairs = recorder
-          .report(corpus)
-          .flatMap(({ pair, worst }) =>
-            worst.length === 0
-              ? []
-              : [{ primary: pair.primary, shadow: pair.shadow, worst: worst as WorstQuery[] }],
-          );
+        const pairs = recorder.report(corpus).flatMap(({ pair, worst }) =>
+          worst.length === 0
+            ? []
+            : [
+                {
+                  kind: pair.kind,
+                  primary: pair.primary,
+                  shadow: pair.shadow,
+                  worst: worst as WorstQuery[],
+                },
+              ],
+        );
         const stored: Omit<Stored, 'pairs'> & { readonly pairs: unknown } = { corpus, pairs };
         const text = JSON.stringify(stored);
         if (pairs.length === 0 || this.#written.get(corpus) === text) continue;
