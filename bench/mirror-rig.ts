@@ -148,6 +148,7 @@ const callOf = (values: Float32Array): SearchCall => ({
   corpusVersion: null,
   affinityKey: null,
   withDocument: false,
+  bypassCache: false,
   deadlineAtMs: performance.now() + DEADLINE_MS,
 });
 

@@ -14,6 +14,21 @@ export interface Limits {
   readonly deadlineMsMax: number;
 }
 
+/** One kind of cache entry. */
+export interface CacheSize {
+  readonly enabled: boolean;
+  readonly memoryBytes: number;
+  readonly ttlMs: number;
+}
+
+export interface RedisSettings {
+  /** May hold a password: never shown or logged. */
+  readonly url: string;
+  readonly keyPrefix: string;
+  readonly timeoutMs: number;
+  readonly connectTimeoutMs: number;
+}
+
 /** The compiled configuration: frozen, absolute paths, no optionals, relations between settings asserted. */
 export interface Config {
   readonly varDir: string;
@@ -35,6 +50,14 @@ export interface Config {
     /** Keep the texts of the worst queries, not only their hashes. */
     readonly keepTexts: boolean;
     readonly worstQueriesMax: number;
+  };
+  readonly cache: {
+    /** null: one of its own under varDir. */
+    readonly secret: string | null;
+    readonly embeddings: CacheSize;
+    readonly results: CacheSize;
+    /** null: no layer is shared. */
+    readonly redis: RedisSettings | null;
   };
   readonly shutdown: { readonly lameDuckMs: number; readonly drainMs: number };
   readonly log: { readonly level: 'debug' | 'info' | 'warn' | 'error' | 'silent' };

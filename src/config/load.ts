@@ -177,9 +177,44 @@ function compile(file: ConfigFile, cwd: string): Config {
       keepTexts: file.comparison.keep_texts,
       worstQueriesMax: file.comparison.worst_queries_max,
     },
+    cache: compileCache(file.cache),
     shutdown: { lameDuckMs: file.shutdown.lame_duck_ms, drainMs: file.shutdown.drain_ms },
     log: { level: file.log.level },
   });
 }
+
+const CACHE_SECRET_LENGTH_MIN = 32;
+
+/** No message repeats the secret or the address, which may hold a password. */
+function compileCache({ secret, embeddings, results, redis }: ConfigFile['cache']): Config['cache'] {
+  if (secret !== null && secret.length < CACHE_SECRET_LENGTH_MIN)
+    throw invalid(
+      `cache.secret has ${secret.length} characters, must be >= ${CACHE_SECRET_LENGTH_MIN}: take random ones`,
+    );
+  if (redis.url !== null && !isRedisAddress(redis.url))
+    throw invalid('cache.redis.url must be redis://host:port, rediss://host:port or the path of a socket');
+  const size = (entries: typeof results) => ({
+    enabled: entries.enabled,
+    memoryBytes: entries.memory_bytes,
+    ttlMs: entries.ttl_s * 1000,
+  });
+  return {
+    secret,
+    embeddings: size(embeddings),
+    results: size(results),
+    redis:
+      redis.url === null
+        ? null
+        : {
+            url: redis.url,
+            keyPrefix: redis.key_prefix,
+            timeoutMs: redis.timeout_ms,
+            connectTimeoutMs: redis.connect_timeout_ms,
+          },
+  };
+}
+
+const isRedisAddress = (url: string): boolean =>
+  path.isAbsolute(url) || (/^rediss?:\/\//.test(url) && URL.canParse(url));
 
 const invalid = (message: string): SwitchyardError => new SwitchyardError('INVALID_CONFIG', message);

@@ -6,6 +6,17 @@ const port = (value: number) => Type.Integer({ minimum: 0, maximum: 65535, defau
 const host = Type.String({ minLength: 1, maxLength: 255, default: '127.0.0.1' });
 const count = (value: number, minimum: number, maximum: number) =>
   Type.Integer({ minimum, maximum, default: value });
+const entries = (ttlS: number) =>
+  Type.Object(
+    {
+      enabled: Type.Boolean({ default: true }),
+      /** In each gateway process. */
+      memory_bytes: count(67_108_864, 65_536, 1_099_511_627_776),
+      /** At most; up to 15 % less, so that entries do not expire together. */
+      ttl_s: count(ttlS, 1, 2_592_000),
+    },
+    { ...closed, default: {} },
+  );
 const listener = (value: number) => Type.Object({ host, port: port(value) }, { ...closed, default: {} });
 
 /**
@@ -59,6 +70,26 @@ export const ConfigFileSchema = Type.Object(
         keep_texts: Type.Boolean({ default: false }),
         /** Per pair of builds. */
         worst_queries_max: count(50, 0, 1_000),
+      },
+      { ...closed, default: {} },
+    ),
+    cache: Type.Object(
+      {
+        /** null: made once and kept under var_dir. Gateways that share Redis need the same one. */
+        secret: Type.Union([Type.Null(), Type.String({ minLength: 1 })], { default: null }),
+        embeddings: entries(86_400),
+        results: entries(3_600),
+        redis: Type.Object(
+          {
+            /** null: each gateway remembers for itself. May hold a password, so it is better given in the environment. */
+            url: Type.Union([Type.Null(), Type.String({ minLength: 1 })], { default: null }),
+            key_prefix: Type.String({ maxLength: 64, default: 'switchyard:' }),
+            /** How long a request waits for Redis. */
+            timeout_ms: count(50, 1, 10_000),
+            connect_timeout_ms: count(1_000, 10, 60_000),
+          },
+          { ...closed, default: {} },
+        ),
       },
       { ...closed, default: {} },
     ),

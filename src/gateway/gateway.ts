@@ -10,6 +10,8 @@ import { Metrics } from '../telemetry/metrics.js';
 import { AdminOperations } from './admin/operations.js';
 import { type Faces, startFaces } from './server.js';
 import { adminViews, processFacts } from './wiring/admin-views.js';
+import { observeCaches } from './wiring/cache-metrics.js';
+import { openCaches } from './wiring/caches.js';
 import { observeComparisons } from './wiring/comparison-metrics.js';
 import { ComparisonStore, readHashKey } from './wiring/comparison-store.js';
 import { observeControl } from './wiring/control-metrics.js';
@@ -58,6 +60,9 @@ export async function startGateway(
     await link.connect();
 
     observeEngines(metrics, engines);
+    const caches = await openCaches(config, log);
+    closers.push(() => caches.close());
+    observeCaches(metrics, caches);
     const recorder = new ComparisonRecorder({
       ...DEFAULT_RECORDER,
       ...config.comparison,
@@ -70,6 +75,7 @@ export async function startGateway(
       metrics: routerMetrics(metrics),
       mirror: DEFAULT_MIRROR,
       recorder,
+      caches,
       isKnownModel: (model) => follower?.isKnownModel(model) ?? false,
       onError: (what, error) => log.error({ what, err: error }, 'background work failed'),
     });

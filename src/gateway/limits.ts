@@ -13,6 +13,7 @@ export interface SearchInput {
   readonly corpusVersion: string;
   readonly affinityKey: string;
   readonly withDocument: boolean;
+  readonly bypassCache: boolean;
 }
 
 export interface EmbedInput {
@@ -61,6 +62,7 @@ export function checkSearch(input: SearchInput, limits: Limits, deadlineAtMs: nu
     corpusVersion: input.corpusVersion === '' ? null : input.corpusVersion,
     affinityKey: input.affinityKey === '' ? null : input.affinityKey,
     withDocument: input.withDocument,
+    bypassCache: input.bypassCache,
     deadlineAtMs,
   };
 }

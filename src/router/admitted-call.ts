@@ -1,4 +1,3 @@
-import type { EncodedBatch } from '../encoder/encoder.js';
 import { SwitchyardError } from '../errors.js';
 import type { Fingerprint, QueryVector } from '../vocabulary.js';
 import type { TargetLabels, TrafficKind } from './metrics.js';
@@ -36,12 +35,12 @@ export function vectorGiven({ call, snapshot }: AdmittedCall): CallVector {
   return { vector: { fingerprint, values: call.query.values }, queueUs: 0, encodeUs: 0 };
 }
 
-/** Invariant 1 once more, on what the encoder really returned: only the target's own model's vectors go to its index. */
-export function assertSpace(batch: EncodedBatch, expected: Fingerprint): void {
-  if (batch.fingerprint === expected) return;
+/** Invariant 1 once more, on what the encoder or the cache really returned: only the target's own model's vectors go to its index. */
+export function assertSpace(vector: { readonly fingerprint: Fingerprint }, expected: Fingerprint): void {
+  if (vector.fingerprint === expected) return;
   throw new SwitchyardError(
     'FINGERPRINT_MISMATCH',
-    `the encoder answered with a vector of ${batch.fingerprint}, the target needs ${expected}`,
+    `there is a vector of ${vector.fingerprint}, the target needs ${expected}`,
   );
 }
 

@@ -1,40 +1,88 @@
-import { REASONS, type SwitchyardError, toSwitchyardError } from '../errors.js';
+import { REASONS, SwitchyardError, toSwitchyardError } from '../errors.js';
 import type { Fingerprint } from '../vocabulary.js';
-import { type AdmittedCall, assertSpace, type CallVector } from './admitted-call.js';
+import { type AdmittedCall, assertSpace, type CallVector, vectorGiven } from './admitted-call.js';
+import type { EmbeddingCache, EncodedText } from './embedding-cache.js';
 
 /** As many texts as one encode call takes. */
 const TEXTS_MAX = 1024;
 
 /**
- * The vectors of a batch's texts, with one encode call per model. Each call has its vector or its own error;
- * calls that brought a vector are left out. `assertInTime` throws for a call whose deadline has passed.
+ * The vectors of a batch's texts, with one encode call per model. Who needs one asks before `start`; who asks later
+ * gets its text encoded alone.
  */
-export async function encodeTogether(
-  calls: readonly AdmittedCall[],
-  assertInTime: (call: AdmittedCall) => void,
-): Promise<ReadonlyMap<AdmittedCall, CallVector | SwitchyardError>> {
-  const vectors = new Map<AdmittedCall, CallVector | SwitchyardError>();
-  const byModel = new Map<Fingerprint, AdmittedCall[]>();
-  for (const call of calls) {
-    if (call.call.query.kind !== 'text') continue;
-    try {
-      assertInTime(call);
-    } catch (thrown) {
-      vectors.set(call, toSwitchyardError(thrown));
-      continue;
-    }
-    const { fingerprint } = call.open.spec;
-    const last = byModel.get(fingerprint);
-    if (last === undefined) byModel.set(fingerprint, [call]);
-    else last.push(call);
+export class EncodeTogether {
+  private readonly embeddings: EmbeddingCache | null;
+  private readonly assertInTime: (call: AdmittedCall) => void;
+  private readonly asked = new Map<AdmittedCall, (vector: CallVector | SwitchyardError) => void>();
+  private isStarted = false;
+
+  /** `assertInTime` throws for a call whose deadline has passed. */
+  constructor(embeddings: EmbeddingCache | null, assertInTime: (call: AdmittedCall) => void) {
+    this.embeddings = embeddings;
+    this.assertInTime = assertInTime;
   }
-  const groups = [...byModel.values()].flatMap((group) => slices(group, TEXTS_MAX));
-  const encoded = await Promise.all(groups.map(encodeGroup));
-  for (const group of encoded) for (const [call, vector] of group) vectors.set(call, vector);
-  return vectors;
+
+  async vectorOf(call: AdmittedCall): Promise<CallVector> {
+    if (call.call.query.kind === 'vector') return vectorGiven(call);
+    this.assertInTime(call);
+    const vector = await new Promise<CallVector | SwitchyardError>((resolve) => {
+      this.asked.set(call, resolve);
+      if (this.isStarted) void this.encode();
+    });
+    if (vector instanceof SwitchyardError) throw vector;
+    return vector;
+  }
+
+  start(): void {
+    this.isStarted = true;
+    void this.encode();
+  }
+
+  /** Answers everybody who asked, and never rejects. */
+  private async encode(): Promise<void> {
+    const asked = new Map(this.asked);
+    this.asked.clear();
+    const missing: AdmittedCall[] = [];
+    await Promise.all(
+      [...asked].map(async ([call, resolve]) => {
+        const known = call.call.bypassCache ? null : await this.embeddings?.find(textOf(call));
+        if (known) resolve(vectorFrom(known));
+        else missing.push(call);
+      }),
+    );
+    const byModel = new Map<Fingerprint, AdmittedCall[]>();
+    for (const call of missing) {
+      const { fingerprint } = call.open.spec;
+      const last = byModel.get(fingerprint);
+      if (last === undefined) byModel.set(fingerprint, [call]);
+      else last.push(call);
+    }
+    const groups = [...byModel.values()].flatMap((group) => slices(group, TEXTS_MAX));
+    await Promise.all(
+      groups.map(async (group) => {
+        for (const [call, encoded] of await encodeGroup(group)) {
+          if (!(encoded instanceof SwitchyardError) && !call.call.bypassCache)
+            this.embeddings?.remember(textOf(call), encoded);
+          asked.get(call)?.(encoded instanceof SwitchyardError ? encoded : vectorFrom(encoded));
+        }
+      }),
+    );
+  }
 }
 
-type Encoded = readonly (readonly [AdmittedCall, CallVector | SwitchyardError])[];
+const textOf = ({ call, open }: AdmittedCall) => ({
+  encoder: open.encoder,
+  text: call.query.kind === 'text' ? call.query.text : '',
+  role: 'query' as const,
+});
+
+const vectorFrom = ({ fingerprint, values, queueUs, encodeUs }: EncodedText): CallVector => ({
+  vector: { fingerprint, values },
+  queueUs,
+  encodeUs,
+});
+
+type Encoded = readonly (readonly [AdmittedCall, EncodedText | SwitchyardError])[];
 
 async function encodeGroup(group: readonly AdmittedCall[]): Promise<Encoded> {
   const first = group[0];
@@ -42,7 +90,7 @@ async function encodeGroup(group: readonly AdmittedCall[]): Promise<Encoded> {
   const { encoder, spec } = first.open;
   try {
     const batch = await encoder.encode({
-      texts: group.map(({ call }) => (call.query.kind === 'text' ? call.query.text : '')),
+      texts: group.map((call) => textOf(call).text),
       role: 'query',
       lane: 'live',
       // Worthless only when the last of them is.
@@ -53,7 +101,9 @@ async function encodeGroup(group: readonly AdmittedCall[]): Promise<Encoded> {
     return group.map((call, at) => {
       // A copy: what is sent to a search worker would otherwise take the whole batch with it.
       const values = batch.values.slice(at * dimensions, (at + 1) * dimensions);
-      return [call, { vector: { fingerprint, values }, queueUs, encodeUs }] as const;
+      const tokenCount = batch.tokenCounts[at] ?? 0;
+      const isTruncated = batch.truncatedCount > 0 && tokenCount > encoder.model.max_tokens;
+      return [call, { fingerprint, values, tokenCount, isTruncated, queueUs, encodeUs }] as const;
     });
   } catch (thrown) {
     const error = toSwitchyardError(thrown);

@@ -2,8 +2,9 @@ import { type Reason, toSwitchyardError } from '../errors.js';
 import type { Hit } from '../index/search-index.js';
 import type { Timers } from '../process/timers.js';
 import type { QueryVector } from '../vocabulary.js';
-import { assertSpace } from './admitted-call.js';
 import { Breaker, type BreakerOptions, type BreakerState } from './breaker.js';
+import type { EmbeddingCache } from './embedding-cache.js';
+import { encodeText } from './encode-text.js';
 import type { MirrorDrop } from './mirror-drop.js';
 import type { Shared } from './shared-pool.js';
 import type { OpenTarget } from './targets.js';
@@ -58,6 +59,7 @@ export class MirrorLane {
   private readonly shared: Shared<OpenTarget>;
   private readonly options: MirrorOptions;
   private readonly timers: Timers;
+  private readonly embeddings: EmbeddingCache | null;
   private readonly breaker: Breaker;
   private readonly waiting: MirrorJob[] = [];
   private readonly abandon = new Set<(why: MirrorDrop) => void>();
@@ -67,8 +69,14 @@ export class MirrorLane {
   private lastFailure: Reason | null = null;
   private isClosed = false;
 
-  constructor(shared: Shared<OpenTarget>, options: MirrorOptions, timers: Timers) {
+  constructor(
+    shared: Shared<OpenTarget>,
+    options: MirrorOptions,
+    timers: Timers,
+    embeddings: EmbeddingCache | null,
+  ) {
     this.shared = shared;
+    this.embeddings = embeddings;
     this.options = options;
     this.timers = timers;
     this.breaker = new Breaker(options.breaker, () => timers.nowMs());
@@ -156,7 +164,7 @@ export class MirrorLane {
     });
     this.abandon.add(fail);
     try {
-      const { vector, encodeUs } = await encodeFor(job, target);
+      const { vector, encodeUs } = await encodeFor(job, target, this.embeddings);
       if (!isOpen) return;
       const found = await target.index.search({
         vector,
@@ -182,12 +190,18 @@ export class MirrorLane {
 
 async function encodeFor(
   { query, deadlineAtMs }: MirrorJob,
-  { encoder, spec }: OpenTarget,
+  { encoder }: OpenTarget,
+  embeddings: EmbeddingCache | null,
 ): Promise<{ readonly vector: QueryVector; readonly encodeUs: number }> {
   if (query.kind === 'vector') return { vector: query.vector, encodeUs: 0 };
-  const batch = await encoder.encode({ texts: [query.text], role: 'query', lane: 'shadow', deadlineAtMs });
-  assertSpace(batch, spec.fingerprint);
-  return { vector: { fingerprint: batch.fingerprint, values: batch.values }, encodeUs: batch.encodeUs };
+  const { fingerprint, values, encodeUs } = await encodeText(embeddings, {
+    encoder,
+    text: query.text,
+    role: 'query',
+    lane: 'shadow',
+    deadlineAtMs,
+  });
+  return { vector: { fingerprint, values }, encodeUs };
 }
 
 function dropOf(reason: Reason): MirrorDrop {

@@ -4,6 +4,7 @@ import { type QueryVector, WEIGHT_TOTAL_BPS } from '../vocabulary.js';
 import { type AdmittedCall, labelsOf } from './admitted-call.js';
 import { compareAnswers, type RankedAnswer } from './comparison.js';
 import type { ComparedPair, ComparedTarget, ComparisonRecorder } from './comparison-recorder.js';
+import type { EmbeddingCache } from './embedding-cache.js';
 import type { RouterMetrics, TargetLabels } from './metrics.js';
 import {
   type MirroredQuery,
@@ -25,6 +26,8 @@ export interface MirrorsOptions {
   readonly random: () => number;
   readonly metrics: RouterMetrics;
   readonly recorder: ComparisonRecorder;
+  /** Where a shadow finds and leaves vectors of its own model: all of the caches that a mirror may touch (invariant 3). */
+  readonly embeddings: EmbeddingCache | null;
   readonly onError: (what: string, error: unknown) => void;
 }
 
@@ -56,12 +59,13 @@ export class Mirrors {
 
   /**
    * Called when the primary's answer is complete. Whatever is kept is copied here, before the answer leaves;
-   * whatever is dropped is dropped before anything is copied.
+   * whatever is dropped is dropped before anything is copied. `vector` is null for a text that nobody encoded, since
+   * its answer was remembered. `serviceUs`: what encoding and searching took, then or now.
    */
-  offer(admitted: AdmittedCall, vector: QueryVector, outcome: SearchOutcome): void {
+  offer(admitted: AdmittedCall, vector: QueryVector | null, outcome: SearchOutcome, serviceUs: number): void {
     for (const shadow of admitted.mirrors) {
       try {
-        this.offerTo(shadow, admitted, vector, outcome);
+        this.offerTo(shadow, admitted, vector, outcome, serviceUs);
       } catch (error) {
         this.options.onError('mirror', error);
       }
@@ -85,19 +89,20 @@ export class Mirrors {
   private offerTo(
     shadow: SnapshotTarget,
     admitted: AdmittedCall,
-    vector: QueryVector,
+    vector: QueryVector | null,
     outcome: SearchOutcome,
+    serviceUs: number,
   ): void {
     const { metrics, mirror, timers } = this.options;
     const { call, snapshot } = admitted;
     const labels = labelsOf(snapshot.corpus, shadow);
     metrics.mirrorOffered(labels);
     const text = call.query.kind === 'text' ? call.query.text : null;
-    const isSameSpace = vector.fingerprint === shadow.route.fingerprint;
+    const ownVector = vector?.fingerprint === shadow.route.fingerprint ? vector : null;
     const lane = this.laneOf(shadow.shared);
-    const bytes = (text?.length ?? 0) * 2 + (isSameSpace ? vector.values.byteLength : 0);
+    const bytes = (text?.length ?? 0) * 2 + (ownVector?.values.byteLength ?? 0);
     const shadowOpen = shadow.shared.value;
-    const refusal = !isSameSpace && text === null ? 'no_text' : lane.refusal(bytes);
+    const refusal = ownVector === null && text === null ? 'no_text' : lane.refusal(bytes);
     if (refusal !== null || shadowOpen === null) {
       metrics.mirrorDropped(labels, refusal ?? 'not_ready');
       return;
@@ -108,10 +113,11 @@ export class Mirrors {
       primaryLabels,
       shadowLabels: labels,
       text,
-      vector: isSameSpace ? { fingerprint: vector.fingerprint, values: vector.values.slice() } : null,
+      vector:
+        ownVector === null ? null : { fingerprint: ownVector.fingerprint, values: ownVector.values.slice() },
       topK: call.topK,
       bytes,
-      primary: rankedAnswer(outcome.hits, call.topK, outcome.timings.encodeUs + outcome.timings.searchUs),
+      primary: rankedAnswer(outcome.hits, call.topK, serviceUs),
     };
     lane.add(this.jobOf(copy, timers.nowMs() + mirror.deadlineMs));
   }
@@ -156,7 +162,7 @@ export class Mirrors {
     const known = this.lanes.get(shared);
     if (known !== undefined) return known;
     this.forgetClosed();
-    const lane = new MirrorLane(shared, this.options.mirror, this.options.timers);
+    const lane = new MirrorLane(shared, this.options.mirror, this.options.timers, this.options.embeddings);
     if (this.isClosed) lane.close();
     else this.lanes.set(shared, lane);
     return lane;

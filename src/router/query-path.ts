@@ -1,6 +1,7 @@
+import type { CacheKey } from '../cache/keys.js';
 import { SwitchyardError, toSwitchyardError } from '../errors.js';
 import type { Timers } from '../process/timers.js';
-import { modelRef } from '../vocabulary.js';
+import { modelRef, type QueryVector } from '../vocabulary.js';
 import {
   assertText,
   assertVector,
@@ -9,11 +10,17 @@ import {
   type QueryLimits,
 } from './admission.js';
 import { type AdmittedCall, assertSpace, type CallVector, labelsOf, vectorGiven } from './admitted-call.js';
-import { encodeTogether } from './batch-encode.js';
+import { EncodeTogether } from './batch-encode.js';
+import { encodeText } from './encode-text.js';
+import { EncodedHits } from './encoded-hits.js';
+import { type Found, type Run, ran, remembered } from './found.js';
 import type { RouterMetrics } from './metrics.js';
 import type { Mirrors } from './mirror.js';
+import { EncodedOutcome } from './outcome.js';
 import { pickAtRandom, pickByKey } from './pick.js';
 import type { EmbedCall, EmbedOutcome, SearchCall, SearchOutcome } from './query.js';
+import type { QueryCaches } from './query-caches.js';
+import type { FoundResult, ResultCache, ResultEntry } from './result-cache.js';
 import type { RouteTable } from './route-table.js';
 import type { RouteSnapshot } from './snapshot.js';
 import type { TargetStore } from './targets.js';
@@ -22,6 +29,7 @@ export interface QueryPathOptions {
   readonly routes: RouteTable;
   readonly store: TargetStore;
   readonly mirrors: Mirrors;
+  readonly caches: QueryCaches;
   readonly limits: QueryLimits;
   readonly metrics: RouterMetrics;
   readonly timers: Timers;
@@ -33,7 +41,7 @@ export interface QueryPathOptions {
   readonly degraded: () => readonly string[];
 }
 
-/** The way of one query: snapshot → pick → encode → search. */
+/** The way of one query: snapshot → pick → remembered answer, or encode → search. */
 export class QueryPath {
   private readonly options: QueryPathOptions;
 
@@ -45,7 +53,17 @@ export class QueryPath {
     const startedAtMs = this.options.timers.nowMs();
     const admitted = this.admit(call, this.read(call.corpus), startedAtMs);
     try {
-      return await this.answer(admitted, await this.vectorOf(admitted));
+      const vectorOf = (): Promise<CallVector> => this.vectorOf(admitted);
+      const results = this.resultsFor(call);
+      if (results === null) return this.conclude(admitted, ran(await this.run(admitted, vectorOf), 'BYPASS'));
+      const key = results.keyOf(call, admitted.open);
+      const known = results.recall(key, admitted.open);
+      if (known !== null) return this.conclude(admitted, remembered(known));
+      return await this.once(results, key, admitted, async () => {
+        const shared = await results.fetch(key, admitted.open);
+        if (shared !== null) return { entry: shared, run: null };
+        return this.remember(results, key, admitted, await this.run(admitted, vectorOf));
+      });
     } finally {
       admitted.target.shared.release();
     }
@@ -61,14 +79,17 @@ export class QueryPath {
     const admitted = calls.map((call) => orError(() => this.admit(call, snapshot, startedAtMs)));
     const accepted = admitted.filter((item): item is AdmittedCall => !(item instanceof Error));
     try {
-      const vectors = await encodeTogether(accepted, (item) => this.assertInTime(item.call, 'encode'));
-      return await Promise.all(
-        admitted.map(async (item) => {
-          if (item instanceof Error) return item;
-          const vector = vectors.get(item) ?? vectorGiven(item);
-          if (vector instanceof Error) return vector;
-          return this.answer(item, vector).catch(toSwitchyardError);
-        }),
+      const known = await Promise.all(accepted.map((item) => this.lookUp(item)));
+      const together = new EncodeTogether(this.options.caches.embeddings, (item) =>
+        this.assertInTime(item.call, 'encode'),
+      );
+      const answers = accepted.map((item, at) =>
+        this.answerItem(item, known[at] ?? null, () => together.vectorOf(item)).catch(toSwitchyardError),
+      );
+      together.start();
+      const outcomes = (await Promise.all(answers)).values();
+      return admitted.map((item) =>
+        item instanceof Error ? item : (outcomes.next().value as SearchOutcome | Error),
       );
     } finally {
       for (const { target } of accepted) target.shared.release();
@@ -76,7 +97,7 @@ export class QueryPath {
   }
 
   async embed(call: EmbedCall): Promise<EmbedOutcome> {
-    const { store, limits, timers, isKnownModel } = this.options;
+    const { store, caches, limits, timers, isKnownModel } = this.options;
     const shared = store.findEncoder(call.model);
     const encoder = shared?.value;
     if (!shared || !encoder) {
@@ -96,19 +117,20 @@ export class QueryPath {
     assertInTime(timers, call.deadlineAtMs, 'encode');
     shared.retain();
     try {
-      const batch = await encoder.encode({
-        texts: [call.text],
-        role: call.role,
+      const { text, role, deadlineAtMs } = call;
+      const encoded = await encodeText(caches.embeddings, {
+        encoder,
+        text,
+        role,
         lane: 'live',
-        deadlineAtMs: call.deadlineAtMs,
+        deadlineAtMs,
       });
-      assertSpace(batch, encoder.model.fingerprint);
       return {
         model: modelRef(encoder.model),
-        fingerprint: batch.fingerprint,
-        values: batch.values,
-        tokenCount: batch.tokenCounts[0] ?? 0,
-        truncated: batch.truncatedCount > 0,
+        fingerprint: encoded.fingerprint,
+        values: encoded.values,
+        tokenCount: encoded.tokenCount,
+        truncated: encoded.isTruncated,
       };
     } finally {
       shared.release();
@@ -160,53 +182,130 @@ export class QueryPath {
     const { call, open } = admitted;
     if (call.query.kind === 'vector') return vectorGiven(admitted);
     this.assertInTime(call, 'encode');
-    const batch = await open.encoder.encode({
-      texts: [call.query.text],
-      role: 'query',
-      lane: 'live',
-      deadlineAtMs: call.deadlineAtMs,
-    });
-    assertSpace(batch, open.spec.fingerprint);
-    const { fingerprint, values, queueUs, encodeUs } = batch;
+    const { fingerprint, values, queueUs, encodeUs } = await encodeText(
+      call.bypassCache ? null : this.options.caches.embeddings,
+      {
+        encoder: open.encoder,
+        text: call.query.text,
+        role: 'query',
+        lane: 'live',
+        deadlineAtMs: call.deadlineAtMs,
+      },
+    );
+    assertSpace({ fingerprint }, open.spec.fingerprint);
     return { vector: { fingerprint, values }, queueUs, encodeUs };
   }
 
-  private async answer(admitted: AdmittedCall, encoded: CallVector): Promise<SearchOutcome> {
-    const { queryId, metrics, timers, mirrors, routes, degraded } = this.options;
-    const { call, snapshot, target, open, startedAtMs } = admitted;
+  private async run(admitted: AdmittedCall, vectorOf: () => Promise<CallVector>): Promise<Run> {
+    const { call, open } = admitted;
+    const { vector, queueUs, encodeUs } = await vectorOf();
     this.assertInTime(call, 'search');
     const found = await open.index.search({
-      vector: encoded.vector,
+      vector,
       topK: call.topK,
       lane: 'live',
       deadlineAtMs: call.deadlineAtMs,
       withDocument: call.withDocument,
     });
+    return { hits: found.hits, vector, queueUs: queueUs + found.queueUs, encodeUs, searchUs: found.searchUs };
+  }
+
+  /** The result cache for this call, or null. */
+  private resultsFor(call: SearchCall): ResultCache | null {
+    return call.bypassCache ? null : this.options.caches.results;
+  }
+
+  /** What is remembered of one call of a batch. */
+  private async lookUp({ call, open }: AdmittedCall): Promise<LookedUp | null> {
+    const results = this.resultsFor(call);
+    if (results === null) return null;
+    const key = results.keyOf(call, open);
+    return { results, key, entry: results.recall(key, open) ?? (await results.fetch(key, open)) };
+  }
+
+  private async answerItem(
+    admitted: AdmittedCall,
+    known: LookedUp | null,
+    vectorOf: () => Promise<CallVector>,
+  ): Promise<SearchOutcome> {
+    if (known === null) return this.conclude(admitted, ran(await this.run(admitted, vectorOf), 'BYPASS'));
+    const { results, key, entry } = known;
+    if (entry !== null) return this.conclude(admitted, remembered(entry));
+    return this.once(results, key, admitted, async () =>
+      this.remember(results, key, admitted, await this.run(admitted, vectorOf)),
+    );
+  }
+
+  /** Runs `work` unless an equal call is under way; every call concludes for itself. */
+  private async once(
+    results: ResultCache,
+    key: CacheKey,
+    admitted: AdmittedCall,
+    work: () => Promise<FoundResult>,
+  ): Promise<SearchOutcome> {
+    const { timers } = this.options;
+    const fromMs = timers.nowMs();
+    const { value, joined } = await results.once(key, admitted.call.deadlineAtMs, work);
+    const { entry, run } = value;
+    if (run === null) return this.conclude(admitted, remembered(entry));
+    if (!joined) return this.conclude(admitted, ran(run, 'MISS', entry.hits));
+    const waitedUs = Math.round((timers.nowMs() - fromMs) * 1000);
+    return this.conclude(admitted, {
+      ...remembered(entry),
+      vector: run.vector,
+      use: 'MISS',
+      queueUs: waitedUs,
+    });
+  }
+
+  /** Only whole answers are kept: nothing that was found in a degraded state, or that has fewer hits than it should. */
+  private remember(results: ResultCache, key: CacheKey, admitted: AdmittedCall, run: Run): FoundResult {
+    const { call, open } = admitted;
+    const entry: ResultEntry = {
+      fingerprint: run.vector.fingerprint,
+      hits: EncodedHits.of(run.hits, run.encodeUs + run.searchUs),
+    };
+    const wanted = Math.min(call.topK, open.index.bundle.manifest.document_count);
+    if (run.hits.length >= wanted && this.degradedNow(admitted).length === 0) results.put(key, entry);
+    return { entry, run };
+  }
+
+  private degradedNow({ snapshot }: AdmittedCall): readonly string[] {
+    const { degraded, routes } = this.options;
+    return routes.isBehind(snapshot.corpus) ? [...degraded(), 'route_revision_behind'] : degraded();
+  }
+
+  private conclude(admitted: AdmittedCall, found: Found): SearchOutcome {
+    const { queryId, metrics, timers, mirrors } = this.options;
+    const { snapshot, target, open, startedAtMs } = admitted;
+    const { spec } = open;
+    assertSpace(found, spec.fingerprint);
     const timings = {
-      queueUs: encoded.queueUs + found.queueUs,
-      encodeUs: encoded.encodeUs,
+      queueUs: found.queueUs,
+      encodeUs: found.encodeUs,
       searchUs: found.searchUs,
       totalUs: Math.round((timers.nowMs() - startedAtMs) * 1000),
     };
-    const behind = routes.isBehind(snapshot.corpus);
-    const { spec } = open;
-    const outcome: SearchOutcome = {
+    const fields = {
       queryId: queryId(),
-      hits: found.hits,
       servedBy: {
         corpusVersion: spec.version,
         build: spec.build,
         model: spec.modelRef,
-        fingerprint: encoded.vector.fingerprint,
+        fingerprint: found.fingerprint,
         routeRevision: snapshot.revision,
         tier: spec.tier,
-        resultCache: 'BYPASS',
+        resultCache: found.use,
       },
-      degraded: behind ? [...degraded(), 'route_revision_behind'] : degraded(),
+      degraded: this.degradedNow(admitted),
       timings,
     };
+    const { hits } = found;
+    const outcome: SearchOutcome =
+      hits instanceof EncodedHits ? new EncodedOutcome(fields, hits) : { ...fields, hits };
     metrics.served(labelsOf(snapshot.corpus, target), admitted.kind, timings);
-    if (admitted.mirrors.length > 0) mirrors.offer(admitted, encoded.vector, outcome);
+    if (admitted.mirrors.length > 0)
+      mirrors.offer(admitted, found.vector ?? givenTo(admitted), outcome, found.serviceUs);
     return outcome;
   }
 
@@ -214,6 +313,16 @@ export class QueryPath {
     assertInTime(this.options.timers, call.deadlineAtMs, stage);
   }
 }
+
+interface LookedUp {
+  readonly results: ResultCache;
+  readonly key: CacheKey;
+  readonly entry: ResultEntry | null;
+}
+
+/** The client's own vector is there even when nothing was searched with it. */
+const givenTo = (admitted: AdmittedCall): QueryVector | null =>
+  admitted.call.query.kind === 'vector' ? vectorGiven(admitted).vector : null;
 
 function assertInTime(timers: Timers, deadlineAtMs: number, stage: string): void {
   if (timers.nowMs() < deadlineAtMs) return;

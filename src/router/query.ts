@@ -16,9 +16,13 @@ export interface SearchCall {
   readonly corpusVersion: string | null;
   readonly affinityKey: string | null;
   readonly withDocument: boolean;
+  /** Neither answered from a cache nor remembered in one. */
+  readonly bypassCache: boolean;
   /** `performance.now()` after which the answer is worthless. */
   readonly deadlineAtMs: number;
 }
+
+export type ResultCacheUse = 'HIT' | 'MISS' | 'BYPASS';
 
 export interface ServedBy {
   readonly corpusVersion: string;
@@ -27,12 +31,15 @@ export interface ServedBy {
   readonly fingerprint: Fingerprint;
   readonly routeRevision: Revision;
   readonly tier: Tier;
-  readonly resultCache: 'HIT' | 'MISS' | 'BYPASS';
+  /** HIT: neither encoded nor searched. MISS: it was, for this call or for an equal one at the same time. */
+  readonly resultCache: ResultCacheUse;
 }
 
 export interface SearchOutcome {
   readonly queryId: string;
   readonly hits: readonly Hit[];
+  /** The same hits as bytes of `repeated Hit hits = 2` of SearchResponse, where they are encoded already. */
+  readonly hitsWire?: Buffer;
   readonly servedBy: ServedBy;
   readonly degraded: readonly string[];
   readonly timings: {

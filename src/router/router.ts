@@ -15,6 +15,7 @@ import type {
   SearchCall,
   SearchOutcome,
 } from './query.js';
+import { NO_CACHES, type QueryCaches } from './query-caches.js';
 import { createQueryIds } from './query-id.js';
 import { QueryPath } from './query-path.js';
 import { type ApplyOutcome, type RouteStatus, RouteTable } from './route-table.js';
@@ -34,6 +35,8 @@ export interface RouterOptions {
   readonly metrics: RouterMetrics;
   readonly mirror: MirrorOptions;
   readonly recorder: ComparisonRecorder;
+  /** Default: none, and every response says BYPASS. */
+  readonly caches?: QueryCaches;
   /** Whether the registry has a model of this `name@version` or fingerprint, routed or not. */
   readonly isKnownModel: (model: string) => boolean;
   /** What nobody waits for and went wrong, for the log. `what` names the thing, e.g. a target's key. */
@@ -67,7 +70,12 @@ export class Router implements QueryService {
   private isClosed = false;
 
   constructor(options: RouterOptions) {
-    const { timers = systemTimers, random = Math.random, backoff = DEFAULT_BACKOFF } = options;
+    const {
+      timers = systemTimers,
+      random = Math.random,
+      backoff = DEFAULT_BACKOFF,
+      caches = NO_CACHES,
+    } = options;
     const { factories, limits, metrics, mirror, recorder, isKnownModel, onError } = options;
     this.store = new TargetStore(factories, {
       timers,
@@ -77,11 +85,20 @@ export class Router implements QueryService {
       onCloseError: onError,
     });
     this.routes = new RouteTable(this.store);
-    this.mirrors = new Mirrors({ mirror, timers, random, metrics, recorder, onError });
+    this.mirrors = new Mirrors({
+      mirror,
+      timers,
+      random,
+      metrics,
+      recorder,
+      embeddings: caches.embeddings,
+      onError,
+    });
     this.queries = new QueryPath({
       routes: this.routes,
       store: this.store,
       mirrors: this.mirrors,
+      caches,
       limits,
       metrics,
       timers,

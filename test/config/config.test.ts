@@ -79,6 +79,21 @@ t.test('a message about the database never repeats its password', async (t) => {
   t.notMatch(refusal(() => loadConfig({ ...bare, file })).message, /hunter2/);
 });
 
+t.test('a message about Redis or the secret never repeats them', async (t) => {
+  for (const env of [
+    { SWITCHYARD_CACHE__REDIS__URL: 'http://u:hunter2@h' },
+    { SWITCHYARD_CACHE__REDIS__URL: 'redis://u:hunter2@h:port' },
+    { SWITCHYARD_CACHE__SECRET: 'hunter2' },
+  ]) {
+    const { reason, message } = refusal(() => loadConfig({ ...bare, env }));
+    t.equal(reason, 'INVALID_CONFIG');
+    t.match(message, /cache\.(redis\.url must be|secret has 7 characters)/);
+    t.notMatch(message, /hunter2/);
+  }
+  const url = 'rediss://u:p@h:6380/1';
+  t.equal(loadConfig({ ...bare, env: { SWITCHYARD_CACHE__REDIS__URL: url } }).cache.redis?.url, url);
+});
+
 t.test('every setting of the schema stands in the shipped file', async (t) => {
   const shipped = parse(
     readFileSync(path.join(packageRoot(), 'config', 'switchyard.yaml'), 'utf8'),

@@ -44,6 +44,7 @@ export const textCall = (text: string, over: Partial<SearchCall> = {}): SearchCa
   corpusVersion: null,
   affinityKey: null,
   withDocument: false,
+  bypassCache: false,
   deadlineAtMs: Number.POSITIVE_INFINITY,
   ...over,
 });

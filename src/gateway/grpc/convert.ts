@@ -41,6 +41,7 @@ function readSearch(bytes: Buffer): SearchInput {
     corpusVersion: '',
     affinityKey: '',
     withDocument: false,
+    bypassCache: false,
   };
   readFields(bytes, 'SearchRequest', (reader, field, wireType) => {
     switch (field) {
@@ -71,6 +72,10 @@ function readSearch(bytes: Buffer): SearchInput {
       case 8:
         expectWireType('SearchRequest', 'with_document', wireType, VARINT);
         input.withDocument = reader.integer() !== 0;
+        return true;
+      case 10:
+        expectWireType('SearchRequest', 'bypass_cache', wireType, VARINT);
+        input.bypassCache = reader.integer() !== 0;
         return true;
       default:
         return false;
@@ -173,14 +178,17 @@ export class ResponseEncoder {
   }
 
   search(outcome: SearchOutcome): Buffer {
-    return finish(this.#search.encode(searchMessage(outcome)));
+    const { hitsWire } = outcome;
+    if (hitsWire === undefined) return finish(this.#search.encode(searchMessage(outcome, outcome.hits)));
+    // Fields of a message may come in any order, and its bytes may be put together from parts.
+    return Buffer.concat([finish(this.#search.encode(searchMessage(outcome, NO_HITS))), hitsWire]);
   }
 
   batch(outcomes: readonly (SearchOutcome | SwitchyardError)[]): Buffer {
     const items = outcomes.map((outcome) =>
       outcome instanceof SwitchyardError
         ? { error: { reason: outcome.reason, message: outcome.message, details: outcome.details } }
-        : { response: searchMessage(outcome) },
+        : { response: searchMessage(outcome, outcome.hits) },
     );
     return finish(this.#batch.encode({ items }));
   }
@@ -206,11 +214,13 @@ function finish(writer: protobuf.Writer): Buffer {
   return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
-function searchMessage(outcome: SearchOutcome): Record<string, unknown> {
+const NO_HITS: readonly Hit[] = Object.freeze([]);
+
+function searchMessage(outcome: SearchOutcome, hits: readonly Hit[]): Record<string, unknown> {
   const { servedBy, timings } = outcome;
   return {
     query_id: outcome.queryId,
-    hits: outcome.hits.map(hitMessage),
+    hits: hits.map(hitMessage),
     served_by: {
       corpus_version: servedBy.corpusVersion,
       build: digestPrefix(servedBy.build),

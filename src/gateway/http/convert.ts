@@ -15,6 +15,7 @@ export interface SearchBody {
   readonly corpus_version?: string;
   readonly affinity_key?: string;
   readonly with_document?: boolean;
+  readonly bypass_cache?: boolean;
 }
 export interface BatchBody {
   readonly requests: readonly SearchBody[];
@@ -35,6 +36,7 @@ export function searchInput(body: SearchBody): SearchInput {
     corpusVersion: body.corpus_version ?? '',
     affinityKey: body.affinity_key ?? '',
     withDocument: body.with_document ?? false,
+    bypassCache: body.bypass_cache ?? false,
   };
 }
 

@@ -66,6 +66,12 @@ export function apiSchemas(limits: Limits) {
       with_document: Type.Optional(
         Type.Boolean({ default: false, description: 'Send the stored fields of each hit.' }),
       ),
+      bypass_cache: Type.Optional(
+        Type.Boolean({
+          default: false,
+          description: 'Encode and search whatever is remembered, and remember nothing: for measurements.',
+        }),
+      ),
     },
     closed,
   );

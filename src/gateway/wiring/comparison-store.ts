@@ -1,15 +1,14 @@
-import { randomBytes } from 'node:crypto';
-import { link, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { type Static, Type } from '@sinclair/typebox';
 import type { ComparedPair, ComparisonRecorder, WorstQuery } from '../../router/comparison-recorder.js';
 import { PAIR_KINDS } from '../../router/pair-kind.js';
 import type { Logger } from '../../telemetry/log.js';
 import { readSealedFile, writeSealedFile } from './sealed-file.js';
+import { readSecretFile } from './secret-file.js';
 
 const FORMAT = 'switchyard.comparisons/2';
 const SUFFIX = '.json';
-const KEY_BYTES = 32;
 const WRITE_INTERVAL_MS = 10_000;
 
 const closed = { additionalProperties: false } as const;
@@ -57,23 +56,9 @@ const StoreSchema = Type.Object(
 );
 type Stored = Static<typeof StoreSchema>;
 
-/** The secret of the query hashes, made once per var_dir: hashes stay comparable over restarts and between gateways. */
-export async function readHashKey(varDir: string): Promise<Uint8Array> {
-  const folder = path.join(varDir, 'comparisons');
-  const file = path.join(folder, 'hash-key');
-  const temporary = path.join(folder, `.tmp-${process.pid}-${randomBytes(6).toString('hex')}`);
-  await mkdir(folder, { recursive: true });
-  await writeFile(temporary, randomBytes(KEY_BYTES), { mode: 0o600, flag: 'wx' });
-  try {
-    // Whole or not at all, and whoever is first wins.
-    await link(temporary, file);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-  } finally {
-    await rm(temporary, { force: true });
-  }
-  return readFile(file);
-}
+/** The secret of the query hashes: they stay comparable over restarts and between gateways of one var_dir. */
+export const readHashKey = (varDir: string): Promise<Uint8Array> =>
+  readSecretFile(path.join(varDir, 'comparisons', 'hash-key'));
 
 export interface ComparisonStoreOptions {
   readonly varDir: string;

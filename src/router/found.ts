@@ -1,0 +1,46 @@
+import type { Hit } from '../index/search-index.js';
+import type { Fingerprint, QueryVector } from '../vocabulary.js';
+import type { EncodedHits } from './encoded-hits.js';
+import type { ResultCacheUse } from './query.js';
+import type { ResultEntry } from './result-cache.js';
+
+/** What one encode and search gave. */
+export interface Run {
+  readonly hits: readonly Hit[];
+  readonly vector: QueryVector;
+  readonly queueUs: number;
+  readonly encodeUs: number;
+  readonly searchUs: number;
+}
+
+/** What an answer is made of, wherever it comes from. */
+export interface Found {
+  readonly use: ResultCacheUse;
+  readonly fingerprint: Fingerprint;
+  /** Null for a text that was not encoded. */
+  readonly vector: QueryVector | null;
+  readonly hits: readonly Hit[] | EncodedHits;
+  readonly queueUs: number;
+  readonly encodeUs: number;
+  readonly searchUs: number;
+  /** Encoding and searching of the run that found it. */
+  readonly serviceUs: number;
+}
+
+/** `hits`: the run's own, encoded where they are already. */
+export function ran(run: Run, use: ResultCacheUse, hits: readonly Hit[] | EncodedHits = run.hits): Found {
+  const { vector, queueUs, encodeUs, searchUs } = run;
+  const serviceUs = encodeUs + searchUs;
+  return { use, fingerprint: vector.fingerprint, vector, hits, queueUs, encodeUs, searchUs, serviceUs };
+}
+
+export const remembered = ({ fingerprint, hits }: ResultEntry): Found => ({
+  use: 'HIT',
+  fingerprint,
+  vector: null,
+  hits,
+  queueUs: 0,
+  encodeUs: 0,
+  searchUs: 0,
+  serviceUs: hits.serviceUs,
+});
