@@ -7,6 +7,7 @@ import { formatAnswer, type SearchAnswer } from '../src/cli/commands/search.js';
 import { GatewayClient } from '../src/cli/gateway-client.js';
 import { addCommonOptions, type CommonOptions, commandConfig, urlOf } from '../src/cli/options.js';
 import { reportFailure } from '../src/cli/output.js';
+import { shellWord } from '../src/cli/printed-command.js';
 import { untilStopped } from '../src/cli/until-stopped.js';
 import type { Config } from '../src/config/config.js';
 import { importMiniLmPackage, MINILM_NAME, miniLmVersion } from '../src/encoder/import/minilm.js';
@@ -14,6 +15,7 @@ import { importUseLitePackage, USE_LITE_NAME, USE_LITE_VERSION } from '../src/en
 import { REASONS, SwitchyardError } from '../src/errors.js';
 import { type Gateway, startGateway } from '../src/gateway/gateway.js';
 import { bundleFolder } from '../src/index/bundle-folder.js';
+import { registryRecords } from '../src/lifecycle/build-records.js';
 import { buildCorpus } from '../src/lifecycle/corpus-build.js';
 import { registerModel } from '../src/lifecycle/register-model.js';
 import { openRegistry, type Registry } from '../src/registry/registry.js';
@@ -127,7 +129,13 @@ async function prepareCorpus(
         expansionSearch: 128,
         truncatedShareMax: 0.01,
       },
-      { config, registry, log, events: watcher.events, signal },
+      {
+        config,
+        records: registryRecords(registry, config.bundlesDir),
+        log,
+        events: watcher.events,
+        signal,
+      },
     ),
   );
   say(`built, recall@10 ${bundle.manifest.recall_at_10.value.toFixed(3)} against exact search`);
@@ -168,7 +176,7 @@ function linesToTry(config: Config, { http, adminHttp }: Gateway['addresses']): 
   const url = urlOf(http);
   const search = http.port === defaults.listen.http.port ? '' : ` --url ${url}`;
   const admin = adminHttp.port === defaults.listen.adminHttp.port ? '' : ` --admin-port ${adminHttp.port}`;
-  const where = config.varDir === defaults.varDir ? '' : ` --var-dir ${config.varDir}`;
+  const where = config.varDir === defaults.varDir ? '' : ` --var-dir ${shellWord(config.varDir)}`;
   const body = `{"corpus":"${CORPUS}","text":"small bird that can hover","top_k":3,"with_document":true}`;
   const route = `bin/switchyard route`;
   return [

@@ -1,12 +1,14 @@
+import { realpath } from 'node:fs/promises';
 import { userInfo } from 'node:os';
 import type { Command } from 'commander';
 import type { Config } from '../config/config.js';
+import { SwitchyardError } from '../errors.js';
 import type { AdminApi } from '../gateway/admin/api.js';
 import { AdminOperations } from '../gateway/admin/operations.js';
 import { GatewayClient } from './gateway-client.js';
 import { type CommonOptions, commandConfig, commandLog, urlOf } from './options.js';
 import { withRegistry } from './registry-session.js';
-import { RemoteAdmin } from './remote-admin.js';
+import { remoteAdmin } from './remote-admin.js';
 
 /** Options of every command that changes something. */
 export interface ChangeOptions extends CommonOptions {
@@ -15,9 +17,10 @@ export interface ChangeOptions extends CommonOptions {
 }
 
 export const addChangeOptions = (command: Command): Command =>
-  command
-    .requiredOption('--reason <text>', 'why; kept in the audit')
-    .option('--actor <name>', 'who (default: your user name)', userName());
+  addActorOption(command.requiredOption('--reason <text>', 'why; kept in the audit'));
+
+export const addActorOption = (command: Command): Command =>
+  command.option('--actor <name>', 'who (default: your user name)', userName());
 
 /** While a gateway runs, commands are its clients; when none does, they go to the registry themselves. */
 export async function withAdmin<T>(
@@ -25,11 +28,42 @@ export async function withAdmin<T>(
   work: (admin: AdminApi) => Promise<T>,
 ): Promise<T> {
   const config: Config = commandConfig(options);
-  const client = new GatewayClient(urlOf(config.listen.adminHttp));
-  if ((await client.getIfRunning('/livez')) !== null) return work(new RemoteAdmin(client));
+  const client = gatewayClient(config);
+  if ((await client.getIfRunning('/livez')) !== null) return work(remoteAdmin(client));
   return withRegistry(config, commandLog(config), (registry) =>
-    work(new AdminOperations({ registry: () => registry, facts: null })),
+    work(new AdminOperations({ registry: () => registry, facts: null, storage: config })),
   );
+}
+
+export const gatewayClient = (config: Config): GatewayClient =>
+  new GatewayClient(urlOf(config.listen.adminHttp));
+
+/**
+ * A gateway records only what lies in its own folders, so nothing is written elsewhere in vain.
+ * Errors: INVALID_CONFIG, naming both places.
+ */
+export async function assertSharedStorage(admin: AdminApi, config: Config): Promise<void> {
+  const { models_folder, bundles_folder } = await admin.getStorage();
+  const pairs = [
+    [config.modelsDir, models_folder],
+    [config.bundlesDir, bundles_folder],
+  ] as const;
+  for (const [ours, theirs] of pairs) {
+    if ((await placeOf(ours)) === (await placeOf(theirs))) continue;
+    throw new SwitchyardError(
+      'INVALID_CONFIG',
+      `the running gateway keeps its files in ${theirs}, this command would write to ${ours}: give it the gateway's folder with --var-dir, or the port of another gateway with --admin-port`,
+    );
+  }
+}
+
+async function placeOf(folder: string): Promise<string> {
+  try {
+    return await realpath(folder);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return folder;
+    throw error;
+  }
 }
 
 function userName(): string {

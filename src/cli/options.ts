@@ -12,6 +12,7 @@ export interface CommonOptions {
   readonly grpcPort?: number;
   readonly httpPort?: number;
   readonly adminPort?: number;
+  readonly adminGrpcPort?: number;
 }
 
 export function addCommonOptions(command: Command): Command {
@@ -21,7 +22,8 @@ export function addCommonOptions(command: Command): Command {
     .option('--var-dir <folder>', 'where models, bundles and the private registry lie (default: var)')
     .option('--grpc-port <port>', 'public gRPC port', wholeNumber)
     .option('--http-port <port>', 'public HTTP port', wholeNumber)
-    .option('--admin-port <port>', 'admin HTTP port', wholeNumber);
+    .option('--admin-port <port>', 'admin HTTP port', wholeNumber)
+    .option('--admin-grpc-port <port>', 'admin gRPC port', wholeNumber);
 }
 
 /** Defaults, file, environment, command line. Errors: INVALID_CONFIG. */
@@ -31,6 +33,7 @@ export function commandConfig(options: CommonOptions): Config {
   if (options.grpcPort !== undefined) overrides['listen.grpc.port'] = options.grpcPort;
   if (options.httpPort !== undefined) overrides['listen.http.port'] = options.httpPort;
   if (options.adminPort !== undefined) overrides['listen.admin_http.port'] = options.adminPort;
+  if (options.adminGrpcPort !== undefined) overrides['listen.admin_grpc.port'] = options.adminGrpcPort;
   return loadConfig({ file: options.config ?? null, env: process.env, cwd: process.cwd(), overrides });
 }
 

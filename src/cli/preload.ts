@@ -1,15 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SwitchyardError } from '../errors.js';
-import type { AdminApi, Author, BuildName } from '../gateway/admin/api.js';
+import type { AdminApi } from '../gateway/admin/api.js';
 import type { DesiredTargetView } from '../gateway/admin/views.js';
-import type { Tier } from '../vocabulary.js';
 
 const LOOK_INTERVAL_MS = 200;
 
 /** Asks every replica to hold a build. */
 export const preload = (
   admin: AdminApi,
-  target: BuildName & { readonly tier: Tier } & Author,
+  target: Parameters<AdminApi['addDesiredTarget']>[0],
 ): Promise<DesiredTargetView> => admin.addDesiredTarget(target);
 
 /** Waits until every live replica holds it. Errors: TARGET_NOT_READY after `waitMsMax`, naming those that do not. */
@@ -20,7 +19,7 @@ export async function untilReady(
 ): Promise<DesiredTargetView> {
   const endMs = performance.now() + waitMsMax;
   for (;;) {
-    const desired = await admin.listDesiredTargets(target.corpus);
+    const desired = await admin.listDesiredTargets({ corpus: target.corpus });
     const now = desired.find(({ build }) => build === target.build);
     if (now === undefined)
       throw new SwitchyardError(

@@ -1,10 +1,12 @@
 import { Command } from 'commander';
 import { packageVersion } from '../package-root.js';
+import { addChangesCommands } from './commands/changes.js';
 import { addComparisonCommands } from './commands/comparison.js';
 import { addConsumerCommands } from './commands/consumer.js';
 import { addCorpusCommands } from './commands/corpus.js';
 import { addDoctorCommand } from './commands/doctor.js';
 import { addEmbedCommand } from './commands/embed.js';
+import { addGatewayCommands } from './commands/gateway.js';
 import { addModelCommands } from './commands/model.js';
 import { addRouteCommands } from './commands/route.js';
 import { addSearchCommand } from './commands/search.js';
@@ -27,6 +29,8 @@ export function createProgram(): Command {
   addRouteCommands(program);
   addConsumerCommands(program);
   addComparisonCommands(program);
+  addGatewayCommands(program);
+  addChangesCommands(program);
   addDoctorCommand(program);
   return program;
 }

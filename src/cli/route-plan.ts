@@ -1,5 +1,5 @@
 import { SwitchyardError } from '../errors.js';
-import type { TargetChange } from '../gateway/admin/api.js';
+import type { TargetChange } from '../gateway/admin/router-operations.js';
 import type { RouteView, TargetView } from '../gateway/admin/views.js';
 import { TIERS, type Tier } from '../vocabulary.js';
 

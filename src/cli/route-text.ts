@@ -1,5 +1,6 @@
 import type { RevisionView, RouteView } from '../gateway/admin/views.js';
 import { table } from './output.js';
+import type { Printed } from './printed-command.js';
 import { diffLines, percent } from './route-plan.js';
 
 export function formatRoute(route: RouteView): string {
@@ -32,7 +33,7 @@ function replicaLines({ replicas, revision }: RouteView): readonly string[] {
 }
 
 /** What changed and how to take it back. */
-export function formatChange(before: RouteView | null, after: RouteView): string {
+export function formatChange(before: RouteView | null, after: RouteView, printed: Printed): string {
   const lines = diffLines(before?.targets ?? [], after.targets);
   const head =
     before === null
@@ -44,7 +45,7 @@ export function formatChange(before: RouteView | null, after: RouteView): string
       : [
           '',
           'to undo it:',
-          `  switchyard route rollback ${after.corpus} --to ${before.revision} --if-revision ${after.revision}${isHeld(before, after) ? '' : ' --preload'} --reason "undo"`,
+          `  ${printed(`route rollback ${after.corpus} --to ${before.revision} --if-revision ${after.revision}${isHeld(before, after) ? '' : ' --preload'} --reason "undo"`)}`,
         ];
   return [head, ...(lines.length === 0 ? ['the targets are the same'] : lines), ...undo].join('\n');
 }

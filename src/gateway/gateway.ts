@@ -105,6 +105,7 @@ export async function startGateway(
         api: new AdminOperations({
           registry: () => link.require(),
           facts: processFacts(gatewayId, engines, recorder),
+          storage: config,
         }),
         views: adminViews({ gatewayId, varDir, router, engines, metrics, follower: following }),
         routes: following.feed,

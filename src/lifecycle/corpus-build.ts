@@ -1,5 +1,4 @@
 import path from 'node:path';
-import { pathToFileURL } from 'node:url';
 import type { Config } from '../config/config.js';
 import type { ModelManifest } from '../encoder/manifest.js';
 import { loadModelFolder, MODEL_FILES } from '../encoder/model-folder.js';
@@ -11,9 +10,9 @@ import { buildBundle } from '../index/build-bundle.js';
 import type { BuildBatch, BuildProgress } from '../index/build-options.js';
 import type { Bundle } from '../index/manifest.js';
 import { SeededRandom } from '../index/seeded-random.js';
-import type { Registry } from '../registry/registry.js';
 import { type Logger, reporter } from '../telemetry/log.js';
 import type { Fingerprint, Quantization } from '../vocabulary.js';
+import type { BuildRecords } from './build-records.js';
 import { type Chunking, checkChunking } from './chunking.js';
 import { compileTemplate, type RenderDocument, TEXT_NORMALISATION } from './document-text.js';
 import { embedRows } from './embed-rows.js';
@@ -59,7 +58,7 @@ export interface CorpusBuildResult {
 
 export interface BuildParts {
   readonly config: Config;
-  readonly registry: Registry;
+  readonly records: BuildRecords;
   readonly log: Logger;
   readonly events: CorpusBuildEvents;
   readonly signal: AbortSignal;
@@ -74,10 +73,10 @@ export async function buildCorpus(
   request: CorpusBuildRequest,
   parts: BuildParts,
 ): Promise<CorpusBuildResult> {
-  const { config, registry, events } = parts;
+  const { records, events } = parts;
   const render = compileTemplate(request.documentTemplate);
   if (request.chunking !== null) checkChunking(request.chunking);
-  const model = await registry.models.resolve(request.model);
+  const fingerprint = await records.resolveModel(request.model);
   const source = await openSource(request.sourceFile);
   if (source.hasVectors && request.chunking !== null) {
     throw new SwitchyardError(
@@ -88,19 +87,19 @@ export async function buildCorpus(
   const documentCount = await countDocuments(source, parts.signal);
   events.onCounted(documentCount);
 
-  await registry.corpusVersions.begin({
+  await records.begin({
     corpus: request.corpus,
     version: request.version,
-    fingerprint: model.fingerprint,
+    fingerprint,
     documentTemplate: request.documentTemplate,
     textNormalisation: TEXT_NORMALISATION,
-    storageUri: pathToFileURL(path.join(config.bundlesDir, request.corpus, request.version)).href,
   });
   try {
-    const bundle = await embedAndPublish(request, parts, model.fingerprint, source, render);
-    return { bundle, routed: await record(request, registry, bundle) };
+    const bundle = await embedAndPublish(request, parts, fingerprint, source, render);
+    await records.record(bundle);
+    return { bundle, routed: await records.routeFirst(bundle) };
   } catch (error) {
-    await noteFailure(request, registry, error, parts.log);
+    await noteFailure(request, records, error, parts.log);
     throw error;
   }
 }
@@ -151,13 +150,13 @@ async function embedAndPublish(
 /** The version says why it has no build. Losing the registry as well must not hide the first error. */
 async function noteFailure(
   { corpus, version }: CorpusBuildRequest,
-  registry: Registry,
+  records: BuildRecords,
   thrown: unknown,
   log: Logger,
 ): Promise<void> {
   const { reason, message } = toSwitchyardError(thrown);
   try {
-    await registry.corpusVersions.fail({ corpus, version }, `${reason}: ${message}`);
+    await records.fail({ corpus, version }, `${reason}: ${message}`);
   } catch (error) {
     log.warn({ err: error, corpus, version }, 'the failed build could not be noted in the registry');
   }
@@ -206,25 +205,6 @@ export const indexOptions = (format: IndexFormat) => ({
 export function announcePhase(phase: BuildProgress['phase'], events: CorpusBuildEvents): void {
   if (phase === 'save') events.onPhase('index');
   else if (phase !== 'add') events.onPhase(phase);
-}
-
-async function record(request: CorpusBuildRequest, registry: Registry, bundle: Bundle): Promise<boolean> {
-  const { corpus, version } = request;
-  await registry.builds.record({ bundle, uri: pathToFileURL(bundle.folder).href });
-  const route = await registry.routes.find(corpus);
-  if (route !== null) return false;
-  await registry.routes.change({
-    corpus,
-    targets: [
-      { version, build: bundle.digest, weightBps: 10_000, role: 'active', tier: 'ssd', mirrorBps: 0 },
-    ],
-    expectedRevision: null,
-    // Nobody is served from this corpus yet, so nothing can be lost while the replicas that run load it.
-    force: true,
-    actor: 'corpus build',
-    reason: `first version of ${corpus}`,
-  });
-  return true;
 }
 
 async function countDocuments(source: DocumentSource, signal: AbortSignal): Promise<number> {

@@ -1,4 +1,3 @@
-import { pathToFileURL } from 'node:url';
 import { buildBundle } from '../index/build-bundle.js';
 import { findBundleFolder } from '../index/bundle-folder.js';
 import { DOCUMENTS_FILE } from '../index/file-names.js';
@@ -23,9 +22,9 @@ export interface CorpusRebuildRequest extends IndexFormat {
 /** The bundle of a recorded build. Errors: UNKNOWN_CORPUS(_VERSION), UNKNOWN_BUILD, CORRUPT_BUNDLE. */
 export async function recordedBundle(
   { corpus, version, build }: Pick<CorpusRebuildRequest, 'corpus' | 'version' | 'build'>,
-  { config, registry }: Pick<BuildParts, 'config' | 'registry'>,
+  { config, records }: Pick<BuildParts, 'config' | 'records'>,
 ): Promise<Bundle> {
-  const { digest, bundleUri } = await registry.builds.get({ corpus, version }, build);
+  const { digest, bundleUri } = await records.findBuild({ corpus, version }, build);
   return readBundle(findBundleFolder(config.bundlesDir, { corpus, version, build: digest, bundleUri }));
 }
 
@@ -38,7 +37,7 @@ export async function rebuildCorpusVersion(
   request: CorpusRebuildRequest,
   parts: BuildParts,
 ): Promise<CorpusBuildResult> {
-  const { config, registry, events, signal } = parts;
+  const { config, records, events, signal } = parts;
   const from = await recordedBundle(request, parts);
   const { manifest } = from;
   events.onCounted(manifest.row_count);
@@ -64,6 +63,6 @@ export async function rebuildCorpusVersion(
     },
     storedRows(from, { signal, onRows: (done) => events.onDocuments(done) }),
   );
-  await registry.builds.record({ bundle, uri: pathToFileURL(bundle.folder).href });
+  await records.record(bundle);
   return { bundle, routed: false };
 }

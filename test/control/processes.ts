@@ -71,11 +71,25 @@ export interface CommandResult {
 }
 
 /** One run of `switchyard`. */
-export async function switchyard(varDir: string, ...args: readonly string[]): Promise<CommandResult> {
-  const child = spawn(process.execPath, [CLI, ...args, '--var-dir', varDir], {
-    cwd: varDir,
+export const switchyard = (varDir: string, ...args: readonly string[]): Promise<CommandResult> =>
+  switchyardWith({}, varDir, ...args);
+
+export const switchyardWith = (
+  env: Readonly<Record<string, string>>,
+  varDir: string,
+  ...args: readonly string[]
+): Promise<CommandResult> => runCommand(env, varDir, [...args, '--var-dir', varDir]);
+
+/** With these words and no other, from this folder. */
+export async function runCommand(
+  env: Readonly<Record<string, string>>,
+  cwd: string,
+  words: readonly string[],
+): Promise<CommandResult> {
+  const child = spawn(process.execPath, [CLI, ...words], {
+    cwd,
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: environment({}),
+    env: environment(env),
   });
   let stdout = '';
   let stderr = '';

@@ -6,7 +6,9 @@ import type { Config } from '../../src/config/config.js';
 import { loadConfig } from '../../src/config/load.js';
 import type { ModelFolder } from '../../src/encoder/manifest.js';
 import { createTemporaryFolder, publishFolder } from '../../src/files/publish.js';
+import type { Bundle } from '../../src/index/manifest.js';
 import { readBundle } from '../../src/index/read-bundle.js';
+import { registryRecords } from '../../src/lifecycle/build-records.js';
 import { buildCorpus } from '../../src/lifecycle/corpus-build.js';
 import { registerModel } from '../../src/lifecycle/register-model.js';
 import { packageRoot } from '../../src/package-root.js';
@@ -62,7 +64,7 @@ export function testConfig(varDir: string, databaseUrl: string | null): Config {
 const BUILDS_REVISION = '1';
 
 /** The corpus `docs` of two versions, built once per checkout: v1 by fp16, v2 by int8. */
-async function builtBundles(models: Readonly<Record<string, ModelFolder>>): Promise<string> {
+export async function builtBundles(models: Readonly<Record<string, ModelFolder>>): Promise<string> {
   const folder = path.join(packageRoot(), 'var', 'test-bundles', `control-${BUILDS_REVISION}`);
   if (existsSync(folder)) return folder;
   await mkdir(path.dirname(folder), { recursive: true });
@@ -92,7 +94,7 @@ async function builtBundles(models: Readonly<Record<string, ModelFolder>>): Prom
         },
         {
           config: { ...testConfig(temporary, null), modelsDir: testModelsFolder() },
-          registry,
+          records: registryRecords(registry, path.join(temporary, 'bundles')),
           log: silentLog,
           events: { onCounted: () => {}, onDocuments: () => {}, onPhase: () => {} },
           signal: new AbortController().signal,
@@ -106,6 +108,12 @@ async function builtBundles(models: Readonly<Record<string, ModelFolder>>): Prom
   await publishFolder(path.join(temporary, 'bundles'), folder);
   await rm(temporary, { recursive: true, force: true });
   return folder;
+}
+
+export async function builtBundle(bundles: string, version: string): Promise<Bundle> {
+  const folder = path.join(bundles, CORPUS, version);
+  const [name] = (await readdir(folder)).filter((entry) => !entry.startsWith('.'));
+  return readBundle(path.join(folder, name ?? ''));
 }
 
 /** A folder with two real models of 384 dimensions, and the corpus `docs` in a version by each: v1 fp16, v2 int8; v1 is routed. */
@@ -132,10 +140,7 @@ export async function makeYard(t: Teardown, databaseUrl: string | null = null): 
       fingerprint: model.manifest.fingerprint,
       storageUri: uri,
     });
-    const [name] = (await readdir(path.join(bundles, CORPUS, version))).filter(
-      (entry) => !entry.startsWith('.'),
-    );
-    const bundle = await readBundle(path.join(bundles, CORPUS, version, name ?? ''));
+    const bundle = await builtBundle(bundles, version);
     await registry.builds.record({ bundle, uri: pathToFileURL(bundle.folder).href });
   }
   await registry.routes.change({

@@ -90,6 +90,7 @@ export async function startGateway(overrides: Partial<FacesOptions> = {}): Promi
           throw new SwitchyardError('REGISTRY_UNAVAILABLE', 'there is no registry here');
         },
         facts: null,
+        storage: { modelsDir: '/nowhere', bundlesDir: '/nowhere' },
       }),
       views: {
         status: async () => ({ state: 'ok' }),

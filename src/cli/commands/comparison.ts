@@ -1,8 +1,9 @@
 import type { Command } from 'commander';
-import type { ComparisonView, PairView } from '../../gateway/admin/views.js';
+import type { ComparisonView, PairView } from '../../gateway/admin/comparison-views.js';
 import { withAdmin } from '../admin-session.js';
 import { type CommonOptions, commandOutput } from '../options.js';
 import { table } from '../output.js';
+import { type Printed, printedCommand } from '../printed-command.js';
 
 const WORST_SHOWN = 5;
 const SHOWN = ['overlap', 'jaccard', 'rbo', 'shadow_underfill', 'service_delta_us'] as const;
@@ -16,14 +17,17 @@ export function addComparisonCommands(program: Command): void {
     .argument('<corpus>', 'name of the corpus')
     .action(async (corpus: string, _options: unknown, command: Command) => {
       const options = command.optsWithGlobals<CommonOptions>();
-      const comparison = await withAdmin(options, (admin) => admin.getComparison(corpus));
-      commandOutput(options).answer(comparison, formatComparison);
+      const comparison = await withAdmin(options, (admin) => admin.getComparison({ corpus }));
+      commandOutput(options).answer(comparison, (view) => formatComparison(view, printedCommand(options)));
     });
 }
 
-function formatComparison({ corpus, gateway_id, pairs, noise_floor }: ComparisonView): string {
+function formatComparison(
+  { corpus, gateway_id, pairs, noise_floor }: ComparisonView,
+  printed: Printed,
+): string {
   if (pairs.length + noise_floor.length === 0)
-    return `nothing of ${corpus} was compared yet by ${gateway_id}; mirror reads to a shadow: switchyard route set ${corpus} <version>=10000 --mirror <other>=1000 --reason "compare"`;
+    return `nothing of ${corpus} was compared yet by ${gateway_id}; mirror reads to a shadow:\n  ${printed(`route set ${corpus} <version>=10000 --mirror <other>=1000 --reason "compare"`)}`;
   return [
     ...pairs.map((pair) => formatPair(pair, 'candidate')),
     ...(noise_floor.length === 0

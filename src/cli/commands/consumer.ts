@@ -58,7 +58,9 @@ export function addConsumerCommands(program: Command): void {
     .argument('[corpus]', 'of this corpus only')
     .action(async (corpus: string | undefined, _options: unknown, command: Command) => {
       const options = command.optsWithGlobals<CommonOptions>();
-      const consumers = await withAdmin(options, (admin) => admin.listConsumers(corpus ?? null));
+      const consumers = await withAdmin(options, (admin) =>
+        admin.listConsumers(corpus === undefined ? {} : { corpus }),
+      );
       commandOutput(options).answer(consumers, formatConsumers);
     });
 }

@@ -1,3 +1,4 @@
+import path from 'node:path';
 import type { Command } from 'commander';
 import { InvalidArgumentError } from 'commander';
 import { SwitchyardError } from '../../errors.js';
@@ -10,6 +11,8 @@ import {
 import { rebuildCorpusVersion } from '../../lifecycle/corpus-rebuild.js';
 import { DEFAULT_DOCUMENT_TEMPLATE } from '../../lifecycle/document-text.js';
 import { digestPrefix, QUANTIZATIONS, type Quantization } from '../../vocabulary.js';
+import { adminRecords } from '../admin-records.js';
+import { addActorOption, assertSharedStorage, withAdmin } from '../admin-session.js';
 import { buildWatcher } from '../build-watcher.js';
 import {
   type CommonOptions,
@@ -19,7 +22,7 @@ import {
   positiveInteger,
   wholeNumber,
 } from '../options.js';
-import { withRegistry } from '../registry-session.js';
+import { type Printed, printedCommand } from '../printed-command.js';
 
 interface BuildOptions extends CommonOptions {
   readonly model?: string;
@@ -34,10 +37,12 @@ interface BuildOptions extends CommonOptions {
   readonly rescoreFactor?: number;
   readonly expansionSearch: number;
   readonly truncatedShareMax: number;
+  readonly reason?: string;
+  readonly actor: string;
 }
 
 export function addCorpusBuild(corpus: Command): void {
-  corpus
+  const command = corpus
     .command('build')
     .description(
       'embed a file of documents (.jsonl or .parquet) and publish it as a corpus version; or add a build in another format to a version, from its own vectors',
@@ -76,15 +81,21 @@ export function addCorpusBuild(corpus: Command): void {
       128,
     )
     .option('--truncated-share-max <share>', 'share of documents that may be cut at max tokens', share, 0.05)
-    .action(async (corpusName: string, file: string | undefined, _options: unknown, command: Command) => {
+    .option('--reason <text>', 'why; kept in the audit (default: what is built)');
+  addActorOption(command).action(
+    async (corpusName: string, file: string | undefined, _options: unknown, command: Command) => {
       const options = command.optsWithGlobals<BuildOptions>();
       const build = file === undefined ? rebuild(corpusName, options) : fromFile(corpusName, file, options);
       const config = commandConfig(options);
       const log = commandLog(config);
       const watcher = buildWatcher(options.json === true, file === undefined ? 'adding rows' : 'embedding');
-      const result = await withRegistry(config, log, (registry) =>
-        watcher.run((signal) => build({ config, registry, log, events: watcher.events, signal })),
-      );
+      const { actor, reason = reasonOf(corpusName, file, options) } = options;
+      // Embeds and publishes here; what is recorded goes through the gateway where one runs.
+      const result = await withAdmin(options, async (admin) => {
+        await assertSharedStorage(admin, config);
+        const records = adminRecords(admin, { actor, reason });
+        return watcher.run((signal) => build({ config, records, log, events: watcher.events, signal }));
+      });
       const { manifest, digest } = result.bundle;
       commandOutput(options).answer(
         {
@@ -99,18 +110,36 @@ export function addCorpusBuild(corpus: Command): void {
           recall_at_10: manifest.recall_at_10.value,
           routed: result.routed,
         },
-        (view) =>
-          [
-            `${view.corpus}/${view.version} is ready: build ${digestPrefix(digest)}, ${view.documents} documents in ${view.rows} rows, ${view.truncated} cut at max tokens, recall@10 ${view.recall_at_10.toFixed(3)}`,
-            view.routed
-              ? `${view.corpus} had no route: this version now serves all of it`
-              : file === undefined
-                ? `serve it with: switchyard route set ${view.corpus} ${view.version}:${digestPrefix(digest)}=10000 --preload --reason "${view.quantization}"`
-                : `${view.corpus} has its route; this build waits for a change of it`,
-          ].join('\n'),
+        () => formatResult(result, file === undefined, printedCommand(options)),
       );
-    });
+    },
+  );
 }
+
+function formatResult({ bundle, routed }: CorpusBuildResult, isAdded: boolean, printed: Printed): string {
+  const { manifest } = bundle;
+  const { corpus, version } = manifest;
+  const build = digestPrefix(bundle.digest);
+  const head = `${corpus}/${version} is ready: build ${build}, ${manifest.document_count} documents in ${manifest.row_count} rows, ${manifest.truncated_count} cut at max tokens, recall@10 ${manifest.recall_at_10.value.toFixed(3)}`;
+  if (routed) return `${head}\n${corpus} had no route: this version now serves all of it`;
+  const next = isAdded
+    ? `route set ${corpus} ${version}:${build}=10000 --preload --reason "${manifest.quantization}"`
+    : `route show ${corpus}`;
+  return [
+    head,
+    `${corpus} has its route; this build waits for a change of it. ${isAdded ? 'To serve all of it from this build' : 'To see what serves now'}:`,
+    `  ${printed(next)}`,
+  ].join('\n');
+}
+
+const reasonOf = (
+  corpus: string,
+  file: string | undefined,
+  { fromVersion, corpusVersion }: BuildOptions,
+): string =>
+  file === undefined
+    ? `another build of ${corpus}/${fromVersion}`
+    : `build of ${corpus}/${corpusVersion} from ${path.basename(file)}`;
 
 type Build = (parts: BuildParts) => Promise<CorpusBuildResult>;
 

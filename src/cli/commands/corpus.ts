@@ -8,6 +8,7 @@ import { addCorpusBuild } from './corpus-build.js';
 export function addCorpusCommands(program: Command): void {
   const corpus = program.command('corpus').description('corpora and their versions');
   addCorpusBuild(corpus);
+  addCorpusRecordCommand(corpus);
 
   corpus
     .command('list')
@@ -15,7 +16,9 @@ export function addCorpusCommands(program: Command): void {
     .argument('[corpus]', 'of this corpus only')
     .action(async (name: string | undefined, _options: unknown, command: Command) => {
       const options = command.optsWithGlobals<CommonOptions>();
-      const versions = await withAdmin(options, (admin) => admin.listCorpusVersions(name ?? null));
+      const versions = await withAdmin(options, (admin) =>
+        admin.listCorpusVersions(name === undefined ? {} : { corpus: name }),
+      );
       commandOutput(options).answer(versions, formatVersions);
     });
 
@@ -26,7 +29,9 @@ export function addCorpusCommands(program: Command): void {
     .argument('[version]', 'of this version only')
     .action(async (name: string, version: string | undefined, _options: unknown, command: Command) => {
       const options = command.optsWithGlobals<CommonOptions>();
-      const builds = await withAdmin(options, (admin) => admin.listBuilds(name, version ?? null));
+      const builds = await withAdmin(options, (admin) =>
+        admin.listBuilds({ corpus: name, ...(version === undefined ? {} : { version }) }),
+      );
       commandOutput(options).answer(builds, formatBuilds);
     });
 
@@ -92,4 +97,30 @@ function formatBuilds(builds: readonly BuildView[]): string {
       view.created_at,
     ]),
   );
+}
+
+function addCorpusRecordCommand(corpus: Command): void {
+  addChangeOptions(
+    corpus
+      .command('record')
+      .description('record a bundle that was published and not recorded, once all of it was verified')
+      .argument('<corpus>', 'name of the corpus')
+      .argument('<version>', 'the corpus version, which a build has begun')
+      .argument('<digest>', 'SHA-256 of its manifest.json, 64 hex')
+      .option('--default', 'make it the default build of its version'),
+  ).action(async (name: string, version: string, digest: string, _options: unknown, command: Command) => {
+    const options = command.optsWithGlobals<ChangeOptions & { readonly default?: boolean }>();
+    const { reason, actor } = options;
+    const recorded = await withAdmin(options, (admin) =>
+      admin.recordBuild({
+        corpus: name,
+        version,
+        digest,
+        make_default: options.default === true,
+        reason,
+        actor,
+      }),
+    );
+    commandOutput(options).answer(recorded, (view) => formatBuilds([view]));
+  });
 }

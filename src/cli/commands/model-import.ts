@@ -6,23 +6,26 @@ import { importMiniLmPackage } from '../../encoder/import/minilm.js';
 import { HUGGING_FACE_ENDPOINT, type ModelLocation } from '../../encoder/import/model-location.js';
 import { importUseLitePackage } from '../../encoder/import/use-lite.js';
 import { type ModelFolder, NORMALISATIONS, POOLINGS } from '../../encoder/manifest.js';
-import { registerModel } from '../../lifecycle/register-model.js';
 import { METRICS, modelRef, PRECISIONS, type Precision } from '../../vocabulary.js';
+import { addActorOption, assertSharedStorage, withAdmin } from '../admin-session.js';
 import {
   type CommonOptions,
   commandConfig,
-  commandLog,
   commandOutput,
   positiveInteger,
   wholeNumber,
 } from '../options.js';
 import { formatBytes } from '../output.js';
-import { withRegistry } from '../registry-session.js';
 
 /** A graph that pools by itself is seen by running it; nobody has to say so. */
 const STATED_POOLINGS = POOLINGS.filter((pooling) => pooling !== 'in_graph');
 
-interface PackageOptions extends CommonOptions {
+interface ImportOptions extends CommonOptions {
+  readonly reason: string;
+  readonly actor: string;
+}
+
+interface PackageOptions extends ImportOptions {
   readonly package?: string;
 }
 
@@ -30,7 +33,7 @@ interface MiniLmOptions extends PackageOptions {
   readonly precision: Precision;
 }
 
-interface StatedOptions extends CommonOptions, ModelOverrides {
+interface StatedOptions extends ImportOptions, ModelOverrides {
   readonly name: string;
   readonly modelVersion?: string;
 }
@@ -47,6 +50,8 @@ export function addModelImportCommands(model: Command): void {
   addUseLite(importCommand);
   addFolder(importCommand);
   addUrl(importCommand);
+  for (const command of importCommand.commands)
+    addActorOption(command.option('--reason <text>', 'why; kept in the audit', 'model import'));
 }
 
 function addMiniLm(importCommand: Command): void {
@@ -189,18 +194,23 @@ interface ImportPlace {
 }
 
 async function runImport(
-  options: CommonOptions,
+  options: ImportOptions,
   importModel: (place: ImportPlace) => Promise<ModelFolder>,
 ): Promise<void> {
   const config = commandConfig(options);
   const output = commandOutput(options);
-  output.say('converting and checking; this takes some seconds');
-  const imported = await importModel({
-    modelsFolder: config.modelsDir,
-    downloadsFolder: path.join(config.varDir, 'downloads'),
-    say: output.say,
+  const { reason, actor } = options;
+  const imported = await withAdmin(options, async (admin) => {
+    await assertSharedStorage(admin, config);
+    output.say('converting and checking; this takes some seconds');
+    const model = await importModel({
+      modelsFolder: config.modelsDir,
+      downloadsFolder: path.join(config.varDir, 'downloads'),
+      say: output.say,
+    });
+    await admin.registerModel({ fingerprint: model.manifest.fingerprint, reason, actor });
+    return model;
   });
-  await withRegistry(config, commandLog(config), (registry) => registerModel(registry, imported));
   output.answer(imported.manifest, (manifest) =>
     [
       `${modelRef(manifest)} is registered`,

@@ -1,5 +1,5 @@
 import { Argument, type Command } from 'commander';
-import { SETTABLE_MODEL_STATUSES } from '../../gateway/admin/schemas.js';
+import { SETTABLE_MODEL_STATUSES } from '../../gateway/admin/registry-operations.js';
 import { addChangeOptions, type ChangeOptions, withAdmin } from '../admin-session.js';
 import { commandOutput } from '../options.js';
 

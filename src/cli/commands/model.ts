@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { ModelView } from '../../gateway/admin/views.js';
-import { withAdmin } from '../admin-session.js';
+import { addChangeOptions, type ChangeOptions, withAdmin } from '../admin-session.js';
 import { type CommonOptions, commandOutput } from '../options.js';
 import { table } from '../output.js';
 import { addModelImportCommands } from './model-import.js';
@@ -9,6 +9,7 @@ import { addModelStatusCommand } from './model-status.js';
 export function addModelCommands(program: Command): void {
   const model = program.command('model').description('embedding models');
   addModelImportCommands(model);
+  addModelRegisterCommand(model);
   addModelStatusCommand(model);
 
   model
@@ -19,6 +20,22 @@ export function addModelCommands(program: Command): void {
       const models = await withAdmin(options, (admin) => admin.listModels());
       commandOutput(options).answer(models, formatModels);
     });
+}
+
+function addModelRegisterCommand(model: Command): void {
+  addChangeOptions(
+    model
+      .command('register')
+      .description('register a model that lies in the models folder, once every byte of it was hashed again')
+      .argument('<fingerprint>', 'name of its folder'),
+  ).action(async (fingerprint: string, _options: unknown, command: Command) => {
+    const options = command.optsWithGlobals<ChangeOptions>();
+    const { reason, actor } = options;
+    const registered = await withAdmin(options, (admin) =>
+      admin.registerModel({ fingerprint, reason, actor }),
+    );
+    commandOutput(options).answer(registered, (view) => formatModels([view]));
+  });
 }
 
 function formatModels(models: readonly ModelView[]): string {

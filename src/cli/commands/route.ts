@@ -1,20 +1,19 @@
 import { type Command, Option } from 'commander';
 import { SwitchyardError } from '../../errors.js';
-import type { AdminApi, TargetChange } from '../../gateway/admin/api.js';
+import type { AdminApi } from '../../gateway/admin/api.js';
+import { LIST_LIMIT_MAX } from '../../gateway/admin/callers.js';
+import type { TargetChange } from '../../gateway/admin/router-operations.js';
 import type { DesiredTargetView, RouteView } from '../../gateway/admin/views.js';
 import { TIERS, type Tier } from '../../vocabulary.js';
 import { addChangeOptions, type ChangeOptions, withAdmin } from '../admin-session.js';
 import { type CommonOptions, commandOutput, positiveInteger, wholeNumber } from '../options.js';
 import { preload, untilReady } from '../preload.js';
+import { printedCommand } from '../printed-command.js';
 import { planTargets } from '../route-plan.js';
 import { formatChange, formatHistory, formatRoute } from '../route-text.js';
 
 const HISTORY_LIMIT = 20;
-/** Enough to find where a chain of rollbacks began. */
-const HISTORY_SEARCH_LIMIT = 1_000;
 const WAIT_S = 120;
-/** The most that the admin API lists. */
-const REVISIONS_LISTED_MAX = 1_000;
 
 interface SetOptions extends ChangeOptions {
   readonly mirror: readonly string[];
@@ -62,7 +61,7 @@ function addShow(route: Command): void {
       const options = command.optsWithGlobals<CommonOptions>();
       const output = commandOutput(options);
       if (corpus !== undefined)
-        output.answer(await withAdmin(options, (admin) => admin.getRoute(corpus)), formatRoute);
+        output.answer(await withAdmin(options, (admin) => admin.getRoute({ corpus })), formatRoute);
       else
         output.answer(await withAdmin(options, (admin) => admin.listRoutes()), (routes) =>
           routes.length === 0
@@ -96,7 +95,9 @@ function addSet(route: Command): void {
       const options = command.optsWithGlobals<SetOptions>();
       const output = commandOutput(options);
       const result = await withAdmin(options, (admin) => setRoute(admin, corpus, words, options, output.say));
-      output.answer(result, ({ before, route: after }) => formatChange(before, after));
+      output.answer(result, ({ before, route: after }) =>
+        formatChange(before, after, printedCommand(options)),
+      );
     });
 }
 
@@ -111,7 +112,7 @@ async function setRoute(
   const before = await findRoute(admin, corpus);
   const targets = planTargets({ ...options, active }, before);
   const expected_revision = options.ifRevision ?? before?.revision ?? 0;
-  const change = () => admin.changeRoute({ corpus, expected_revision, targets, reason, actor, force });
+  const change = () => admin.updateRoute({ corpus, expected_revision, targets, reason, actor, force });
   const route = await loadedFirst({ admin, corpus, before, targets, options, say }, change);
   return { before, route };
 }
@@ -165,17 +166,19 @@ function addRollback(route: Command): void {
       const { reason, actor, force = false } = options;
       const output = commandOutput(options);
       const result = await withAdmin(options, async (admin) => {
-        const before = await admin.getRoute(corpus);
+        const before = await admin.getRoute({ corpus });
         const to_revision = options.to ?? (await revisionBefore(admin, before));
         const expected_revision = options.ifRevision ?? before.revision;
         const change = { corpus, expected_revision, to_revision, reason, actor, force };
         const targets = options.preload === true ? await targetsAt(admin, before, to_revision) : [];
         const route = await loadedFirst({ admin, corpus, before, targets, options, say: output.say }, () =>
-          admin.rollBackRoute(change),
+          admin.rollbackRoute(change),
         );
         return { before, route };
       });
-      output.answer(result, ({ before, route: after }) => formatChange(before, after));
+      output.answer(result, ({ before, route: after }) =>
+        formatChange(before, after, printedCommand(options)),
+      );
     });
 }
 
@@ -184,7 +187,7 @@ function addRollback(route: Command): void {
  * a second rollback in a hurry goes further back, and never forth to what was just left.
  */
 async function revisionBefore(admin: AdminApi, { corpus, revision }: RouteView): Promise<number> {
-  const revisions = await admin.listRevisions(corpus, HISTORY_SEARCH_LIMIT);
+  const revisions = await admin.listRouteRevisions({ corpus, limit: LIST_LIMIT_MAX });
   let serving = revision;
   for (;;) {
     const source = revisions.find((known) => known.revision === serving)?.rolled_back_to ?? null;
@@ -205,7 +208,10 @@ async function targetsAt(
   wanted: number,
 ): Promise<readonly TargetChange[]> {
   if (wanted > revision) return [];
-  const revisions = await admin.listRevisions(corpus, Math.min(revision - wanted + 1, REVISIONS_LISTED_MAX));
+  const revisions = await admin.listRouteRevisions({
+    corpus,
+    limit: Math.min(revision - wanted + 1, LIST_LIMIT_MAX),
+  });
   return revisions.find((known) => known.revision === wanted)?.after ?? [];
 }
 
@@ -217,7 +223,9 @@ function addHistory(route: Command): void {
     .option('--limit <n>', 'how many, latest first', positiveInteger, HISTORY_LIMIT)
     .action(async (corpus: string, _options: unknown, command: Command) => {
       const options = command.optsWithGlobals<CommonOptions & { readonly limit: number }>();
-      const revisions = await withAdmin(options, (admin) => admin.listRevisions(corpus, options.limit));
+      const revisions = await withAdmin(options, (admin) =>
+        admin.listRouteRevisions({ corpus, limit: options.limit }),
+      );
       commandOutput(options).answer(revisions, formatHistory);
     });
 }
@@ -241,7 +249,7 @@ function addPreload(route: Command): void {
       const desired = await withAdmin(options, async (admin) => {
         if (options.release === true) {
           await admin.removeDesiredTarget(name);
-          return admin.listDesiredTargets(corpus);
+          return admin.listDesiredTargets({ corpus });
         }
         const added = await preload(admin, { ...name, tier });
         return [wait === undefined ? added : await untilReady(admin, added, wait * 1000)];

@@ -5,12 +5,11 @@ export const ACTOR_HEADER = 'x-switchyard-actor';
 /** Where neither the request nor its header names anybody. */
 export const ACTOR_DEFAULT = 'admin';
 
-const LIST_LIMIT_DEFAULT = 100;
-const LIST_LIMIT_MAX = 1_000;
+export const LIST_LIMIT_DEFAULT = 100;
+export const LIST_LIMIT_MAX = 1_000;
 
 /** How many rows of a history are wanted. Errors: INVALID_ARGUMENT. */
-export function listLimit(given: number | null): number {
-  const limit = given ?? LIST_LIMIT_DEFAULT;
+export function listLimit(limit: number = LIST_LIMIT_DEFAULT): number {
   if (Number.isInteger(limit) && limit >= 1 && limit <= LIST_LIMIT_MAX) return limit;
   throw invalidArgument('limit', `limit must be a whole number 1..${LIST_LIMIT_MAX}`, {
     max: String(LIST_LIMIT_MAX),

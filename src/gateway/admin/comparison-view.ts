@@ -8,7 +8,7 @@ import type {
   DistributionView,
   PairView,
   WorstQueryView,
-} from './views.js';
+} from './comparison-views.js';
 
 export function comparisonView(
   corpus: string,

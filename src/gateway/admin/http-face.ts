@@ -1,15 +1,16 @@
-import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Listener } from '../../config/config.js';
-import { SwitchyardError } from '../../errors.js';
+import { packageVersion } from '../../package-root.js';
 import type { AdminViews, FaceContext } from '../faces.js';
 import { createHttpApp, listen } from '../http/app.js';
-import { compileStructure } from '../http/structure.js';
-import { echo } from '../limits.js';
 import { fastifyPath, methodsByAddress } from './address.js';
-import type { AdminApi } from './api.js';
+import { type AdminApi, type OperationName, operationNames, operationOf } from './api.js';
 import { ACTOR_HEADER } from './callers.js';
-import { type AdminRequest, ENDPOINTS, type Endpoint } from './endpoints.js';
-import { conflictEtag } from './precondition.js';
+import { type HttpCall, inputReader } from './http-call.js';
+import { adminOpenApi, VIEW_ADDRESSES } from './openapi.js';
+import { isRevised } from './operation.js';
+import { conflictEtag, etagOf } from './precondition.js';
+import { RouteView } from './views.js';
 
 /** A route of 64 targets with a reason at its longest takes a tenth of it. */
 const BODY_BYTES_MAX = 262_144;
@@ -34,20 +35,9 @@ export async function startAdminFace({
   listener,
   context,
 }: AdminFaceOptions): Promise<AdminFace> {
-  const readOnly = ['/v1/status', '/livez', '/metrics'].map((address) => ({ method: 'GET', address }));
-  const app = createHttpApp(context, BODY_BYTES_MAX, methodsByAddress([...ENDPOINTS, ...readOnly]));
-  for (const endpoint of ENDPOINTS)
-    app.route({
-      method: endpoint.method,
-      url: fastifyPath(endpoint.address),
-      handler: handlerOf(endpoint, api),
-    });
-  app.get('/v1/status', async (_request, reply) => sendJson(reply, await views.status()));
-  app.get('/livez', async (_request, reply) => sendJson(reply, { alive: true }));
-  app.get('/metrics', async (_request, reply) => {
-    const { contentType, text } = await views.metrics();
-    return reply.header('content-type', contentType).send(text);
-  });
+  const readOnly = VIEW_ADDRESSES.map((address) => ({ method: 'GET', address }));
+  const app = createHttpApp(context, BODY_BYTES_MAX, methodsByAddress([...places(), ...readOnly]));
+  addAdminRoutes(app, api, views);
   const address = await listen(app, 'admin_http', listener);
   return {
     address,
@@ -59,38 +49,54 @@ export async function startAdminFace({
   };
 }
 
-function handlerOf(endpoint: Endpoint, api: AdminApi) {
-  const check = endpoint.body === null ? null : compileStructure(endpoint.body, []);
+/** All that the listener answers. */
+export function addAdminRoutes(app: FastifyInstance, api: AdminApi, views: AdminViews): void {
+  for (const { name, method, address } of places())
+    app.route({ method, url: fastifyPath(address), handler: handlerOf(name, address, api) });
+  app.get('/v1/status', async (_request, reply) => sendJson(reply, await views.status()));
+  app.get('/livez', async (_request, reply) => sendJson(reply, { alive: true }));
+  app.get('/metrics', async (_request, reply) => {
+    const { contentType, text } = await views.metrics();
+    return reply.header('content-type', contentType).send(text);
+  });
+  const openApi = JSON.stringify(adminOpenApi(packageVersion()));
+  app.get('/openapi.json', async (_request, reply) => reply.type(JSON_TYPE).send(openApi));
+}
+
+/** Every operation at each of its addresses. */
+const places = () =>
+  operationNames.flatMap((name) => {
+    const { method, address, alsoAt } = operationOf(name);
+    return [address, ...(alsoAt === undefined ? [] : [alsoAt])].map((place) => ({
+      name,
+      method,
+      address: place,
+    }));
+  });
+
+function handlerOf(name: OperationName, address: string, api: AdminApi) {
+  const operation = operationOf(name);
+  const read = inputReader(operation, address);
+  const run = api[name].bind(api) as (input: object) => Promise<unknown>;
   return async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
-    check?.(request.body);
     try {
-      const { body, etag } = await endpoint.run(api, adminRequest(request, endpoint));
-      if (etag !== undefined) reply.header('etag', etag);
-      return body === null ? reply.code(204).send() : sendJson(reply, body);
+      const answer = await run(read(callOf(request)));
+      if (operation.output === null) return reply.code(204).send();
+      if (operation.output === RouteView) reply.header('etag', etagOf((answer as RouteView).revision));
+      return sendJson(reply, operation.envelope === undefined ? answer : { [operation.envelope]: answer });
     } catch (error) {
-      const current = conflictEtag(error);
+      const current = isRevised(operation) ? conflictEtag(error) : null;
       if (current !== null) reply.header('etag', current);
       throw error;
     }
   };
 }
 
-function adminRequest(request: FastifyRequest, endpoint: Endpoint): AdminRequest {
-  const query = request.query as Record<string, string | string[]>;
-  for (const [name, value] of Object.entries(query)) {
-    if (!endpoint.query.includes(name))
-      throw new SwitchyardError('UNKNOWN_FIELD', `this address takes no query parameter ${echo(name)}`, {
-        details: { field: name.slice(0, 64) },
-      });
-    if (typeof value !== 'string')
-      throw new SwitchyardError('INVALID_ARGUMENT', `the query parameter ${name} is given more than once`, {
-        details: { field: name },
-      });
-  }
+function callOf(request: FastifyRequest): HttpCall {
   const actor = request.headers[ACTOR_HEADER];
   return {
-    params: request.params as Record<string, string>,
-    query: query as Record<string, string>,
+    params: request.params as HttpCall['params'],
+    query: request.query as HttpCall['query'],
     body: request.body,
     headers: request.headers,
     actor: typeof actor === 'string' && actor !== '' ? actor : null,

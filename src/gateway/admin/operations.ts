@@ -1,12 +1,18 @@
 import { SwitchyardError } from '../../errors.js';
+import { storageUri } from '../../lifecycle/build-records.js';
+import { recordBuild } from '../../lifecycle/record-build.js';
+import { registerModelIn } from '../../lifecycle/register-model.js';
 import type { DesiredTarget } from '../../registry/desired-targets.js';
 import type { Gateway } from '../../registry/gateways.js';
+import type { RegisteredModel } from '../../registry/models.js';
 import type { Registry } from '../../registry/registry.js';
 import type { Route } from '../../registry/route.js';
 import type { PairReport } from '../../router/comparison-recorder.js';
 import type { Fingerprint } from '../../vocabulary.js';
-import type { AdminApi, Author, BuildName, NewConsumer, RouteChange, RouteReturn } from './api.js';
+import type { AdminApi, Author, OperationName } from './api.js';
+import { listLimit } from './callers.js';
 import { comparisonView } from './comparison-view.js';
+import { DEFAULT_BUILD } from './registry-operations.js';
 import {
   buildView,
   changeView,
@@ -18,7 +24,7 @@ import {
   revisionView,
   routeView,
 } from './to-views.js';
-import type { ComparisonView, DesiredTargetView, RouteView } from './views.js';
+import type { ModelView, RouteView } from './views.js';
 
 /** What only a running gateway knows. */
 export interface ProcessFacts {
@@ -33,6 +39,15 @@ export interface OperationsSources {
   readonly registry: () => Registry;
   /** Null where no gateway runs: the command line on the registry itself. */
   readonly facts: ProcessFacts | null;
+  /** Where models and bundles lie: nothing outside is ever recorded. */
+  readonly storage: { readonly modelsDir: string; readonly bundlesDir: string };
+}
+
+type Input<Name extends OperationName> = NonNullable<Parameters<AdminApi[Name]>[0]>;
+interface BuildName {
+  readonly corpus: string;
+  readonly version: string;
+  readonly build?: string;
 }
 
 const NOT_LOADED = 'not loaded';
@@ -45,7 +60,7 @@ export class AdminOperations implements AdminApi {
     this.#sources = sources;
   }
 
-  async listRoutes(): Promise<readonly RouteView[]> {
+  async listRoutes() {
     const { routes, gateways, desiredTargets } = this.#registry();
     const [all, replicas, desired] = await Promise.all([
       routes.list(),
@@ -55,17 +70,16 @@ export class AdminOperations implements AdminApi {
     return all.map((route) => routeView(route, replicas, ofCorpus(desired, route.corpus)));
   }
 
-  async getRoute(corpus: string): Promise<RouteView> {
+  async getRoute({ corpus }: Input<'getRoute'>) {
     return this.#viewOf(await this.#registry().routes.get(corpus));
   }
 
-  async changeRoute(change: RouteChange): Promise<RouteView> {
-    const { corpus, actor, reason, force } = change;
+  async updateRoute(change: Input<'updateRoute'>) {
+    const { corpus, force = false } = change;
     const expected = statedRevision(change.expected_revision);
     const route = await this.#registry().routes.change({
       corpus,
-      actor,
-      reason,
+      ...author(change),
       force,
       expectedRevision: expected === 0 ? null : expected,
       targets: change.targets.map((target) => ({
@@ -80,37 +94,37 @@ export class AdminOperations implements AdminApi {
     return this.#viewOf(route);
   }
 
-  async rollBackRoute(rollback: RouteReturn): Promise<RouteView> {
-    const { corpus, actor, reason, force } = rollback;
+  async rollbackRoute(rollback: Input<'rollbackRoute'>) {
+    const { corpus, to_revision, force = false } = rollback;
     const route = await this.#registry().routes.rollback({
       corpus,
-      actor,
-      reason,
+      ...author(rollback),
       force,
-      toRevision: rollback.to_revision,
+      toRevision: to_revision,
       expectedRevision: statedRevision(rollback.expected_revision),
     });
     return this.#viewOf(route);
   }
 
-  async listRevisions(corpus: string, limit: number) {
-    return (await this.#registry().routes.revisions(corpus, limit)).map(revisionView);
+  async listRouteRevisions({ corpus, limit }: Input<'listRouteRevisions'>) {
+    return (await this.#registry().routes.revisions(corpus, listLimit(limit))).map(revisionView);
   }
 
-  async listDesiredTargets(corpus: string): Promise<readonly DesiredTargetView[]> {
+  async listDesiredTargets({ corpus }: Input<'listDesiredTargets'>) {
     const { desiredTargets, gateways } = this.#registry();
     const [desired, replicas] = await Promise.all([desiredTargets.list({ corpus }), gateways.list()]);
     return desired.map((target) => desiredTargetView(target, replicas));
   }
 
-  async addDesiredTarget(target: Parameters<AdminApi['addDesiredTarget']>[0]): Promise<DesiredTargetView> {
+  async addDesiredTarget(target: Input<'addDesiredTarget'>) {
     const { desiredTargets, gateways } = this.#registry();
     const added = await desiredTargets.add({ ...named(target), tier: target.tier }, author(target));
     return desiredTargetView(added, await gateways.list());
   }
 
-  async removeDesiredTarget(target: BuildName & Author): Promise<void> {
+  async removeDesiredTarget(target: Input<'removeDesiredTarget'>) {
     await this.#registry().desiredTargets.remove(named(target), author(target));
+    return undefined;
   }
 
   async listGateways() {
@@ -118,43 +132,82 @@ export class AdminOperations implements AdminApi {
   }
 
   async listModels() {
-    const models = await this.#registry().models.list();
-    return models.map((model) => modelView(model, this.#providerOf(model.fingerprint)));
+    return (await this.#registry().models.list()).map((model) => this.#modelView(model));
   }
 
-  async setModelStatus(change: Parameters<AdminApi['setModelStatus']>[0]) {
-    const model = await this.#registry().models.setStatus(change.model, change.status, author(change));
-    return modelView(model, this.#providerOf(model.fingerprint));
+  async getModel({ model }: Input<'getModel'>) {
+    return this.#modelView(await this.#registry().models.resolve(model));
   }
 
-  async listCorpusVersions(corpus: string | null) {
-    const filter = corpus === null ? {} : { corpus };
+  async registerModel({ fingerprint }: Input<'registerModel'>) {
+    const { modelsDir } = this.#sources.storage;
+    return this.#modelView(await registerModelIn(this.#registry(), modelsDir, fingerprint));
+  }
+
+  async setModelStatus(change: Input<'setModelStatus'>) {
+    return this.#modelView(
+      await this.#registry().models.setStatus(change.model, change.status, author(change)),
+    );
+  }
+
+  async listCorpusVersions({ corpus }: Input<'listCorpusVersions'> = {}) {
+    const filter = corpus === undefined ? {} : { corpus };
     return (await this.#registry().corpusVersions.list(filter)).map(corpusVersionView);
   }
 
-  async archiveCorpusVersion(change: Parameters<AdminApi['archiveCorpusVersion']>[0]) {
+  async beginCorpusVersion(begun: Input<'beginCorpusVersion'>) {
+    const { models, corpusVersions } = this.#registry();
+    const { corpus, version, model } = begun;
+    const { fingerprint } = await models.resolve(model);
+    return corpusVersionView(
+      await corpusVersions.begin({
+        corpus,
+        version,
+        fingerprint,
+        documentTemplate: begun.document_template,
+        textNormalisation: begun.text_normalisation,
+        storageUri: storageUri(this.#sources.storage.bundlesDir, { corpus, version }),
+      }),
+    );
+  }
+
+  async failCorpusVersion({ corpus, version, failure }: Input<'failCorpusVersion'>) {
+    return corpusVersionView(await this.#registry().corpusVersions.fail({ corpus, version }, failure));
+  }
+
+  async archiveCorpusVersion(change: Input<'archiveCorpusVersion'>) {
     const { corpus, version } = change;
     return corpusVersionView(
       await this.#registry().corpusVersions.archive({ corpus, version }, author(change)),
     );
   }
 
-  async listBuilds(corpus: string, version: string | null) {
-    const filter = version === null ? { corpus } : { corpus, version };
+  async listBuilds({ corpus, version }: Input<'listBuilds'>) {
+    const filter = version === undefined ? { corpus } : { corpus, version };
     return (await this.#registry().builds.list(filter)).map(buildView);
   }
 
-  async setDefaultBuild(change: Required<BuildName> & Author) {
+  async getBuild({ corpus, version, build }: Input<'getBuild'>) {
+    const wanted = build === DEFAULT_BUILD ? null : build;
+    return buildView(await this.#registry().builds.get({ corpus, version }, wanted));
+  }
+
+  async recordBuild({ corpus, version, digest, make_default = false }: Input<'recordBuild'>) {
+    const build = { corpus, version, digest, makeDefault: make_default };
+    return buildView(await recordBuild(this.#registry(), this.#sources.storage.bundlesDir, build));
+  }
+
+  async setDefaultBuild(change: Input<'setDefaultBuild'>) {
     const { corpus, version, build } = change;
     return buildView(await this.#registry().builds.setDefault({ corpus, version }, build, author(change)));
   }
 
-  async listConsumers(corpus: string | null) {
-    const filter = corpus === null ? {} : { corpus };
+  async listConsumers({ corpus }: Input<'listConsumers'> = {}) {
+    const filter = corpus === undefined ? {} : { corpus };
     return (await this.#registry().consumers.list(filter)).map(consumerView);
   }
 
-  async addConsumer(consumer: NewConsumer) {
+  async addConsumer(consumer: Input<'addConsumer'>) {
     const added = await this.#registry().consumers.add(
       {
         corpus: consumer.corpus,
@@ -168,17 +221,22 @@ export class AdminOperations implements AdminApi {
     return consumerView(added);
   }
 
-  async setConsumerMigrated(change: Parameters<AdminApi['setConsumerMigrated']>[0]) {
+  async setConsumerMigrated(change: Input<'setConsumerMigrated'>) {
     const { consumer_id, migrated } = change;
     return consumerView(await this.#registry().consumers.setMigrated(consumer_id, migrated, author(change)));
   }
 
-  async listChanges(subject: string | null, limit: number) {
-    const filter = subject === null ? { limit } : { limit, subject };
+  async listChanges({ subject, limit }: Input<'listChanges'> = {}) {
+    const filter = { limit: listLimit(limit), ...(subject === undefined ? {} : { subject }) };
     return (await this.#registry().changes.list(filter)).map(changeView);
   }
 
-  async getComparison(corpus: string): Promise<ComparisonView> {
+  async getStorage() {
+    const { modelsDir, bundlesDir } = this.#sources.storage;
+    return { models_folder: modelsDir, bundles_folder: bundlesDir };
+  }
+
+  async getComparison({ corpus }: Input<'getComparison'>) {
     const { facts } = this.#sources;
     if (facts === null)
       throw new SwitchyardError(
@@ -195,8 +253,8 @@ export class AdminOperations implements AdminApi {
     return this.#sources.registry();
   }
 
-  #providerOf(fingerprint: Fingerprint): string {
-    return this.#sources.facts?.encoderOf(fingerprint) ?? NOT_LOADED;
+  #modelView(model: RegisteredModel): ModelView {
+    return modelView(model, this.#sources.facts?.encoderOf(model.fingerprint) ?? NOT_LOADED);
   }
 
   async #viewOf(route: Route): Promise<RouteView> {
@@ -217,8 +275,8 @@ const ofCorpus = (desired: readonly DesiredTarget[], corpus: string): readonly D
   desired.filter((target) => target.corpus === corpus);
 
 /** Optimistic concurrency is not optional (invariant 5). */
-function statedRevision(expected: number | null): number {
-  if (expected === null)
+function statedRevision(expected: number | undefined): number {
+  if (expected === undefined)
     throw new SwitchyardError(
       'PRECONDITION_REQUIRED',
       'a change of a route names the revision it is based on: If-Match: "<revision>" (HTTP; If-None-Match: * makes a route) or expected_revision (gRPC; 0 makes a route)',

@@ -1,185 +1,191 @@
-import type { WorstQuery } from '../../router/comparison-recorder.js';
-import type { TargetRole, Tier } from '../../vocabulary.js';
+import { Type } from '@sinclair/typebox';
+import { CORPUS_VERSION_STATUSES, MODEL_STATUSES } from '../../registry/schema.js';
+import { METRICS, QUANTIZATIONS, TARGET_ROLES, TIERS } from '../../vocabulary.js';
+import { closed, count, oneOf, orNull, type Plain, text } from './schema-words.js';
 
 /**
- * What the admin API answers, over HTTP as JSON and over gRPC as the messages of the same names. Times are ISO 8601,
- * builds are digest prefixes as in `served_by`, and every build may be named by what is shown here.
+ * What the admin API answers, over HTTP as JSON (shown by OpenAPI) and over gRPC as the messages of the same names.
+ * Times are ISO 8601, builds are digest prefixes as in `served_by`, and every build may be named by what is shown here.
  */
-export interface TargetView {
-  readonly version: string;
-  readonly build: string;
-  readonly model: string;
-  readonly fingerprint: string;
-  readonly role: TargetRole;
-  /** Basis points. */
-  readonly weight: number;
-  readonly tier: Tier;
-  readonly mirror_bps: number;
-}
+const time = (description: string) => Type.String({ format: 'date-time', description });
+const build = text('Digest prefix.');
+const modelRef = text('name@version');
+const tier = oneOf(TIERS);
 
-/** A live gateway process, seen from one corpus. */
-export interface ReplicaView {
-  readonly gateway_id: string;
-  readonly address: string;
-  /** Null before its first revision of this corpus is applied. */
-  readonly applied_revision: number | null;
-  readonly lagging: boolean;
-  /** Builds of the route and of the desired targets that it has not reported ready for weight. */
-  readonly missing_builds: readonly string[];
-  readonly heartbeat_age_ms: number;
-  readonly last_error: string | null;
-}
+export const TargetView = Type.Object(
+  {
+    version: Type.String(),
+    build,
+    model: modelRef,
+    fingerprint: Type.String(),
+    role: oneOf(TARGET_ROLES),
+    weight: count('Basis points.'),
+    tier,
+    mirror_bps: count('Share of served reads that a shadow gets a copy of.'),
+  },
+  closed,
+);
+export type TargetView = Plain<typeof TargetView>;
 
-export interface RouteView {
-  readonly corpus: string;
-  readonly revision: number;
-  readonly targets: readonly TargetView[];
-  readonly replicas: readonly ReplicaView[];
-}
+export const ReplicaView = Type.Object(
+  {
+    gateway_id: Type.String(),
+    address: text('URL of its admin HTTP API.'),
+    applied_revision: orNull(count('Null before its first revision of this corpus is applied.')),
+    lagging: Type.Boolean(),
+    missing_builds: Type.Array(build, {
+      description:
+        'Builds of the route and of the desired targets that it has not reported ready for weight.',
+    }),
+    heartbeat_age_ms: Type.Number(),
+    last_error: orNull(Type.String()),
+  },
+  { ...closed, description: 'A live gateway process, seen from one corpus.' },
+);
+export type ReplicaView = Plain<typeof ReplicaView>;
 
-export interface RevisionView {
-  readonly revision: number;
-  readonly changed_at: string;
-  readonly actor: string;
-  readonly reason: string;
-  readonly forced: boolean;
-  readonly rolled_back_to: number | null;
-  /** Null for the first revision. */
-  readonly before: readonly TargetView[] | null;
-  readonly after: readonly TargetView[];
-}
+export const RouteView = Type.Object(
+  {
+    corpus: Type.String(),
+    revision: count('Also the ETag.'),
+    targets: Type.Array(TargetView),
+    replicas: Type.Array(ReplicaView),
+  },
+  closed,
+);
+export type RouteView = Plain<typeof RouteView>;
 
-export interface DesiredTargetView {
-  readonly corpus: string;
-  readonly version: string;
-  readonly build: string;
-  readonly model: string;
-  readonly fingerprint: string;
-  readonly tier: Tier;
-  /** Live replicas that hold it ready, and those that do not yet. */
-  readonly ready: readonly string[];
-  readonly waiting: readonly string[];
-}
+export const RevisionView = Type.Object(
+  {
+    revision: count('Rises by one with every change.'),
+    changed_at: time('When.'),
+    actor: text('Who.'),
+    reason: text('Why.'),
+    forced: Type.Boolean({ description: 'Whether the readiness of replicas was overridden.' }),
+    rolled_back_to: orNull(count('The revision whose targets came back.')),
+    before: orNull(Type.Array(TargetView, { description: 'Null for the first revision.' })),
+    after: Type.Array(TargetView),
+  },
+  closed,
+);
+export type RevisionView = Plain<typeof RevisionView>;
 
-export interface GatewayView {
-  readonly gateway_id: string;
-  readonly address: string;
-  readonly alive: boolean;
-  readonly started_at: string;
-  readonly heartbeat_at: string;
-  readonly heartbeat_age_ms: number;
-  readonly applied_revisions: Readonly<Record<string, number>>;
-  readonly ready_builds: readonly string[];
-  readonly last_error: string | null;
-}
+export const DesiredTargetView = Type.Object(
+  {
+    corpus: Type.String(),
+    version: Type.String(),
+    build,
+    model: modelRef,
+    fingerprint: Type.String(),
+    tier,
+    ready: Type.Array(Type.String(), { description: 'Live replicas that hold it ready.' }),
+    waiting: Type.Array(Type.String(), { description: 'Live replicas that do not yet.' }),
+  },
+  closed,
+);
+export type DesiredTargetView = Plain<typeof DesiredTargetView>;
 
-export interface ModelView {
-  /** name@version */
-  readonly model: string;
-  readonly fingerprint: string;
-  readonly status: string;
-  readonly dimensions: number;
-  readonly max_tokens: number;
-  readonly metric: string;
-  /** The execution provider in use here, or the state of the encoder; `not loaded` where this process has none. */
-  readonly provider: string;
-}
+export const GatewayView = Type.Object(
+  {
+    gateway_id: Type.String(),
+    address: text('URL of its admin HTTP API.'),
+    alive: Type.Boolean(),
+    started_at: time('When it began.'),
+    heartbeat_at: time('When it last said so.'),
+    heartbeat_age_ms: Type.Number(),
+    applied_revisions: Type.Record(Type.String(), Type.Integer(), {
+      description: 'Corpus → the route revision it serves.',
+    }),
+    ready_builds: Type.Array(build),
+    last_error: orNull(Type.String()),
+  },
+  closed,
+);
+export type GatewayView = Plain<typeof GatewayView>;
 
-export interface CorpusVersionView {
-  readonly corpus: string;
-  readonly version: string;
-  readonly status: string;
-  readonly model: string;
-  readonly fingerprint: string;
-  /** Rows of the default build. */
-  readonly total_embeddings: number;
-  readonly default_build: string | null;
-  readonly created_at: string;
-  readonly completed_at: string | null;
-  /** Why its last build failed. */
-  readonly failure: string | null;
-}
+export const ModelView = Type.Object(
+  {
+    model: modelRef,
+    fingerprint: Type.String(),
+    status: oneOf(MODEL_STATUSES),
+    dimensions: count('Numbers of a vector.'),
+    max_tokens: count('Longer texts are cut here.'),
+    metric: oneOf(METRICS),
+    provider: text(
+      'The execution provider in use here, or the state of the encoder; `not loaded` where this process has none.',
+    ),
+  },
+  closed,
+);
+export type ModelView = Plain<typeof ModelView>;
 
-export interface BuildView {
-  readonly corpus: string;
-  readonly version: string;
-  readonly build: string;
-  readonly digest: string;
-  readonly is_default: boolean;
-  readonly quantization: string;
-  readonly dimensions: number;
-  readonly row_count: number;
-  readonly recall_at_10: number;
-  readonly bundle_uri: string;
-  readonly created_at: string;
-}
+export const CorpusVersionView = Type.Object(
+  {
+    corpus: Type.String(),
+    version: Type.String(),
+    status: oneOf(CORPUS_VERSION_STATUSES),
+    model: modelRef,
+    fingerprint: Type.String(),
+    total_embeddings: count('Rows of the default build.'),
+    default_build: orNull(build),
+    created_at: time('When it was begun.'),
+    completed_at: orNull(time('When its first build was recorded.')),
+    failure: orNull(text('Why its last build failed.')),
+  },
+  closed,
+);
+export type CorpusVersionView = Plain<typeof CorpusVersionView>;
 
-export interface ConsumerView {
-  readonly consumer_id: string;
-  readonly corpus: string;
-  readonly version: string;
-  readonly service_name: string;
-  readonly team_owner: string;
-  readonly migration_deadline: string | null;
-  readonly migrated: boolean;
-}
+export const BuildView = Type.Object(
+  {
+    corpus: Type.String(),
+    version: Type.String(),
+    build,
+    digest: text('SHA-256 of its manifest.'),
+    is_default: Type.Boolean({ description: 'Whether routes take it when they name none.' }),
+    quantization: oneOf(QUANTIZATIONS),
+    dimensions: count('Numbers of a stored vector.'),
+    row_count: count('Vectors.'),
+    recall_at_10: Type.Number({ description: 'Against exact search.' }),
+    bundle_uri: Type.String(),
+    created_at: time('When it was recorded.'),
+  },
+  closed,
+);
+export type BuildView = Plain<typeof BuildView>;
 
-export interface ChangeView {
-  readonly changed_at: string;
-  readonly actor: string;
-  readonly reason: string;
-  readonly subject: string;
-  readonly before: unknown;
-  readonly after: unknown;
-}
+export const ConsumerView = Type.Object(
+  {
+    consumer_id: Type.String(),
+    corpus: Type.String(),
+    version: Type.String(),
+    service_name: Type.String(),
+    team_owner: Type.String(),
+    migration_deadline: orNull(time('By when it must have left this version.')),
+    migrated: Type.Boolean(),
+  },
+  closed,
+);
+export type ConsumerView = Plain<typeof ConsumerView>;
 
-export interface DistributionView {
-  readonly count: number;
-  readonly mean: number | null;
-  readonly min: number | null;
-  readonly max: number | null;
-  /** `count` values are at most `le` and above the one before; `le` null: no upper bound. Empty buckets are left out. */
-  readonly buckets: readonly { readonly le: number | null; readonly count: number }[];
-}
+export const ChangeView = Type.Object(
+  {
+    changed_at: time('When.'),
+    actor: text('Who.'),
+    reason: text('Why.'),
+    subject: text('What was changed: `model minilm@1`, `corpus_version docs_kb/v2`, …'),
+    before: Type.Unknown({ description: 'JSON; null for what was not there.' }),
+    after: Type.Unknown({ description: 'JSON; null for what is gone.' }),
+  },
+  closed,
+);
+export type ChangeView = Plain<typeof ChangeView>;
 
-export interface ComparedTargetView {
-  readonly version: string;
-  readonly build: string;
-  readonly model: string;
-  readonly fingerprint: string;
-}
-
-export interface WorstQueryView {
-  readonly query_hash: WorstQuery['queryHash'];
-  /** Only where comparison.keep_texts is set. */
-  readonly text: string | null;
-  readonly k: number;
-  readonly rbo: number;
-  readonly overlap: number;
-  readonly jaccard: number;
-  readonly primary_ids: readonly string[];
-  readonly shadow_ids: readonly string[];
-  readonly at: string;
-}
-
-export interface PairView {
-  readonly primary: ComparedTargetView;
-  readonly shadow: ComparedTargetView;
-  /** Answers compared since this process began. */
-  readonly compared: number;
-  readonly top1_match_share: number | null;
-  /** Answers in which the shadow had fewer hits. */
-  readonly shadow_shorter: number;
-  readonly distributions: Readonly<Record<string, DistributionView>>;
-  /** Lowest RBO first; outlives restarts. */
-  readonly worst: readonly WorstQueryView[];
-}
-
-/** What the mirrors of one gateway process found: replicas share nothing, so each answers for itself. */
-export interface ComparisonView {
-  readonly corpus: string;
-  readonly gateway_id: string;
-  readonly pairs: readonly PairView[];
-  /** Pairs of builds of the same embeddings and parameters in another insertion order: they differ by chance alone. */
-  readonly noise_floor: readonly PairView[];
-}
+export const StorageView = Type.Object(
+  {
+    models_folder: text('Where imported models lie, each in a folder named by its fingerprint.'),
+    bundles_folder: text('Where bundles lie: <corpus>/<version>/<digest prefix>.'),
+  },
+  { ...closed, description: 'Where the answering process looks for what it is told to record.' },
+);
+export type StorageView = Plain<typeof StorageView>;

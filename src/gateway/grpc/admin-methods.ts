@@ -1,8 +1,8 @@
-import type { TargetRole, Tier } from '../../vocabulary.js';
-import type { AdminApi, Author, TargetChange } from '../admin/api.js';
-import { listLimit } from '../admin/callers.js';
-import { SETTABLE_MODEL_STATUSES } from '../admin/schemas.js';
-import { echo, invalidArgument } from '../limits.js';
+import { Kind, type TObject, type TSchema } from '@sinclair/typebox';
+import type protobuf from 'protobufjs';
+import { type AdminApi, OPERATIONS, type OperationName, operationOf } from '../admin/api.js';
+import { ACTOR_FIELD, type Operation } from '../admin/operation.js';
+import { compileStructure } from '../http/structure.js';
 import type { Fields } from './message-codec.js';
 
 /** One unary method of an admin service: messages of the contract in, an operation, a message out. */
@@ -12,200 +12,59 @@ export interface AdminMethod {
   run(api: AdminApi, request: Fields, actor: string): Promise<object>;
 }
 
-type SettableStatus = (typeof SETTABLE_MODEL_STATUSES)[number];
-
-const text = (fields: Fields, name: string): string => fields[name] as string;
-const orNull = (fields: Fields, name: string): string | null => text(fields, name) || null;
-const author = (fields: Fields, actor: string): Author => ({
-  actor: text(fields, 'actor') || actor,
-  reason: text(fields, 'reason'),
-});
-const build = (fields: Fields): { readonly build?: string } =>
-  text(fields, 'build') === '' ? {} : { build: text(fields, 'build') };
-const expected = (fields: Fields): number | null => (fields.expected_revision as number | undefined) ?? null;
-
-/** An enum that was left UNSPECIFIED is not guessed. */
-function word<Word extends string>(fields: Fields, name: string): Word {
-  const value = fields[name];
-  if (value === undefined) throw invalidArgument(name, `${name} is missing`);
-  return value as Word;
+/** The methods of a service by name: each is the operation of the same name. */
+export function methodsOf(service: protobuf.Service): Readonly<Record<string, AdminMethod>> {
+  const unary = service.methodsArray.filter(({ responseStream }) => responseStream !== true);
+  return Object.fromEntries(unary.map((method) => [method.name, methodOf(method)]));
 }
 
-const target = (fields: Fields): TargetChange => ({
-  version: text(fields, 'version'),
-  ...build(fields),
-  role: word<TargetRole>(fields, 'role'),
-  weight: fields.weight as number,
-  tier: word<Tier>(fields, 'tier'),
-  mirror_bps: fields.mirror_bps as number,
-});
+function methodOf({ name, requestType, responseType }: protobuf.Method): AdminMethod {
+  const operationName = `${name.charAt(0).toLowerCase()}${name.slice(1)}`;
+  if (!isOperation(operationName)) throw new TypeError(`the contract's ${name} is no operation`);
+  const operation = operationOf(operationName);
+  const read = inputReader(operation);
+  return {
+    request: requestType,
+    response: responseType,
+    run: async (api, request, actor) => {
+      const run = api[operationName].bind(api) as (input: object) => Promise<unknown>;
+      const answer = await run(read(request, actor));
+      if (operation.output === null) return {};
+      return operation.envelope === undefined ? (answer as object) : { [operation.envelope]: answer };
+    },
+  };
+}
 
-export const ROUTER_METHODS: Readonly<Record<string, AdminMethod>> = {
-  ListRoutes: {
-    request: 'ListRoutesRequest',
-    response: 'ListRoutesResponse',
-    run: async (api) => ({ routes: await api.listRoutes() }),
-  },
-  GetRoute: {
-    request: 'GetRouteRequest',
-    response: 'Route',
-    run: (api, fields) => api.getRoute(text(fields, 'corpus')),
-  },
-  UpdateRoute: {
-    request: 'UpdateRouteRequest',
-    response: 'Route',
-    run: (api, fields, actor) =>
-      api.changeRoute({
-        ...author(fields, actor),
-        corpus: text(fields, 'corpus'),
-        expected_revision: expected(fields),
-        targets: (fields.targets as readonly Fields[]).map(target),
-        force: fields.force as boolean,
-      }),
-  },
-  RollbackRoute: {
-    request: 'RollbackRouteRequest',
-    response: 'Route',
-    run: (api, fields, actor) =>
-      api.rollBackRoute({
-        ...author(fields, actor),
-        corpus: text(fields, 'corpus'),
-        expected_revision: expected(fields),
-        to_revision: fields.to_revision as number,
-        force: fields.force as boolean,
-      }),
-  },
-  ListRouteRevisions: {
-    request: 'ListRouteRevisionsRequest',
-    response: 'ListRouteRevisionsResponse',
-    run: async (api, fields) => {
-      const limit = listLimit((fields.limit as number | undefined) ?? null);
-      return { revisions: await api.listRevisions(text(fields, 'corpus'), limit) };
-    },
-  },
-  ListDesiredTargets: {
-    request: 'ListDesiredTargetsRequest',
-    response: 'ListDesiredTargetsResponse',
-    run: async (api, fields) => ({ desired_targets: await api.listDesiredTargets(text(fields, 'corpus')) }),
-  },
-  AddDesiredTarget: {
-    request: 'AddDesiredTargetRequest',
-    response: 'DesiredTarget',
-    run: (api, fields, actor) =>
-      api.addDesiredTarget({
-        ...author(fields, actor),
-        corpus: text(fields, 'corpus'),
-        version: text(fields, 'version'),
-        ...build(fields),
-        tier: word<Tier>(fields, 'tier'),
-      }),
-  },
-  RemoveDesiredTarget: {
-    request: 'RemoveDesiredTargetRequest',
-    response: 'RemoveDesiredTargetResponse',
-    run: async (api, fields, actor) => {
-      await api.removeDesiredTarget({
-        ...author(fields, actor),
-        corpus: text(fields, 'corpus'),
-        version: text(fields, 'version'),
-        ...build(fields),
-      });
-      return {};
-    },
-  },
-};
+const isOperation = (name: string): name is OperationName => Object.hasOwn(OPERATIONS, name);
 
-export const REGISTRY_METHODS: Readonly<Record<string, AdminMethod>> = {
-  ListModels: {
-    request: 'ListModelsRequest',
-    response: 'ListModelsResponse',
-    run: async (api) => ({ models: await api.listModels() }),
-  },
-  SetModelStatus: {
-    request: 'SetModelStatusRequest',
-    response: 'Model',
-    run: (api, fields, actor) => {
-      const status = word<string>(fields, 'status');
-      if (!SETTABLE_MODEL_STATUSES.some((settable) => settable === status))
-        throw invalidArgument(
-          'status',
-          `status ${echo(status)} must be one of ${SETTABLE_MODEL_STATUSES.join(', ')}`,
-        );
-      return api.setModelStatus({
-        ...author(fields, actor),
-        model: text(fields, 'model'),
-        status: status as SettableStatus,
-      });
-    },
-  },
-  ListCorpusVersions: {
-    request: 'ListCorpusVersionsRequest',
-    response: 'ListCorpusVersionsResponse',
-    run: async (api, fields) => ({
-      corpus_versions: await api.listCorpusVersions(orNull(fields, 'corpus')),
-    }),
-  },
-  ArchiveCorpusVersion: {
-    request: 'ArchiveCorpusVersionRequest',
-    response: 'CorpusVersion',
-    run: (api, fields, actor) =>
-      api.archiveCorpusVersion({
-        ...author(fields, actor),
-        corpus: text(fields, 'corpus'),
-        version: text(fields, 'version'),
-      }),
-  },
-  ListBuilds: {
-    request: 'ListBuildsRequest',
-    response: 'ListBuildsResponse',
-    run: async (api, fields) => ({
-      builds: await api.listBuilds(text(fields, 'corpus'), orNull(fields, 'version')),
-    }),
-  },
-  SetDefaultBuild: {
-    request: 'SetDefaultBuildRequest',
-    response: 'Build',
-    run: (api, fields, actor) =>
-      api.setDefaultBuild({
-        ...author(fields, actor),
-        corpus: text(fields, 'corpus'),
-        version: text(fields, 'version'),
-        build: text(fields, 'build'),
-      }),
-  },
-  ListConsumers: {
-    request: 'ListConsumersRequest',
-    response: 'ListConsumersResponse',
-    run: async (api, fields) => ({ consumers: await api.listConsumers(orNull(fields, 'corpus')) }),
-  },
-  AddConsumer: {
-    request: 'AddConsumerRequest',
-    response: 'Consumer',
-    run: (api, fields, actor) =>
-      api.addConsumer({
-        ...author(fields, actor),
-        corpus: text(fields, 'corpus'),
-        version: text(fields, 'version'),
-        service_name: text(fields, 'service_name'),
-        team_owner: text(fields, 'team_owner'),
-        ...(fields.migration_deadline === undefined
-          ? {}
-          : { migration_deadline: fields.migration_deadline as string }),
-      }),
-  },
-  SetConsumerMigrated: {
-    request: 'SetConsumerMigratedRequest',
-    response: 'Consumer',
-    run: (api, fields, actor) =>
-      api.setConsumerMigrated({
-        ...author(fields, actor),
-        consumer_id: text(fields, 'consumer_id'),
-        migrated: fields.migrated as boolean,
-      }),
-  },
-  ListGateways: {
-    request: 'ListGatewaysRequest',
-    response: 'ListGatewaysResponse',
-    run: async (api) => ({ gateways: await api.listGateways() }),
-  },
-};
+/** Checks a message as the body of the same operation is checked. Errors: INVALID_ARGUMENT naming the field. */
+function inputReader({ input }: Operation): (request: Fields, actor: string) => Fields {
+  const check = compileStructure(input, []);
+  const isChange = Object.hasOwn(input.properties, ACTOR_FIELD);
+  return (request, actor) => {
+    const fields = fieldsOf(input, request);
+    const given = isChange ? { ...fields, actor: fields.actor || actor } : fields;
+    check(given);
+    return given;
+  };
+}
+
+/** Only what the input has: a target's read-only fields are not among it. An empty text is one that was not sent. */
+function fieldsOf(schema: TObject, message: Fields): Fields {
+  const required = new Set<string>(schema.required ?? []);
+  const fields: Record<string, unknown> = {};
+  for (const [name, part] of Object.entries(schema.properties)) {
+    const value = message[name];
+    if (value === undefined || (value === '' && !required.has(name))) continue;
+    fields[name] = partOf(part, value);
+  }
+  return fields;
+}
+
+function partOf(schema: TSchema, value: unknown): unknown {
+  if (schema[Kind] !== 'Array') return value;
+  const items = schema.items as TSchema;
+  return (value as readonly unknown[]).map((item) =>
+    items[Kind] === 'Object' ? fieldsOf(items as TObject, item as Fields) : item,
+  );
+}

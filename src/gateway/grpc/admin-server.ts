@@ -17,7 +17,7 @@ import type { FaceContext, RouteWatchSource } from '../faces.js';
 import { refusal } from '../failure.js';
 import type { Readiness } from '../readiness.js';
 import { REQUEST_ID_HEADER, RequestIds } from '../request-id.js';
-import { type AdminMethod, REGISTRY_METHODS, ROUTER_METHODS } from './admin-methods.js';
+import { type AdminMethod, methodsOf } from './admin-methods.js';
 import { Health } from './health.js';
 import { type Fields, MessageCodec } from './message-codec.js';
 import { loadAdminProtos } from './protos.js';
@@ -81,14 +81,16 @@ export async function startAdminGrpcFace(options: AdminGrpcOptions): Promise<Adm
 
   const router = serviceOf(protos.definition, ROUTER_SERVICE);
   const watch: AdminMethod = { request: 'WatchRouteRequest', response: 'Route', run: async () => ({}) };
-  server.addService(definitionOf(router, protos.root, { ...ROUTER_METHODS, WatchRoute: watch }), {
-    ...handlersOf(ROUTER_METHODS, unary),
+  const routerMethods = methodsOf(protos.root.lookupService(ROUTER_SERVICE));
+  server.addService(definitionOf(router, protos.root, { ...routerMethods, WatchRoute: watch }), {
+    ...handlersOf(routerMethods, unary),
     WatchRoute: (call: ServerWritableStream<Decoded, object>) => watchers.watch(call),
   } as UntypedServiceImplementation);
   const registry = serviceOf(protos.definition, REGISTRY_SERVICE);
+  const registryMethods = methodsOf(protos.root.lookupService(REGISTRY_SERVICE));
   server.addService(
-    definitionOf(registry, protos.root, REGISTRY_METHODS),
-    handlersOf(REGISTRY_METHODS, unary) as UntypedServiceImplementation,
+    definitionOf(registry, protos.root, registryMethods),
+    handlersOf(registryMethods, unary) as UntypedServiceImplementation,
   );
   const health = new Health(readiness, [ROUTER_SERVICE, REGISTRY_SERVICE]);
   server.addService(serviceOf(protos.definition, HEALTH_SERVICE), health.implementation());

@@ -100,9 +100,11 @@ function toWire(type: protobuf.Type, value: Fields): Record<string, unknown> {
   for (const field of type.fieldsArray) {
     const given = value[field.resolve().name];
     if (given === undefined || given === null) continue;
-    message[field.name] = field.repeated
-      ? (given as unknown[]).map((item) => itemToWire(field, item))
-      : itemToWire(field, given);
+    const one = (item: unknown): unknown => itemToWire(field, item);
+    if (field.repeated) message[field.name] = (given as unknown[]).map(one);
+    else if (field instanceof protobuf.MapField)
+      message[field.name] = Object.fromEntries(Object.entries(given).map(([key, item]) => [key, one(item)]));
+    else message[field.name] = one(given);
   }
   return message;
 }
@@ -114,6 +116,8 @@ function itemToWire(field: protobuf.Field, value: unknown): unknown {
     if (name === undefined) throw new TypeError(`${resolvedType.name} has no word ${String(value)}`);
     return resolvedType.values[name];
   }
+  // Any JSON, in a field that the contract calls so.
+  if (field.type === 'string' && typeof value === 'object') return JSON.stringify(value);
   if (!(resolvedType instanceof protobuf.Type)) return value;
   if (resolvedType.fullName !== TIMESTAMP) return toWire(resolvedType, value as Fields);
   const ms = Date.parse(String(value));

@@ -1,8 +1,7 @@
-import { Kind } from '@sinclair/typebox';
-import { REASONS, type Reason, SwitchyardError } from '../../errors.js';
+import type { Reason } from '../../errors.js';
 import { REQUEST_ID_HEADER, REQUEST_ID_PATTERN } from '../request-id.js';
-import { PROBLEM_TYPE, problem } from './problem.js';
-import { type ApiSchemas, schemaIdentity } from './schemas.js';
+import { namedSchemas, problemResponses, reference } from './openapi-parts.js';
+import type { ApiSchemas } from './schemas.js';
 
 export interface OperationDocument {
   readonly path: string;
@@ -23,12 +22,6 @@ export function openApiDocument(
   version: string,
   deadlineMs: { readonly byDefault: number; readonly max: number },
 ): Record<string, unknown> {
-  const names = new Map<unknown, string>(
-    Object.entries(schemas).map(([name, schema]) => [schemaIdentity(schema), name]),
-  );
-  const components = Object.fromEntries(
-    Object.entries(schemas).map(([name, schema]) => [name, withReferences(schema, names, true)]),
-  );
   const paths = Object.fromEntries(
     operations.map((operation) => [operation.path, { post: operationObject(operation, deadlineMs) }]),
   );
@@ -41,7 +34,7 @@ export function openApiDocument(
         'Nearest documents of a corpus. Errors are RFC 9457 problem documents; docs/errors.md lists the reasons.',
     },
     paths: { ...paths, ...healthPaths() },
-    components: { schemas: components },
+    components: { schemas: namedSchemas(schemas).components },
   };
 }
 
@@ -80,32 +73,6 @@ function operationObject(
   };
 }
 
-/** One response per status, naming its reasons with an example each. */
-function problemResponses(reasons: readonly Reason[]): Record<string, unknown> {
-  const byStatus = new Map<number, Reason[]>();
-  for (const reason of reasons) {
-    const status = REASONS[reason].http;
-    byStatus.set(status, [...(byStatus.get(status) ?? []), reason]);
-  }
-  return Object.fromEntries(
-    [...byStatus].map(([status, group]) => [
-      status,
-      {
-        description: group.map((reason) => `${reason}: ${REASONS[reason].title}.`).join('\n'),
-        content: {
-          [PROBLEM_TYPE]: {
-            schema: reference('Problem'),
-            examples: Object.fromEntries(group.map((reason) => [reason, { value: exampleProblem(reason) }])),
-          },
-        },
-      },
-    ]),
-  );
-}
-
-const exampleProblem = (reason: Reason) =>
-  problem(new SwitchyardError(reason, REASONS[reason].title), '4f2a61c09b7e-1');
-
 function healthPaths(): Record<string, unknown> {
   const json = (description: string) => ({ description, content: { 'application/json': { schema: {} } } });
   return {
@@ -127,17 +94,4 @@ function healthPaths(): Record<string, unknown> {
       },
     },
   };
-}
-
-const reference = (name: string) => ({ $ref: `#/components/schemas/${name}` });
-
-/** A copy of a schema in which every other named schema is a reference. */
-function withReferences(node: unknown, names: ReadonlyMap<unknown, string>, isRoot: boolean): unknown {
-  if (typeof node !== 'object' || node === null) return node;
-  const name = isRoot || !(Kind in node) ? undefined : names.get(schemaIdentity(node));
-  if (name !== undefined) return reference(name);
-  if (Array.isArray(node)) return node.map((part) => withReferences(part, names, false));
-  return Object.fromEntries(
-    Object.entries(node).map(([key, part]) => [key, withReferences(part, names, false)]),
-  );
 }

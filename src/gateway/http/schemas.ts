@@ -6,6 +6,19 @@ import { AFFINITY_KEY_BYTES_MAX, DIMENSIONS_MAX, TOP_K_DEFAULT } from '../limits
 const closed = { additionalProperties: false } as const;
 const count = (description: string) => Type.Integer({ minimum: 0, description });
 
+/** What every failure is answered with, on both HTTP listeners. */
+export const Problem = Type.Object(
+  {
+    type: Type.String({ description: 'urn:switchyard:reason:<reason>' }),
+    title: Type.String(),
+    status: Type.Integer({ minimum: 400, maximum: 599 }),
+    detail: Type.String({ description: 'For a person: what was wrong, the limit, what to do.' }),
+    reason: Type.String({ description: 'A reason of the error catalogue.' }),
+    instance: Type.String({ description: "The request's id, as in x-request-id." }),
+  },
+  { additionalProperties: true, description: 'RFC 9457. Further members are details of the reason.' },
+);
+
 /**
  * The JSON of the public API, one schema per message. OpenAPI shows them as they stand; requests are validated by
  * their structure (`structure.ts`), and the limits in them are enforced for both protocols by `limits.ts`.
@@ -175,17 +188,6 @@ export function apiSchemas(limits: Limits) {
       truncated: Type.Boolean({ description: "Whether the text was cut at the model's max tokens." }),
     },
     closed,
-  );
-  const Problem = Type.Object(
-    {
-      type: Type.String({ description: 'urn:switchyard:reason:<reason>' }),
-      title: Type.String(),
-      status: Type.Integer({ minimum: 400, maximum: 599 }),
-      detail: Type.String({ description: 'For a person: what was wrong, the limit, what to do.' }),
-      reason: Type.String({ description: 'A reason of the error catalogue.' }),
-      instance: Type.String({ description: "The request's id, as in x-request-id." }),
-    },
-    { additionalProperties: true, description: 'RFC 9457. Further members are details of the reason.' },
   );
   return {
     Vector,

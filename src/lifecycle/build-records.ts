@@ -1,0 +1,66 @@
+import path from 'node:path';
+import { pathToFileURL } from 'node:url';
+import type { Bundle } from '../index/manifest.js';
+import type { CorpusVersionName } from '../registry/corpus-versions.js';
+import type { Registry } from '../registry/registry.js';
+import type { Digest, Fingerprint } from '../vocabulary.js';
+import { recordBuild } from './record-build.js';
+
+export interface BegunVersion extends CorpusVersionName {
+  readonly fingerprint: Fingerprint;
+  readonly documentTemplate: string;
+  readonly textNormalisation: string;
+}
+
+/** Where a build is written down: the registry, or a gateway that holds it. Errors: those of the registry. */
+export interface BuildRecords {
+  /** By name@version or fingerprint. Errors: UNKNOWN_MODEL. */
+  resolveModel(reference: string): Promise<Fingerprint>;
+  /** By digest or its prefix; null for the default one. Errors: UNKNOWN_CORPUS(_VERSION), UNKNOWN_BUILD. */
+  findBuild(
+    version: CorpusVersionName,
+    build: string | null,
+  ): Promise<{ readonly digest: Digest; readonly bundleUri: string }>;
+  begin(version: BegunVersion): Promise<void>;
+  fail(version: CorpusVersionName, why: string): Promise<void>;
+  /** Verifies what was published before it is recorded; the first build of a version makes it `ready`. */
+  record(bundle: Bundle): Promise<void>;
+  /** Gives all of a corpus without a route to this build. False when there is a route. */
+  routeFirst(bundle: Bundle): Promise<boolean>;
+}
+
+const ACTOR = 'corpus build';
+
+/** The registry itself: where no gateway runs. */
+export function registryRecords(registry: Registry, bundlesFolder: string): BuildRecords {
+  return {
+    resolveModel: async (reference) => (await registry.models.resolve(reference)).fingerprint,
+    findBuild: (version, build) => registry.builds.get(version, build),
+    begin: async (version) => {
+      await registry.corpusVersions.begin({ ...version, storageUri: storageUri(bundlesFolder, version) });
+    },
+    fail: async (version, why) => {
+      await registry.corpusVersions.fail(version, why);
+    },
+    record: async ({ digest, manifest: { corpus, version } }) => {
+      await recordBuild(registry, bundlesFolder, { corpus, version, digest, makeDefault: false });
+    },
+    routeFirst: async ({ digest, manifest: { corpus, version } }) => {
+      if ((await registry.routes.find(corpus)) !== null) return false;
+      await registry.routes.change({
+        corpus,
+        targets: [{ version, build: digest, weightBps: 10_000, role: 'active', tier: 'ssd', mirrorBps: 0 }],
+        expectedRevision: null,
+        // Nobody is served from this corpus yet, so nothing can be lost while the replicas that run load it.
+        force: true,
+        actor: ACTOR,
+        reason: `first version of ${corpus}`,
+      });
+      return true;
+    },
+  };
+}
+
+/** Folder of a version's bundles. */
+export const storageUri = (bundlesFolder: string, { corpus, version }: CorpusVersionName): string =>
+  pathToFileURL(path.join(bundlesFolder, corpus, version)).href;
