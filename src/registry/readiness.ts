@@ -16,6 +16,7 @@ export const isAlive = (aliveMsMax: number) =>
  */
 export async function refuseUnready(
   transaction: RegistryTransaction,
+  corpus: string,
   before: readonly RouteTarget[],
   after: readonly RouteTarget[],
   aliveMsMax: number,
@@ -43,7 +44,18 @@ export async function refuseUnready(
     .join('; ');
   throw new SwitchyardError(
     'TARGET_NOT_READY',
-    `weight on a target that a live replica has not loaded: ${list}. Load it first (a target with weight 0, or a desired target), wait until it is ready, or force the change`,
+    `weight on a target that a live replica has not loaded: ${list}. Load it first with ${preloads(corpus, missing)}, then try again; or make the change with --preload, which does both, or with --force, which does not wait`,
     { details: { replicas: missing.map(({ replica }) => replica.gateway_id).join(', ') } },
   );
+}
+
+/** The commands that load what is missing, each once. */
+function preloads(corpus: string, missing: readonly { readonly targets: readonly RouteTarget[] }[]): string {
+  const commands = missing.flatMap(({ targets }) =>
+    targets.map(
+      ({ version, build, tier }) =>
+        `\`switchyard route preload ${corpus} ${version} --build ${digestPrefix(build)} --tier ${tier} --wait 120 --reason "load before weight"\``,
+    ),
+  );
+  return [...new Set(commands)].join(' and ');
 }

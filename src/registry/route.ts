@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { Digest, Fingerprint, Revision, TargetRole, Tier } from '../vocabulary.js';
 
 /** A build placed in a route, with everything a replica needs to load it and to check its fingerprint. */
@@ -24,6 +25,30 @@ export interface Route {
   /** Fixed when the route is made: keys keep their targets over every change. */
   readonly salt: string;
   readonly targets: readonly RouteTarget[];
+}
+
+/**
+ * Digest of all that a route says. Two of one revision may differ: after a restore, in another database, or when a
+ * build was recorded again at another place.
+ */
+export function routeIdentity({ corpus, revision, salt, targets }: Route): string {
+  const said = [
+    corpus,
+    revision,
+    salt,
+    targets.map((target) => [
+      target.version,
+      target.build,
+      target.fingerprint,
+      target.modelRef,
+      target.role,
+      target.weightBps,
+      target.tier,
+      target.mirrorBps,
+      target.bundleUri,
+    ]),
+  ];
+  return createHash('sha256').update(JSON.stringify(said)).digest('hex');
 }
 
 /** A target as an operator writes it. */

@@ -144,7 +144,7 @@ export class Routes {
     if (offers.length === 0) throw await unknownCorpus(transaction, corpus);
     const targets = validateRoute(corpus, change.targets, offers);
     if (change.force !== true)
-      await refuseUnready(transaction, current?.targets ?? [], targets, this.#aliveMsMax);
+      await refuseUnready(transaction, corpus, current?.targets ?? [], targets, this.#aliveMsMax);
     const route: Route = {
       corpus,
       revision: ((current?.revision ?? 0) + 1) as Revision,

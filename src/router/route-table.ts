@@ -1,5 +1,5 @@
 import type { SwitchyardError } from '../errors.js';
-import type { Route, RouteTarget } from '../registry/route.js';
+import { type Route, type RouteTarget, routeIdentity } from '../registry/route.js';
 import type { Revision } from '../vocabulary.js';
 import type { Shared } from './shared-pool.js';
 import { assertRoutable, compileSnapshot, type RouteSnapshot } from './snapshot.js';
@@ -7,7 +7,7 @@ import { type OpenTarget, type TargetStore, targetSpec } from './targets.js';
 
 export type ApplyOutcome =
   | { readonly kind: 'applied'; readonly revision: Revision }
-  /** This revision or a newer one is applied or wanted; nothing was done for this one. */
+  /** A newer revision of this route is applied or wanted; nothing was done for this one. */
   | { readonly kind: 'superseded'; readonly revision: Revision }
   /**
    * A weighted target could not be loaded. The last snapshot keeps serving; loading is tried again with back-off
@@ -19,7 +19,9 @@ export interface RouteStatus {
   readonly corpus: string;
   /** Revision that serves, or null while the first is loading. */
   readonly applied: Revision | null;
-  /** Newer revision that waits for its targets, or null. */
+  /** Salt of what serves: revisions of another salt are of another registry. */
+  readonly salt: string | null;
+  /** Revision that waits for its targets, or null. The same number as `applied` when it says something else. */
   readonly wanted: Revision | null;
   /** Why `wanted` is not applied yet when loading failed. */
   readonly error: SwitchyardError | null;
@@ -27,6 +29,7 @@ export interface RouteStatus {
 
 interface HeldRoute {
   readonly route: Route;
+  readonly identity: string;
   /** In the order of `route.targets`. */
   readonly held: readonly Shared<OpenTarget>[];
 }
@@ -68,19 +71,24 @@ export class RouteTable {
     return this.corpora.get(corpus)?.behind ?? false;
   }
 
-  /** Makes `route` what is wanted. Resolves when it serves, when its loading first failed, or when a newer one is wanted. */
+  /**
+   * Makes `route` what is wanted. Resolves when it serves, when its loading first failed, or when another one is wanted.
+   * Applied means: with this content. A route of another salt is of another registry, whatever its revision.
+   */
   async apply(route: Route): Promise<ApplyOutcome> {
     assertRoutable(route);
     const { revision } = route;
     const routes = this.corpora.get(route.corpus) ?? new CorpusRoutes();
     this.corpora.set(route.corpus, routes);
-    const newest = routes.wanted?.route.revision ?? routes.applied?.route.revision;
-    if (newest !== undefined && revision < newest) return { kind: 'superseded', revision };
-    if (routes.wanted === null && revision === newest) return { kind: 'applied', revision };
-    if (routes.wanted?.route.revision !== revision) {
+    const identity = routeIdentity(route);
+    const newest = routes.wanted ?? routes.applied;
+    if (newest !== null && newest.route.salt === route.salt && revision < newest.route.revision)
+      return { kind: 'superseded', revision };
+    if (routes.wanted === null && routes.applied?.identity === identity) return { kind: 'applied', revision };
+    if (routes.wanted?.identity !== identity) {
       const held = this.acquire(route.corpus, route.targets);
       drop(routes.wanted);
-      routes.wanted = { route, held, waiting: [] };
+      routes.wanted = { route, identity, held, waiting: [] };
       routes.behind = false;
     }
     const { wanted } = routes;
@@ -113,6 +121,7 @@ export class RouteTable {
     return [...this.corpora].map(([corpus, { applied, wanted }]) => ({
       corpus,
       applied: applied?.route.revision ?? null,
+      salt: applied?.route.salt ?? null,
       wanted: wanted?.route.revision ?? null,
       error: wanted === null ? null : failure(wanted),
     }));

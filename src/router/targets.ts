@@ -147,8 +147,12 @@ class TargetResource implements Resource<OpenTarget> {
   }
 }
 
-/** A shadow that gets weight is opened again on the search workers first, so isolation is part of what a target is. */
-export const targetKey = (spec: TargetSpec): string => `${spec.build}/${spec.tier}/${spec.isolation}`;
+/**
+ * A shadow that gets weight is opened again on the search workers first, so isolation is part of what a target is; and
+ * so is the place it is read from, because a build may be recorded again elsewhere when the first place fails.
+ */
+export const targetKey = (spec: TargetSpec): string =>
+  `${spec.build}/${spec.tier}/${spec.isolation}/${spec.bundleUri}`;
 
 export function targetSpec(corpus: string, target: RouteTarget): TargetSpec {
   return Object.freeze({

@@ -64,6 +64,20 @@ t.test(
   },
 );
 
+t.test('the same revision that says something else is written again', async (t) => {
+  const folder = await temporaryFolder(t);
+  const snapshots = new DiskSnapshots(folder);
+  const found = async () => (await new DiskSnapshots(folder).read()).snapshots[0]?.route;
+  const [target] = route(1).targets;
+  if (target === undefined) throw new Error('it has a target');
+  const moved: Route = { ...route(1), targets: [{ ...target, bundleUri: 'file:///elsewhere' }] };
+  const rebuilt: Route = { ...route(1), targets: [{ ...target, build: 'b'.repeat(64) as Digest }] };
+  for (const said of [route(1), moved, rebuilt, route(1)]) {
+    await snapshots.write(said, MODELS);
+    t.same(await found(), said);
+  }
+});
+
 t.test('any other bytes are refused with the name of the file', async (t) => {
   const folder = await temporaryFolder(t);
   await new DiskSnapshots(folder).write(route(3), MODELS);

@@ -319,7 +319,9 @@ async function checkReadiness(t: Test, registry: Registry, corpus: string): Prom
   await beat('gateway-b', [v1]);
   await t.rejects(shift(1_000, 1), {
     reason: 'TARGET_NOT_READY',
-    message: /gateway-b/,
+    message: new RegExp(
+      `gateway-b .*\`switchyard route preload ${corpus} v2 --build ${v2.slice(0, 12)}[0-9a-f]* --tier ssd --wait 120 --reason "[^"]+"\`.*--preload.*--force`,
+    ),
     details: { replicas: 'gateway-b' },
   });
   t.equal((await shift(0, 1)).revision, 2, 'a target without weight may be placed, and so loaded');

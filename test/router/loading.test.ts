@@ -95,6 +95,41 @@ t.test(
   },
 );
 
+t.test('the same revision that says something else is applied, and so is another salt', async (t) => {
+  const { router, engines } = createRig();
+  const served = async () => (await router.search(textCall('owl'))).servedBy;
+  await router.apply(route(5, [target(V1, 'active', 10_000)]));
+  const restored = route(5, [target(V2, 'active', 10_000)]);
+  t.match(await router.apply(restored), { kind: 'applied', revision: 5 });
+  t.match(await served(), { corpusVersion: 'v2', routeRevision: 5 }, 'other targets');
+  const another = { ...route(2, [target(V3, 'active', 10_000)]), salt: 'another' };
+  t.match(await router.apply(another), { kind: 'applied', revision: 2 });
+  t.match(await served(), { corpusVersion: 'v3', routeRevision: 2 }, 'another salt');
+  t.match(router.routeStatus(), [{ applied: 2, salt: 'another', wanted: null }]);
+  await router.close();
+  t.same(engines.openNames(), []);
+});
+
+t.test('a build that is recorded again elsewhere is opened from there', async (t) => {
+  const { router, engines } = createRig();
+  const moved = { ...target(V2, 'active', 10_000), bundleUri: 'file:///mended' };
+  engines.conditions.onOpen = async ({ version, bundleUri }) => {
+    if (version === 'v2' && bundleUri !== moved.bundleUri)
+      throw new SwitchyardError('CORRUPT_BUNDLE', 'it is not there');
+  };
+  await router.apply(route(1, [target(V1, 'active', 10_000)]));
+  t.match(await router.apply(route(2, [target(V2, 'active', 10_000)])), { kind: 'failed', revision: 2 });
+  t.match(router.health(), {
+    ready: true,
+    corpora: [{ serving: false, why: /revision 2 cannot be applied/ }],
+  });
+  t.match(await router.apply(route(2, [moved])), { kind: 'applied', revision: 2 });
+  t.equal((await router.search(textCall('owl'))).servedBy.corpusVersion, 'v2');
+  t.match(router.health(), { ready: true, corpora: [{ serving: true }], degraded: [] });
+  await router.close();
+  t.same(engines.openNames(), []);
+});
+
 t.test('a removed target is closed after its last request and not before', async (t) => {
   const { router, engines } = createRig();
   await router.apply(route(1, [target(V1, 'active', 10_000)]));

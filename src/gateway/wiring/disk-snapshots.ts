@@ -2,7 +2,7 @@ import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { type Static, Type } from '@sinclair/typebox';
 import { type SwitchyardError, toSwitchyardError } from '../../errors.js';
-import type { Route } from '../../registry/route.js';
+import { type Route, routeIdentity } from '../../registry/route.js';
 import { TARGET_ROLES, TIERS } from '../../vocabulary.js';
 import { readSealedFile, writeSealedFile } from './sealed-file.js';
 
@@ -72,7 +72,7 @@ export interface DiskSnapshotsRead {
  */
 export class DiskSnapshots {
   readonly #folder: string;
-  /** What this process last wrote or found: `salt revision models` per corpus. */
+  /** What this process last wrote or found: identity of the route and models per corpus. */
   readonly #written = new Map<string, string>();
   #writing: Promise<void> = Promise.resolve();
 
@@ -82,7 +82,7 @@ export class DiskSnapshots {
 
   /** Writes unless it is there already, or a newer revision of the same route is. Errors: DISK_FULL. */
   write(route: Route, models: readonly KnownModel[]): Promise<void> {
-    const identity = JSON.stringify([route.salt, route.revision, models]);
+    const identity = JSON.stringify([routeIdentity(route), models]);
     if (this.#written.get(route.corpus) === identity) return Promise.resolve();
     const write = this.#writing.then(async () => {
       if (this.#written.get(route.corpus) === identity) return;

@@ -75,9 +75,10 @@ export class Heartbeats {
   /** A shadow's process is not where weight is served from, so only targets on the workers count as ready. */
   #report(): Heartbeat {
     const { router, gatewayId, address, lastError } = this.#options;
-    const applied = router
-      .routeStatus()
-      .flatMap(({ corpus, applied: revision }) => (revision === null ? [] : [[corpus, revision] as const]));
+    const applied = router.routeStatus().flatMap(({ corpus, applied: revision, wanted }) =>
+      // Of two that bear one number, the registry's is not the one that serves.
+      revision === null || revision === wanted ? [] : [[corpus, revision] as const],
+    );
     const ready = router
       .targets()
       .filter(({ spec, state }) => state === 'ready' && spec.isolation === 'shared')

@@ -1,4 +1,4 @@
-import type { Route } from '../../registry/route.js';
+import { type Route, routeIdentity } from '../../registry/route.js';
 
 /** The routes as this process last read them, and whoever wants to hear of changes. */
 export class RouteFeed {
@@ -23,7 +23,7 @@ export class RouteFeed {
   publish(routes: readonly Route[]): void {
     for (const route of routes) {
       const known = this.#routes.get(route.corpus);
-      if (known?.revision === route.revision && known.salt === route.salt) continue;
+      if (known !== undefined && routeIdentity(known) === routeIdentity(route)) continue;
       this.#routes.set(route.corpus, route);
       for (const listener of this.#listeners.get(route.corpus) ?? []) listener(route);
     }

@@ -1,7 +1,7 @@
 import { SwitchyardError, toSwitchyardError } from '../../errors.js';
 import type { DesiredTarget } from '../../registry/desired-targets.js';
 import type { Registry } from '../../registry/registry.js';
-import type { Route } from '../../registry/route.js';
+import { type Route, routeIdentity } from '../../registry/route.js';
 import type { RegistryWatch } from '../../registry/watch.js';
 import type { Holdings, Router } from '../../router/router.js';
 import type { Logger } from '../../telemetry/log.js';
@@ -204,7 +204,7 @@ export class RouteFollower {
         );
       }
       if (outcome.kind !== 'applied') return;
-      this.#say(corpus, String(revision), () => log.info({ corpus, revision }, 'route applied'));
+      this.#say(corpus, routeIdentity(route), () => log.info({ corpus, revision }, 'route applied'));
     } catch (thrown) {
       if (this.#isClosed) return;
       const error = toSwitchyardError(thrown);
@@ -227,10 +227,11 @@ export class RouteFollower {
    * it: what is served stays, and every response says so.
    */
   #sayMissing(routes: readonly Route[]): void {
-    const known = new Map(routes.map(({ corpus, revision }) => [corpus, revision]));
-    for (const { corpus, applied } of this.#options.router.routeStatus()) {
-      const revision = known.get(corpus);
-      const isAhead = applied !== null && (revision === undefined || revision < applied);
+    const known = new Map(routes.map((route) => [route.corpus, route]));
+    for (const { corpus, applied, salt } of this.#options.router.routeStatus()) {
+      const route = known.get(corpus);
+      const isAhead =
+        applied !== null && (route === undefined || (route.salt === salt && route.revision < applied));
       this.#setDegraded(`route_not_in_registry:${corpus}`, isAhead);
     }
   }
