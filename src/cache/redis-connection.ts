@@ -17,6 +17,8 @@ export interface RedisConnectionOptions {
   readonly onState: (state: BreakerState, why: string | null) => void;
 }
 
+const HANG_UP_MS = 50;
+
 /** `open`: nothing is asked. `trial`: a new connection is being tried, still nothing is asked. */
 export type BreakerState = 'closed' | 'open' | 'trial';
 
@@ -122,6 +124,8 @@ export class RedisConnection {
       autoResendUnfulfilledCommands: false,
       maxRetriesPerRequest: 0,
       disableClientInfo: true,
+      // A server that hangs does not say goodbye either.
+      disconnectTimeout: HANG_UP_MS,
     });
     this.#client = client;
     let lastError: string | null = null;

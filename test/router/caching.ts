@@ -17,16 +17,19 @@ export interface CachingRig extends Rig {
 export interface CachingOptions extends RigOptions {
   readonly redis?: RedisLayer | null;
   readonly secret?: Uint8Array;
+  /** Of each cache, in this process. */
+  readonly bytesMax?: number;
 }
 
 /** A router with both caches over the small engines, which note what they do. */
 export function createCachingRig({
   redis = null,
   secret = randomBytes(32),
+  bytesMax = 8 << 20,
   ...rigOptions
 }: CachingOptions = {}): CachingRig {
   const keys = new CacheKeys(secret);
-  const options = { bytesMax: 8 << 20, ttlMs: 600_000, redis, timers: systemTimers, random: seededRandom(2) };
+  const options = { bytesMax, ttlMs: 600_000, redis, timers: systemTimers, random: seededRandom(2) };
   const [embeddings, results] = [new EmbeddingCache(keys, options), new ResultCache(keys, options)];
   const rig = createRig({ ...rigOptions, over: { caches: { embeddings, results }, ...rigOptions.over } });
   const { conditions } = rig.engines;
