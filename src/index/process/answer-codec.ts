@@ -1,3 +1,4 @@
+import { DOCUMENT_ID_BYTES_MAX } from '../ids-file.js';
 import type { Hit, StoredDocument } from '../search-index.js';
 import { parseJson } from './protocol.js';
 
@@ -9,6 +10,8 @@ export interface SearchedHits {
 const HEAD_BYTES = 12;
 /** Per hit: f64 score, f64 distance, u32 chunk, u32 bytes of the id. */
 const HIT_BYTES = 24;
+/** JSON of the same value may be longer than the line that was stored: `1e20` becomes 21 digits. */
+const JSON_GROWTH_MAX = 6;
 const NO_DOCUMENT = 0xffffffff;
 const U32_MAX = 0xffffffff;
 
@@ -56,7 +59,9 @@ export function decodeAnswer(payload: Buffer, topK: number, withDocument: boolea
     const score = payload.readDoubleLE(HEAD_BYTES + i * 8);
     const distance = payload.readDoubleLE(HEAD_BYTES + (count + i) * 8);
     if (!Number.isFinite(score) || !Number.isFinite(distance)) return null;
-    const idEnd = idAt + payload.readUInt32LE(HEAD_BYTES + count * 20 + i * 4);
+    const idBytes = payload.readUInt32LE(HEAD_BYTES + count * 20 + i * 4);
+    if (idBytes > DOCUMENT_ID_BYTES_MAX) return null;
+    const idEnd = idAt + idBytes;
     let document: StoredDocument | null = null;
     const bytes = withDocument ? payload.readUInt32LE(HEAD_BYTES + count * HIT_BYTES + i * 4) : NO_DOCUMENT;
     if (bytes !== NO_DOCUMENT) {
@@ -73,6 +78,10 @@ export function decodeAnswer(payload: Buffer, topK: number, withDocument: boolea
   }
   return documentAt === payload.length ? { hits, searchUs: payload.readUInt32LE(4) } : null;
 }
+
+/** The longest answer there can be, when all stored documents together have so many bytes as JSON lines. */
+export const answerBytesMax = (topKMax: number, documentsBytes: number): number =>
+  headBytes(topKMax, true) + topKMax * DOCUMENT_ID_BYTES_MAX + JSON_GROWTH_MAX * documentsBytes;
 
 const headBytes = (count: number, withDocument: boolean): number =>
   HEAD_BYTES + count * (HIT_BYTES + (withDocument ? 4 : 0));

@@ -6,10 +6,10 @@ import type { Frame } from '../../process/frames.js';
 import { SupervisedChild } from '../../process/supervised-child.js';
 import { digestPrefix } from '../../vocabulary.js';
 import type { Bundle } from '../manifest.js';
-import { checkQuery } from '../query-check.js';
+import { checkQuery, TOP_K_MAX } from '../query-check.js';
 import type { IndexAnswer, IndexQuery, SearchIndex } from '../search-index.js';
 import type { ExpectedModel } from '../search-pool.js';
-import { decodeAnswer } from './answer-codec.js';
+import { answerBytesMax, decodeAnswer } from './answer-codec.js';
 import { type Flight, InFlight, settle } from './in-flight.js';
 import { Opening } from './opening.js';
 import type { IndexProcessSettings } from './options.js';
@@ -27,8 +27,8 @@ import { deadlineExceeded, indexClosed, pipeFull } from './refusals.js';
 const BUFFERED_BYTES_MAX = 4 * 1024 * 1024;
 /** A disk or an object store that hashes slower than this is not one to serve from. */
 const HASH_BYTES_PER_MS_MIN = 20_000;
-/** Of a hit without its document, in either process. */
-const HIT_BYTES = 128;
+/** Of a hit without its id and document. */
+const HIT_BYTES = 64;
 
 /** Running totals of one index process; those of its restarts included. */
 export interface ProcessIndexCounters {
@@ -48,7 +48,8 @@ export class ProcessIndex implements SearchIndex {
   readonly #child: SupervisedChild;
   readonly #onClosed: () => void;
   readonly #inFlight: InFlight;
-  /** Of one document with its hit, from the manifest. */
+  /** What one hit holds in either process, from the manifest; with its document. */
+  readonly #hitBytes: number;
   readonly #documentBytes: number;
   /** How the first start ended. */
   readonly #opening = new Opening();
@@ -65,13 +66,17 @@ export class ProcessIndex implements SearchIndex {
     this.#settings = settings;
     this.#inFlight = new InFlight(settings);
     const stored = manifest.files['documents.jsonl']?.bytes ?? 0;
-    this.#documentBytes = HIT_BYTES + Math.ceil(stored / Math.max(1, manifest.document_count));
+    const documentCount = Math.max(1, manifest.document_count);
+    const ids = manifest.files['ids.bin']?.bytes ?? 0;
+    this.#hitBytes = HIT_BYTES + Math.ceil(ids / documentCount);
+    this.#documentBytes = this.#hitBytes + Math.ceil(stored / documentCount);
     this.#child = new SupervisedChild({
       name: this.name,
       command: process.execPath,
       args: [fileURLToPath(settings.program)],
       env: childEnv(process.env),
-      payloadBytesMax: PAYLOAD_BYTES_MAX,
+      // A process that lies about the size of its answers is found out by the head of the frame.
+      payloadBytesMax: Math.min(PAYLOAD_BYTES_MAX, answerBytesMax(TOP_K_MAX, stored)),
       bufferedBytesMax: BUFFERED_BYTES_MAX,
       startTimeoutMs: settings.startTimeoutMs + Math.ceil(this.bytes / HASH_BYTES_PER_MS_MIN),
       silentMsMax: settings.silentMsMax,
@@ -130,7 +135,7 @@ export class ProcessIndex implements SearchIndex {
       throw new SwitchyardError('DEADLINE_EXCEEDED', 'the deadline passed before the search');
     this.counters.searches++;
     const { vector, topK, lane, withDocument, deadlineAtMs } = query;
-    const bytes = vector.values.byteLength + topK * (withDocument ? this.#documentBytes : HIT_BYTES);
+    const bytes = vector.values.byteLength + topK * (withDocument ? this.#documentBytes : this.#hitBytes);
     const refusal = this.#unready() ?? this.#inFlight.refusal(lane, bytes);
     if (refusal !== null) throw this.#count(refusal);
     const remainingMs = deadlineAtMs - startedAtMs;
