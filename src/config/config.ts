@@ -43,9 +43,20 @@ export interface Config {
     readonly adminGrpc: Listener;
   };
   readonly limits: Limits;
+  /** A gRPC connection is asked to reconnect after so long; null: never. */
+  readonly connectionAgeMsMax: number | null;
   readonly encoder: EncoderConfig;
   readonly search: { readonly workers: number; readonly queueLengthMax: number };
   readonly router: { readonly pollIntervalMs: number; readonly heartbeatIntervalMs: number };
+  /** Limits of the mirrors of each shadow. */
+  readonly mirror: {
+    readonly concurrencyMax: number;
+    readonly queueLengthMax: number;
+    readonly queueBytesMax: number;
+    readonly deadlineMs: number;
+    /** Of the processes that search shadows, 0..19 as of nice(1). */
+    readonly niceness: number;
+  };
   readonly comparison: {
     /** Keep the texts of the worst queries, not only their hashes. */
     readonly keepTexts: boolean;

@@ -17,6 +17,8 @@ export interface ConfigSources {
   readonly overrides: Readonly<Record<string, string | number | boolean>>;
 }
 
+/** More often, clients do little else than connect. */
+const CONNECTION_AGE_MS_MIN = 1_000;
 const DEFAULT_FILE = path.join('config', 'switchyard.yaml');
 
 /**
@@ -135,6 +137,17 @@ function compile(file: ConfigFile, cwd: string): Config {
       `limits.text_bytes_max ${limits.text_bytes_max} must be <= encoder.queue_bytes_max ${file.encoder.queue_bytes_max}`,
     );
   }
+  const { mirror } = file;
+  if (limits.connection_age_ms_max !== 0 && limits.connection_age_ms_max < CONNECTION_AGE_MS_MIN) {
+    throw invalid(
+      `limits.connection_age_ms_max ${limits.connection_age_ms_max} must be 0 (never) or >= ${CONNECTION_AGE_MS_MIN}`,
+    );
+  }
+  if (mirror.deadline_ms > limits.deadline_ms_max) {
+    throw invalid(
+      `mirror.deadline_ms ${mirror.deadline_ms} must be <= limits.deadline_ms_max ${limits.deadline_ms_max}`,
+    );
+  }
   const ports = Object.entries(file.listen).filter(([, at]) => at.port !== 0);
   for (const [name, at] of ports) {
     const twin = ports.find(
@@ -164,6 +177,7 @@ function compile(file: ConfigFile, cwd: string): Config {
       deadlineMsDefault: limits.deadline_ms_default,
       deadlineMsMax: limits.deadline_ms_max,
     },
+    connectionAgeMsMax: limits.connection_age_ms_max === 0 ? null : limits.connection_age_ms_max,
     encoder: compileEncoder(file.encoder, cores),
     search: {
       workers: file.search.workers === 0 ? cores : file.search.workers,
@@ -172,6 +186,13 @@ function compile(file: ConfigFile, cwd: string): Config {
     router: {
       pollIntervalMs: file.router.poll_interval_ms,
       heartbeatIntervalMs: file.router.heartbeat_interval_ms,
+    },
+    mirror: {
+      concurrencyMax: mirror.concurrency_max,
+      queueLengthMax: mirror.queue_length_max,
+      queueBytesMax: mirror.queue_bytes_max,
+      deadlineMs: mirror.deadline_ms,
+      niceness: mirror.niceness,
     },
     comparison: {
       keepTexts: file.comparison.keep_texts,

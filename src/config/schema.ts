@@ -45,6 +45,8 @@ export const ConfigFileSchema = Type.Object(
         request_bytes_max: count(4_194_304, 1024, 268_435_456),
         deadline_ms_default: count(10_000, 1, 3_600_000),
         deadline_ms_max: count(60_000, 1, 3_600_000),
+        /** A gRPC connection is asked to reconnect after so long, ± 10 %; 0: never. */
+        connection_age_ms_max: count(1_800_000, 0, 86_400_000),
       },
       { ...closed, default: {} },
     ),
@@ -61,6 +63,18 @@ export const ConfigFileSchema = Type.Object(
       {
         poll_interval_ms: count(2_000, 50, 600_000),
         heartbeat_interval_ms: count(1_000, 50, 600_000),
+      },
+      { ...closed, default: {} },
+    ),
+    /** Of each shadow: what its mirrors may take. */
+    mirror: Type.Object(
+      {
+        concurrency_max: count(8, 1, 1024),
+        queue_length_max: count(64, 0, 1_000_000),
+        queue_bytes_max: count(4_194_304, 1024, 1_073_741_824),
+        deadline_ms: count(2_000, 1, 3_600_000),
+        /** Of the processes that search shadows, as of nice(1). */
+        niceness: count(10, 0, 19),
       },
       { ...closed, default: {} },
     ),

@@ -73,7 +73,7 @@ export async function startGateway(
       factories: engines,
       limits: config.limits,
       metrics: routerMetrics(metrics),
-      mirror: DEFAULT_MIRROR,
+      mirror: { ...DEFAULT_MIRROR, ...config.mirror },
       recorder,
       caches,
       isKnownModel: (model) => follower?.isKnownModel(model) ?? false,
@@ -114,7 +114,7 @@ export async function startGateway(
       limits: config.limits,
       log,
       metrics: faceMetrics(metrics),
-      connectionAgeMsMax: null,
+      connectionAgeMsMax: config.connectionAgeMsMax,
     });
     const heartbeats = new Heartbeats({
       router,

@@ -71,7 +71,7 @@ const hitsOf = async (query: string) =>
   );
 
 t.before(async () => {
-  const texts = await wordNetGlosses(48, 97);
+  const texts = await wordNetGlosses(24, 97);
   rig = await realRig(t, texts, MIRROR);
   queries = texts.slice(0, 12).map((text) => text.split(' ').slice(0, 4).join(' '));
   for (const query of queries) expected.set(query, await hitsOf(query));

@@ -30,6 +30,7 @@ export class Engines implements TargetFactories {
     this.processes = new IndexProcesses({
       workers: Math.ceil(config.search.workers / 2),
       queueLengthMax: config.search.queueLengthMax,
+      niceness: config.mirror.niceness,
       log: reporter(log),
     });
   }
