@@ -1,10 +1,11 @@
 import { Command } from 'commander';
 import { expansion } from './expansion.js';
+import { mirrorFaults } from './mirror-faults.js';
 import { type Bench, type BenchReport, surroundings } from './report.js';
 import { routing } from './routing.js';
 import { smoke } from './smoke.js';
 
-const BENCHES: readonly Bench[] = [smoke, expansion, routing];
+const BENCHES: readonly Bench[] = [smoke, expansion, routing, mirrorFaults];
 
 const program = new Command('bench')
   .description('prints every figure that docs/performance.md quotes')

@@ -8,6 +8,7 @@ import type { Bundle } from '../src/index/manifest.js';
 import { IndexProcesses } from '../src/index/process/index-processes.js';
 import { SearchPool } from '../src/index/search-pool.js';
 import { SeededRandom } from '../src/index/seeded-random.js';
+import { DEFAULT_BACKOFF } from '../src/process/backoff.js';
 import type { Route, RouteTarget } from '../src/registry/route.js';
 import { ComparisonRecorder, DEFAULT_RECORDER } from '../src/router/comparison-recorder.js';
 import { DEFAULT_MIRROR } from '../src/router/mirror-lane.js';
@@ -43,6 +44,8 @@ export interface MirrorRig {
   mirror(share: MirrorShare): Promise<void>;
   /** Searches `queries[at % length]`. */
   search(at: number): Promise<unknown>;
+  /** The process of the shadow, for a bench that does things to it; null while it is not ready. */
+  shadowPid(): number | null;
   /** Resolves when no mirror runs or waits. */
   quiet(): Promise<void>;
   /** Counted since the last call. */
@@ -59,6 +62,10 @@ export async function openMirrorRig(options: {
   readonly rowCount: number;
   readonly queryCount: number;
   readonly seed: number;
+  /** What the shadow's process runs; the product's own when left out. */
+  readonly program?: URL;
+  /** The longest pause before that process is started again; as shipped when left out. */
+  readonly restartMsMax?: number;
 }): Promise<MirrorRig> {
   const random = new SeededRandom(options.seed);
   const draw = clusteredDraw(random, options.rowCount);
@@ -77,7 +84,13 @@ export async function openMirrorRig(options: {
     const shadow = await build(folder, rows, forwards.toReversed());
     const pool = new SearchPool({ workers: 1, queueLengthMax: 4096 });
     cleanups.push(() => pool.close());
-    const processes = new IndexProcesses({ workers: 1, queueLengthMax: 4096, log: () => undefined });
+    const processes = new IndexProcesses({
+      workers: 1,
+      queueLengthMax: 4096,
+      log: () => undefined,
+      backoff: { ...DEFAULT_BACKOFF, delayMsMax: options.restartMsMax ?? DEFAULT_BACKOFF.delayMsMax },
+      ...(options.program === undefined ? {} : { program: options.program }),
+    });
     cleanups.push(() => processes.close());
     const expected = { fingerprint: MODEL.fingerprint, dimensions: DIMENSIONS, metric: 'cosine' };
     let counts: MirrorCounts = { offered: 0, compared: 0, dropped: 0 };
@@ -125,6 +138,10 @@ export async function openMirrorRig(options: {
       queries,
       mirror: (share) => apply(share === null ? [serving] : [serving, mirrored(share)]),
       search: (at) => router.search(callOf(queries[at % queries.length] as Float32Array)),
+      shadowPid: () => {
+        const state = processes.indexes[0]?.state;
+        return state?.kind === 'ready' ? state.pid : null;
+      },
       quiet: () =>
         untilTrue(() => router.mirrorStates().every(({ lane }) => lane.running + lane.waiting === 0)),
       counts: () => {
