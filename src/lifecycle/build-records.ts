@@ -37,13 +37,20 @@ export function registryRecords(registry: Registry, bundlesFolder: string): Buil
     resolveModel: async (reference) => (await registry.models.resolve(reference)).fingerprint,
     findBuild: (version, build) => registry.builds.get(version, build),
     begin: async (version) => {
-      await registry.corpusVersions.begin({ ...version, storageUri: storageUri(bundlesFolder, version) });
+      const uri = storageUri(bundlesFolder, version);
+      await registry.corpusVersions.begin(
+        { ...version, storageUri: uri },
+        { actor: ACTOR, reason: 'a build begins' },
+      );
     },
     fail: async (version, why) => {
-      await registry.corpusVersions.fail(version, why);
+      await registry.corpusVersions.fail(version, why, { actor: ACTOR, reason: 'the build failed' });
     },
     record: async ({ digest, manifest: { corpus, version } }) => {
-      await recordBuild(registry, bundlesFolder, { corpus, version, digest, makeDefault: false });
+      await recordBuild(registry, bundlesFolder, {
+        ...{ corpus, version, digest, makeDefault: false },
+        author: { actor: ACTOR, reason: 'it was built' },
+      });
     },
     routeFirst: async ({ digest, manifest: { corpus, version } }) => {
       if ((await registry.routes.find(corpus)) !== null) return false;

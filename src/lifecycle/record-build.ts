@@ -7,6 +7,7 @@ import { readBundle } from '../index/read-bundle.js';
 import { checkExpected } from '../index/search-pool.js';
 import { verifyBundle } from '../index/verify-bundle.js';
 import type { RecordedBuild } from '../registry/builds.js';
+import type { ChangeAuthor } from '../registry/changes.js';
 import type { Registry } from '../registry/registry.js';
 import { type Digest, digestPrefix, isCorpusName, isDigest, isVersionName } from '../vocabulary.js';
 
@@ -17,6 +18,7 @@ export interface PublishedBuild {
   readonly digest: string;
   /** Also of a version that has a default build. */
   readonly makeDefault: boolean;
+  readonly author: ChangeAuthor;
 }
 
 /**
@@ -48,6 +50,7 @@ export async function recordBuild(
     bundle,
     uri: pathToFileURL(folder).href,
     makeDefault: build.makeDefault,
+    author: build.author,
   });
 }
 

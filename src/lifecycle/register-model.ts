@@ -6,6 +6,7 @@ import { loadModelFolder } from '../encoder/model-folder.js';
 import { readProbes } from '../encoder/probes.js';
 import { SwitchyardError } from '../errors.js';
 import { realFolderInside } from '../files/inside.js';
+import { type ChangeAuthor, UNSTATED } from '../registry/changes.js';
 import type { RegisteredModel } from '../registry/models.js';
 import type { Registry } from '../registry/registry.js';
 import { type Fingerprint, isFingerprint } from '../vocabulary.js';
@@ -14,12 +15,17 @@ import { type Fingerprint, isFingerprint } from '../vocabulary.js';
  * Makes an imported model known, with its probes; again for the same fingerprint changes nothing.
  * Errors: ALREADY_EXISTS when the name@version stands for another vector space.
  */
-export async function registerModel(registry: Registry, model: ModelFolder): Promise<RegisteredModel> {
+export async function registerModel(
+  registry: Registry,
+  model: ModelFolder,
+  author: ChangeAuthor = UNSTATED,
+): Promise<RegisteredModel> {
   const { dimensions } = model.manifest;
   const { probes, vectors } = await readProbes(model);
   return registry.models.register({
     manifest: model.manifest,
     artifactUri: pathToFileURL(model.folder).href,
+    author,
     probes: probes.map((probe, row) => ({
       ...probe,
       vector: vectors.slice(row * dimensions, (row + 1) * dimensions),
@@ -35,13 +41,14 @@ export async function registerModelIn(
   registry: Registry,
   modelsFolder: string,
   fingerprint: string,
+  author: ChangeAuthor,
 ): Promise<RegisteredModel> {
   if (!isFingerprint(fingerprint))
     throw new SwitchyardError('INVALID_ARGUMENT', 'fingerprint must be mf1_ and 32 lower-case hex digits', {
       details: { field: 'fingerprint' },
     });
   await refuseLinks(modelsFolder, fingerprint);
-  return registerModel(registry, await loadModelFolder(modelsFolder, fingerprint));
+  return registerModel(registry, await loadModelFolder(modelsFolder, fingerprint), author);
 }
 
 /** A file that is a link would be hashed wherever it leads, and could be another one tomorrow. */

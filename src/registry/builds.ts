@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { SwitchyardError } from '../errors.js';
 import {
   type Digest,
@@ -7,8 +8,8 @@ import {
   type Metric,
   type Quantization,
 } from '../vocabulary.js';
-import { type ChangeAuthor, recordChange } from './changes.js';
-import { type CorpusVersion, type CorpusVersionName, getVersion } from './corpus-versions.js';
+import { type ChangeAuthor, recordChange, UNSTATED } from './changes.js';
+import { type CorpusVersion, type CorpusVersionName, getVersion, subjectOf } from './corpus-versions.js';
 import type { Database, RegistryTransaction, Tables } from './database.js';
 import { resolveBuild } from './route-rules.js';
 
@@ -58,8 +59,10 @@ export class Builds {
     readonly uri: string;
     /** Also of a version that has a default build. */
     readonly makeDefault?: boolean;
+    readonly author?: ChangeAuthor;
   }): Promise<RecordedBuild> {
     const { digest, manifest } = build.bundle;
+    const { author = UNSTATED } = build;
     if (!isDigest(digest))
       throw new SwitchyardError('INVALID_ARGUMENT', 'the digest of a build must be 64 hex characters');
     return this.#database.change(async (transaction) => {
@@ -70,6 +73,11 @@ export class Builds {
           `the build was made by model ${manifest.model.fingerprint}, ${manifest.corpus}/${manifest.version} belongs to ${version.fingerprint} (${version.modelRef}): build it with that model, or begin another version`,
           { details: { expected: version.fingerprint, actual: manifest.model.fingerprint } },
         );
+      const known = await transaction
+        .selectFrom('builds')
+        .select('bundle_uri')
+        .where('digest', '=', digest)
+        .executeTakeFirst();
       const inserted = await transaction
         .insertInto('builds')
         .values({
@@ -93,7 +101,16 @@ export class Builds {
         );
       if (version.defaultBuild === null || version.defaultBuild === digest || build.makeDefault === true)
         await setDefault(transaction, version, digest, build.uri, manifest);
-      return getBuild(transaction, version, digest);
+      const recorded = await getBuild(transaction, version, digest);
+      const before = known === undefined ? null : buildAudit(digest, known.bundle_uri, version.defaultBuild);
+      const after = buildAudit(
+        digest,
+        recorded.bundleUri,
+        recorded.isDefault ? digest : version.defaultBuild,
+      );
+      if (before === null || !isDeepStrictEqual(before, after))
+        await recordChange(transaction, { ...author, subject: subjectOf(version), before, after });
+      return recorded;
     });
   }
 
@@ -112,7 +129,7 @@ export class Builds {
       );
       await recordChange(transaction, {
         ...author,
-        subject: `corpus_version ${name.corpus}/${name.version}`,
+        subject: subjectOf(name),
         before: { default_build: version.defaultBuild },
         after: { default_build: found.digest },
       });
@@ -136,6 +153,12 @@ export class Builds {
     return this.#database.read(async (tables) => findBuild(tables, await getVersion(tables, name), build));
   }
 }
+
+const buildAudit = (build: Digest, bundle_uri: string, default_build: Digest | null) => ({
+  build,
+  bundle_uri,
+  default_build,
+});
 
 async function setDefault(
   transaction: RegistryTransaction,

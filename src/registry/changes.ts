@@ -7,6 +7,9 @@ export interface ChangeAuthor {
   readonly reason: string;
 }
 
+/** Of a change whose caller had nobody to name: a fixture, a program that sets a yard up. */
+export const UNSTATED: ChangeAuthor = Object.freeze({ actor: 'switchyard', reason: 'not stated' });
+
 /** A change that is not of a route: of a model, a corpus version, a build, a desired target, a consumer. */
 export interface RegistryChange extends ChangeAuthor {
   readonly changedAt: Date;

@@ -1,6 +1,6 @@
 import { SwitchyardError } from '../errors.js';
 import { type Digest, type Fingerprint, isCorpusName, isVersionName, modelRef } from '../vocabulary.js';
-import { type ChangeAuthor, recordChange } from './changes.js';
+import { type ChangeAuthor, recordChange, UNSTATED } from './changes.js';
 import type { Database, RegistryTransaction, Tables } from './database.js';
 import { nearMatches } from './near.js';
 import type { CorpusVersionStatus } from './schema.js';
@@ -56,7 +56,7 @@ export class CorpusVersions {
    * normalisation clears a failure and changes nothing else, so an interrupted build is simply started once more.
    * Errors: UNKNOWN_MODEL, ALREADY_EXISTS when it differs, STATUS_CONFLICT for an archived model or version.
    */
-  async begin(version: NewCorpusVersion): Promise<CorpusVersion> {
+  async begin(version: NewCorpusVersion, author: ChangeAuthor = UNSTATED): Promise<CorpusVersion> {
     const { corpus, version: label } = version;
     if (!isCorpusName(corpus))
       throw new SwitchyardError(
@@ -93,13 +93,21 @@ export class CorpusVersions {
         .onConflict((conflict) => conflict.columns(['corpus_name', 'label']).doNothing())
         .returning('corpus_version_id')
         .executeTakeFirst();
-      if (inserted === undefined) await beginAgain(transaction, version);
-      return getVersion(transaction, version);
+      if (inserted === undefined) await beginAgain(transaction, version, author);
+      const begun = await getVersion(transaction, version);
+      if (inserted !== undefined)
+        await recordChange(transaction, {
+          ...author,
+          subject: subjectOf(version),
+          before: null,
+          after: { status: begun.status, model: begun.modelRef, fingerprint: begun.fingerprint },
+        });
+      return begun;
     });
   }
 
   /** Notes why a build failed. The version stays `building` and can be begun again; a version that has builds is left as it is. */
-  async fail(name: CorpusVersionName, why: string): Promise<CorpusVersion> {
+  async fail(name: CorpusVersionName, why: string, author: ChangeAuthor = UNSTATED): Promise<CorpusVersion> {
     return this.#database.change(async (transaction) => {
       const version = await getVersion(transaction, name);
       if (version.status !== 'building') return version;
@@ -109,7 +117,14 @@ export class CorpusVersions {
         .where('corpus_version_id', '=', version.corpusVersionId)
         .where('status', '=', 'building')
         .execute();
-      return getVersion(transaction, name);
+      const failed = await getVersion(transaction, name);
+      await recordChange(transaction, {
+        ...author,
+        subject: subjectOf(name),
+        before: { failure: version.failure?.why ?? null },
+        after: { failure: failed.failure?.why ?? null },
+      });
+      return failed;
     });
   }
 
@@ -144,7 +159,7 @@ export class CorpusVersions {
         .execute();
       await recordChange(transaction, {
         ...author,
-        subject: `corpus_version ${name.corpus}/${name.version}`,
+        subject: subjectOf(name),
         before: { status: before.status },
         after: { status: 'archived' },
       });
@@ -153,7 +168,14 @@ export class CorpusVersions {
   }
 }
 
-async function beginAgain(transaction: RegistryTransaction, wanted: NewCorpusVersion): Promise<void> {
+export const subjectOf = ({ corpus, version }: CorpusVersionName): string =>
+  `corpus_version ${corpus}/${version}`;
+
+async function beginAgain(
+  transaction: RegistryTransaction,
+  wanted: NewCorpusVersion,
+  author: ChangeAuthor,
+): Promise<void> {
   const known = await getVersion(transaction, wanted);
   const name = `${wanted.corpus}/${wanted.version}`;
   if (known.status === 'archived')
@@ -176,6 +198,14 @@ async function beginAgain(transaction: RegistryTransaction, wanted: NewCorpusVer
     .set({ failed_at: null, failure: null, storage_uri: wanted.storageUri })
     .where('corpus_version_id', '=', known.corpusVersionId)
     .execute();
+  const before = { failure: known.failure?.why ?? null, storage_uri: known.storageUri };
+  if (before.failure === null && before.storage_uri === wanted.storageUri) return;
+  await recordChange(transaction, {
+    ...author,
+    subject: subjectOf(wanted),
+    before,
+    after: { failure: null, storage_uri: wanted.storageUri },
+  });
 }
 
 const agree = (known: string | null, wanted: string | undefined): boolean =>

@@ -1,6 +1,6 @@
 import { SwitchyardError } from '../errors.js';
 import { type Fingerprint, isFingerprint, type Metric, modelRef } from '../vocabulary.js';
-import { type ChangeAuthor, recordChange } from './changes.js';
+import { type ChangeAuthor, recordChange, UNSTATED } from './changes.js';
 import type { Database, RegistryTransaction } from './database.js';
 import { insertProbes, type ModelProbe, readProbes } from './model-probes.js';
 import { nearMatches } from './near.js';
@@ -52,8 +52,9 @@ export class Models {
     readonly manifest: RegistrableModel;
     readonly artifactUri: string;
     readonly probes?: readonly ModelProbe[];
+    readonly author?: ChangeAuthor;
   }): Promise<RegisteredModel> {
-    const { manifest, artifactUri, probes = [] } = model;
+    const { manifest, artifactUri, probes = [], author = UNSTATED } = model;
     if (!isFingerprint(manifest.fingerprint))
       throw new SwitchyardError(
         'INVALID_MODEL',
@@ -85,9 +86,15 @@ export class Models {
         .executeTakeFirst();
       if (inserted !== undefined) {
         await insertProbes(transaction, inserted.model_id, probes);
+        await recordChange(transaction, {
+          ...author,
+          subject: `model ${modelRef(manifest)}`,
+          before: null,
+          after: { status: inserted.status, fingerprint: inserted.fingerprint, artifact_uri: artifactUri },
+        });
         return toModel(inserted);
       }
-      return this.#registerAgain(transaction, manifest, artifactUri);
+      return this.#registerAgain(transaction, manifest, artifactUri, author);
     });
   }
 
@@ -95,6 +102,7 @@ export class Models {
     transaction: RegistryTransaction,
     manifest: RegistrableModel,
     artifactUri: string,
+    author: ChangeAuthor,
   ): Promise<RegisteredModel> {
     const rows = await transaction
       .selectFrom('embedding_models')
@@ -123,6 +131,12 @@ export class Models {
       .where('model_id', '=', same.modelId)
       .returningAll()
       .executeTakeFirstOrThrow();
+    await recordChange(transaction, {
+      ...author,
+      subject: `model ${same.modelRef}`,
+      before: { artifact_uri: same.artifactUri },
+      after: { artifact_uri: artifactUri },
+    });
     return toModel(moved);
   }
 

@@ -213,6 +213,51 @@ t.test('the admin services over gRPC', { timeout: 180_000 }, async (t) => {
         t.match((await call('RegistryService', 'ListGateways', {})).body, {
           gateways: [{ gateway_id: gateway.gatewayId, alive: true }],
         });
+        const [changed] = (await call('RegistryService', 'ListChanges', { limit: 1 })).body.changes as Record<
+          string,
+          string
+        >[];
+        t.match(changed, { reason: 'done', before: '{"migrated":false}', after: '{"migrated":true}' });
+        t.match((await call('RegistryService', 'GetModel', { model })).body, { model: /minilm/ });
+        t.match((await call('RegistryService', 'GetStorage', {})).body, {
+          models_folder: path.join(yard.varDir, 'models'),
+        });
+        t.match((await call('RouterService', 'GetComparison', { corpus: CORPUS })).body, {
+          corpus: CORPUS,
+          gateway_id: gateway.gatewayId,
+          pairs: [],
+        });
+      });
+
+      await t.test('models and builds are recorded as over HTTP', async (t) => {
+        const author = { actor: 'ann', reason: 'by grpc' };
+        const model = yard.fp16.manifest.fingerprint;
+        t.match((await call('RegistryService', 'RegisterModel', { fingerprint: model, ...author })).body, {
+          fingerprint: model,
+        });
+        t.match(await call('RegistryService', 'RegisterModel', { fingerprint: '../x', ...author }), {
+          reason: 'INVALID_ARGUMENT',
+        });
+        const version = { corpus: CORPUS, version: 'v1' };
+        const found = await call('RegistryService', 'GetBuild', { ...version, build: 'default' });
+        t.match(found.body, { is_default: true });
+        const { digest } = found.body;
+        const recorded = await call('RegistryService', 'RecordBuild', { ...version, digest, ...author });
+        t.match(recorded.body, { digest, is_default: true, version: 'v1' });
+        const begun = { ...version, version: 'v3', model, document_template: '{text}', ...author };
+        t.match((await call('RegistryService', 'BeginCorpusVersion', begun)).body, {
+          status: 'CORPUS_VERSION_STATUS_BUILDING',
+        });
+        const failed = { ...version, version: 'v3', failure: 'no more disk', ...author };
+        t.match((await call('RegistryService', 'FailCorpusVersion', failed)).body, {
+          failure: 'no more disk',
+        });
+        t.match(
+          await call('RegistryService', 'RecordBuild', { ...version, version: 'v3', digest, ...author }),
+          {
+            reason: 'UNKNOWN_BUILD',
+          },
+        );
         const archive = { corpus: CORPUS, version: 'v2', reason: 'gone' };
         t.match((await call('RegistryService', 'ArchiveCorpusVersion', archive)).body, {
           status: 'CORPUS_VERSION_STATUS_ARCHIVED',

@@ -197,6 +197,23 @@ t.test('commands of an operator while a gateway holds the registry', { timeout: 
     );
   });
 
+  await t.test('each change has its audit row: who, why, before, after', async (t) => {
+    const rows = async (subject: string) => (await api.listChanges({ subject })).toReversed();
+    t.match(await rows(`model ${(await api.getModel({ model })).model}`), [
+      { reason: 'model import', before: null, after: { status: 'staging', fingerprint: model } },
+      { actor: 'ann', before: { status: 'staging' }, after: { status: 'active' } },
+    ]);
+    t.match(await rows('corpus_version fruit/v1'), [
+      { reason: 'build of fruit/v1 from fruit.jsonl', before: null, after: { status: 'building' } },
+      { reason: 'build of fruit/v1 from fruit.jsonl', before: null, after: { build: /^[0-9a-f]{64}$/ } },
+    ]);
+    t.match(await rows('corpus_version cut/v1'), [
+      { before: null },
+      { ...AUTHOR, before: { failure: null }, after: { failure: /^TRUNCATION_LIMIT/ } },
+    ]);
+    t.equal((await rows(`corpus_version ${CORPUS}/v2`)).length, 1, 'what was refused left none');
+  });
+
   await t.test('every answer is what its schema says', async (t) => {
     FormatRegistry.Set('date-time', (text) => !Number.isNaN(Date.parse(text)));
     t.teardown(() => FormatRegistry.Delete('date-time'));

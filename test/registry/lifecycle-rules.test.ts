@@ -242,7 +242,7 @@ onEachPostgres(t, async (t, postgres) => {
     );
     t.match(
       (await changes.list({ subject: 'model old@1' })).map(({ after }) => after),
-      [{ status: 'archived' }, { status: 'deprecated' }, { status: 'active' }],
+      [{ status: 'archived' }, { status: 'deprecated' }, { status: 'active' }, { status: 'staging' }],
     );
     await t.rejects(
       models.setStatus('use@1', 'active', { actor: '', reason: 'x' }),

@@ -139,9 +139,11 @@ export class AdminOperations implements AdminApi {
     return this.#modelView(await this.#registry().models.resolve(model));
   }
 
-  async registerModel({ fingerprint }: Input<'registerModel'>) {
+  async registerModel(given: Input<'registerModel'>) {
     const { modelsDir } = this.#sources.storage;
-    return this.#modelView(await registerModelIn(this.#registry(), modelsDir, fingerprint));
+    return this.#modelView(
+      await registerModelIn(this.#registry(), modelsDir, given.fingerprint, author(given)),
+    );
   }
 
   async setModelStatus(change: Input<'setModelStatus'>) {
@@ -160,19 +162,25 @@ export class AdminOperations implements AdminApi {
     const { corpus, version, model } = begun;
     const { fingerprint } = await models.resolve(model);
     return corpusVersionView(
-      await corpusVersions.begin({
-        corpus,
-        version,
-        fingerprint,
-        documentTemplate: begun.document_template,
-        textNormalisation: begun.text_normalisation,
-        storageUri: storageUri(this.#sources.storage.bundlesDir, { corpus, version }),
-      }),
+      await corpusVersions.begin(
+        {
+          corpus,
+          version,
+          fingerprint,
+          documentTemplate: begun.document_template,
+          textNormalisation: begun.text_normalisation,
+          storageUri: storageUri(this.#sources.storage.bundlesDir, { corpus, version }),
+        },
+        author(begun),
+      ),
     );
   }
 
-  async failCorpusVersion({ corpus, version, failure }: Input<'failCorpusVersion'>) {
-    return corpusVersionView(await this.#registry().corpusVersions.fail({ corpus, version }, failure));
+  async failCorpusVersion(failed: Input<'failCorpusVersion'>) {
+    const { corpus, version, failure } = failed;
+    return corpusVersionView(
+      await this.#registry().corpusVersions.fail({ corpus, version }, failure, author(failed)),
+    );
   }
 
   async archiveCorpusVersion(change: Input<'archiveCorpusVersion'>) {
@@ -192,8 +200,9 @@ export class AdminOperations implements AdminApi {
     return buildView(await this.#registry().builds.get({ corpus, version }, wanted));
   }
 
-  async recordBuild({ corpus, version, digest, make_default = false }: Input<'recordBuild'>) {
-    const build = { corpus, version, digest, makeDefault: make_default };
+  async recordBuild(given: Input<'recordBuild'>) {
+    const { corpus, version, digest, make_default = false } = given;
+    const build = { corpus, version, digest, makeDefault: make_default, author: author(given) };
     return buildView(await recordBuild(this.#registry(), this.#sources.storage.bundlesDir, build));
   }
 
