@@ -84,9 +84,12 @@ function knownTarget(
 export function diffLines(before: readonly TargetView[], after: readonly TargetView[]): readonly string[] {
   const old = new Map(before.map((target) => [target.build, describe(target)]));
   const fresh = new Map(after.map((target) => [target.build, describe(target)]));
-  const removed = [...old].filter(([build, line]) => fresh.get(build) !== line);
-  const added = [...fresh].filter(([build, line]) => old.get(build) !== line);
-  return [...removed.map(([, line]) => `- ${line}`), ...added.map(([, line]) => `+ ${line}`)];
+  // The two lines of one target stand together.
+  return [...new Set([...old.keys(), ...fresh.keys()])].flatMap((build) => {
+    const [was, is] = [old.get(build), fresh.get(build)];
+    if (was === is) return [];
+    return [...(was === undefined ? [] : [`- ${was}`]), ...(is === undefined ? [] : [`+ ${is}`])];
+  });
 }
 
 export function describe(target: TargetView): string {
