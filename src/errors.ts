@@ -235,6 +235,12 @@ const CATALOGUE = {
     retry: 'backoff',
     title: 'Another build of this corpus version is running',
   },
+  MEMORY_BUDGET: {
+    grpc: 'RESOURCE_EXHAUSTED',
+    http: 507,
+    retry: 'never',
+    title: 'The memory for dram targets does not suffice',
+  },
   DISK_FULL: { grpc: 'RESOURCE_EXHAUSTED', http: 507, retry: 'backoff', title: 'The disk is full' },
   // Load, time and parts that are down
   DEADLINE_EXCEEDED: { grpc: 'DEADLINE_EXCEEDED', http: 504, retry: 'backoff', title: 'The deadline passed' },

@@ -46,7 +46,16 @@ export interface Config {
   /** A gRPC connection is asked to reconnect after so long; null: never. */
   readonly connectionAgeMsMax: number | null;
   readonly encoder: EncoderConfig;
-  readonly search: { readonly workers: number; readonly queueLengthMax: number };
+  readonly search: {
+    readonly workers: number;
+    readonly ssdWorkers: number;
+    readonly queueLengthMax: number;
+  };
+  readonly tiers: {
+    /** `auto`, `none`, or an absolute folder. */
+    readonly memoryDir: string;
+    readonly dramBytesMax: number;
+  };
   readonly router: { readonly pollIntervalMs: number; readonly heartbeatIntervalMs: number };
   /** Limits of the mirrors of each shadow. */
   readonly mirror: {

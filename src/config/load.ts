@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
+import { availableParallelism, totalmem } from 'node:os';
 import path from 'node:path';
 import { Value } from '@sinclair/typebox/value';
 import { parse as parseYaml } from 'yaml';
@@ -7,6 +7,9 @@ import { SwitchyardError } from '../errors.js';
 import type { Config } from './config.js';
 import { compileEncoder } from './encoder.js';
 import { type ConfigFile, ConfigFileSchema } from './schema.js';
+
+/** Of the memory, for tier dram where no limit is configured. */
+const DRAM_SHARE = 0.6;
 
 export interface ConfigSources {
   /** Path of a YAML file; null: `config/switchyard.yaml` under `cwd` when there is one, else defaults alone. */
@@ -120,6 +123,12 @@ function setPath(target: Record<string, unknown>, setting: string, value: unknow
   node[last] = value;
 }
 
+/** Without a limit cgroups say 0, or a number beyond any machine. */
+function memoryShare(): number {
+  const limit = process.constrainedMemory();
+  return Math.floor(DRAM_SHARE * (limit > 0 ? Math.min(limit, totalmem()) : totalmem()));
+}
+
 function compile(file: ConfigFile, cwd: string): Config {
   const { limits } = file;
   if (limits.deadline_ms_default > limits.deadline_ms_max) {
@@ -181,7 +190,14 @@ function compile(file: ConfigFile, cwd: string): Config {
     encoder: compileEncoder(file.encoder, cores),
     search: {
       workers: file.search.workers === 0 ? cores : file.search.workers,
+      ssdWorkers: file.search.ssd_workers === 0 ? cores : file.search.ssd_workers,
       queueLengthMax: file.search.queue_length_max,
+    },
+    tiers: {
+      memoryDir: ['auto', 'none'].includes(file.tiers.memory_dir)
+        ? file.tiers.memory_dir
+        : path.resolve(cwd, file.tiers.memory_dir),
+      dramBytesMax: file.tiers.dram_bytes_max === 0 ? memoryShare() : file.tiers.dram_bytes_max,
     },
     router: {
       pollIntervalMs: file.router.poll_interval_ms,

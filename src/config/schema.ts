@@ -55,7 +55,18 @@ export const ConfigFileSchema = Type.Object(
       {
         /** Search worker threads; 0: one per core. */
         workers: count(0, 0, 256),
+        /** Threads of their own for tier ssd, so that waiting for a disk never delays a search in memory; 0: one per core. */
+        ssd_workers: count(0, 0, 256),
         queue_length_max: count(4096, 1, 1_000_000),
+      },
+      { ...closed, default: {} },
+    ),
+    tiers: Type.Object(
+      {
+        /** Where tier dram keeps its copies: `auto` (/dev/shm), `none` (the page cache), or a folder on a tmpfs. */
+        memory_dir: Type.String({ minLength: 1, default: 'auto' }),
+        /** Bytes of index files that tier dram may hold; 0: 60 % of the memory of the machine or container. */
+        dram_bytes_max: count(0, 0, Number.MAX_SAFE_INTEGER),
       },
       { ...closed, default: {} },
     ),

@@ -21,6 +21,8 @@ import { Heartbeats } from './wiring/heartbeats.js';
 import { faceMetrics, observeEngines, routerMetrics } from './wiring/metrics.js';
 import { RegistryLink } from './wiring/registry-link.js';
 import { RouteFollower } from './wiring/route-follower.js';
+import { observeTiers } from './wiring/tier-metrics.js';
+import { TierWatch } from './wiring/tier-watch.js';
 
 const HOST_NAME_LENGTH_MAX = 40;
 
@@ -60,6 +62,9 @@ export async function startGateway(
     await link.connect();
 
     observeEngines(metrics, engines);
+    const tiers = new TierWatch(engines, log);
+    closers.push(() => tiers.close());
+    observeTiers(metrics, engines, tiers);
     const caches = await openCaches(config, log);
     closers.push(() => caches.close());
     observeCaches(metrics, caches);

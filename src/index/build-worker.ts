@@ -11,6 +11,7 @@ import { Graph } from './graph.js';
 import { findUnreachableRows } from './graph-reach.js';
 import { HashingWriter } from './hashing-writer.js';
 import type { BundleFile } from './manifest.js';
+import { filesIn } from './placement.js';
 import { measureRecall } from './recall.js';
 import { graphParametersOf, RowSearcher } from './row-searcher.js';
 import { toGraphVectors } from './vector-check.js';
@@ -150,7 +151,7 @@ class BundleWriter {
       // Frees the graph's memory, and fails on a file that ends early.
       this.#graph.view(file);
       this.#graph.release();
-      const searcher = new RowSearcher(this.#data.folder, {
+      const searcher = new RowSearcher(filesIn(this.#data.folder), {
         ...this.#data.manifest,
         row_count: rowCount,
         document_count: documentCount,

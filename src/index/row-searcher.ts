@@ -1,11 +1,11 @@
-import path from 'node:path';
 import { SwitchyardError } from '../errors.js';
 import type { Metric } from '../vocabulary.js';
 import { exactDistance, normOf } from './distances.js';
-import { INDEX_FILE, VECTORS_FILE } from './file-names.js';
+import { INDEX_FILE } from './file-names.js';
 import { type Format, formatOf } from './formats.js';
 import { Graph, type RowHits } from './graph.js';
 import type { BundleManifest } from './manifest.js';
+import type { SearchFiles } from './placement.js';
 import { toGraphVectors } from './vector-check.js';
 import { VectorsFile } from './vectors-file.js';
 
@@ -43,19 +43,15 @@ export class RowSearcher {
   readonly #dimensions: number;
 
   /** Maps index.usearch and opens vectors.f32, both of which must have been verified. */
-  constructor(folder: string, manifest: SearchableManifest) {
+  constructor(files: SearchFiles, manifest: SearchableManifest) {
     this.metric = manifest.metric;
     this.rowCount = manifest.row_count;
     this.#format = formatOf(manifest);
     this.#dimensions = manifest.dimensions;
-    this.vectors = new VectorsFile(
-      path.join(folder, VECTORS_FILE),
-      manifest.row_count,
-      manifest.full_dimensions,
-    );
+    this.vectors = new VectorsFile(files.vectors, manifest.row_count, manifest.full_dimensions);
     try {
       this.#graph = new Graph(graphParametersOf(manifest, this.#format));
-      this.#graph.view(path.join(folder, INDEX_FILE));
+      this.#graph.view(files.index);
     } catch (error) {
       this.vectors.close();
       throw new SwitchyardError(

@@ -4,7 +4,9 @@ import { packQueries, unpackAnswers } from './group-codec.js';
 import { LaneQueues } from './lane-queues.js';
 import { LocalIndex, type PendingQuery } from './local-index.js';
 import type { Bundle } from './manifest.js';
+import { type Place, type PlacementKind, placeOnDisk, type SearchFiles } from './placement.js';
 import { type Group, restarting, type SearchLog, SearchSeat } from './search-seat.js';
+import { majorFaultsOfThread } from './thread-faults.js';
 import { loadVerified, type Verification } from './verify-bundle.js';
 
 /** Queries handed over in one message. A message hop costs a fifth of a search, so this is the largest lever. */
@@ -21,6 +23,19 @@ export interface SearchPoolOptions {
   /** Queries that may wait in each lane; more are refused with QUEUE_FULL. */
   readonly queueLengthMax: number;
   readonly log?: SearchLog;
+  /** Where indexes are searched. Default: where they were published. */
+  readonly place?: Place;
+  /** Count major page faults per index: two reads of /proc per search, for searches that wait for disks anyway. */
+  readonly countFaults?: boolean;
+}
+
+/** An open index as metrics and watches see it. */
+export interface OpenIndexReport {
+  readonly bundle: Bundle;
+  readonly placement: PlacementKind;
+  readonly files: SearchFiles;
+  /** Since it was opened; null where they are not counted. */
+  readonly majorFaults: number | null;
 }
 
 /** Running totals since the pool was made, and what is open now. Read them at scrape time. */
@@ -65,7 +80,7 @@ export class SearchPool {
   /** Started with the first index that passes its verification. */
   #seats: readonly SearchSeat<PendingQuery>[] = [];
   readonly #queues: LaneQueues<PendingQuery>;
-  readonly #indexes = new Set<LocalIndex>();
+  readonly #indexes = new Map<LocalIndex, () => OpenIndexReport>();
   #nextIndex = 0;
   #flushScheduled = false;
   #sweep: NodeJS.Timeout | null = null;
@@ -104,6 +119,15 @@ export class SearchPool {
     return this.#seats.filter((seat) => seat.isReady).length;
   }
 
+  openIndexes(): readonly OpenIndexReport[] {
+    return [...this.#indexes.values()].map((report) => report());
+  }
+
+  /** Of all threads that search now. */
+  majorFaults(): number {
+    return this.#seats.reduce((sum, seat) => sum + majorFaultsOfThread(seat.threadId), 0);
+  }
+
   /**
    * Verifies the bundle's files (unless that was just done), prefaults index.usearch, and maps it in every worker.
    * Errors: FINGERPRINT_MISMATCH, CORRUPT_BUNDLE with the file's name, UNKNOWN_BUILD, INDEX_UNAVAILABLE.
@@ -117,20 +141,26 @@ export class SearchPool {
     if (this.#isClosed()) throw poolClosed();
     if (this.#seats.length === 0) this.#start();
     const { manifest, folder } = bundle;
+    const { place = placeOnDisk, countFaults = false } = this.#options;
+    const placement = await place(bundle, identities, options.signal);
     const number = this.#nextIndex++;
+    const majorFaults = countFaults ? new SharedArrayBuffer(8) : null;
     const message = {
       kind: 'open',
       index: number,
       folder,
+      files: placement.files,
       manifest,
       ids,
-      identities,
+      identities: placement.identities,
       hasDocuments: manifest.files['documents.jsonl'] !== undefined,
+      majorFaults,
     } as const;
     const opened = await Promise.allSettled(this.#seats.map((seat) => seat.open(message)));
     const failed = opened.find((result) => result.status === 'rejected');
     if (failed !== undefined || options.signal?.aborted === true || this.#isClosed()) {
       await Promise.all(this.#seats.map((seat) => seat.close(number)));
+      await placement.release();
       throw failed?.reason ?? options.signal?.reason ?? poolClosed();
     }
     const bytes = Object.values(manifest.files).reduce((sum, file) => sum + file.bytes, 0);
@@ -139,12 +169,18 @@ export class SearchPool {
       submit: (query) => this.#submit(query),
       unmap: async () => {
         await Promise.all(this.#seats.map((seat) => seat.close(number)));
+        await placement.release();
         this.#indexes.delete(index);
         this.counters.openIndexes--;
         this.counters.openBytes -= bytes;
       },
     });
-    this.#indexes.add(index);
+    this.#indexes.set(index, () => ({
+      bundle,
+      placement: placement.kind,
+      files: placement.files,
+      majorFaults: majorFaults === null ? null : Number(new BigInt64Array(majorFaults)[0]),
+    }));
     this.counters.openIndexes++;
     this.counters.openBytes += bytes;
     return index;
@@ -153,7 +189,7 @@ export class SearchPool {
   /** Answers what was accepted, unmaps every index, and ends the workers. */
   close(): Promise<void> {
     this.#closed ??= (async () => {
-      await Promise.all([...this.#indexes].map((index) => index.close()));
+      await Promise.all([...this.#indexes.keys()].map((index) => index.close()));
       await Promise.all(this.#seats.map((seat) => seat.end()));
       if (this.#sweep !== null) clearTimeout(this.#sweep);
     })();

@@ -1,4 +1,5 @@
 import type { ErrorFrame } from '../errors.js';
+import type { SearchFiles } from './placement.js';
 import type { SearchableManifest } from './row-searcher.js';
 import type { Identities } from './verify-protocol.js';
 
@@ -8,12 +9,21 @@ export interface OpenMessage {
   /** Number of the index within its pool. */
   readonly index: number;
   readonly folder: string;
+  /** Where index.usearch and vectors.f32 are read from; in the folder, or copies in memory. */
+  readonly files: SearchFiles;
   readonly manifest: SearchableManifest;
   /** ids.bin, shared. */
   readonly ids: SharedArrayBuffer;
   /** Of the files that were hashed; anything else is refused. */
   readonly identities: Identities;
   readonly hasDocuments: boolean;
+  /** One BigInt64 that all workers add this index's major page faults to; null where they are not counted. */
+  readonly majorFaults: SharedArrayBuffer | null;
+}
+
+export interface SearchWorkerData {
+  /** One Int32 for the worker's thread id of the system, by which /proc counts its page faults. */
+  readonly threadId: SharedArrayBuffer;
 }
 
 /** Numbers per query in `SearchMessage.queries`: index, top k, with document, deadline, length of its vector. */

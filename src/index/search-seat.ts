@@ -1,6 +1,12 @@
 import { Worker } from 'node:worker_threads';
 import { errorFromFrame, SwitchyardError } from '../errors.js';
-import type { FromSearchWorker, OpenMessage, SearchMessage, ToSearchWorker } from './search-protocol.js';
+import type {
+  FromSearchWorker,
+  OpenMessage,
+  SearchMessage,
+  SearchWorkerData,
+  ToSearchWorker,
+} from './search-protocol.js';
 
 const RESTART_DELAY_MIN_MS = 50;
 const RESTART_DELAY_MAX_MS = 5_000;
@@ -45,6 +51,7 @@ export class SearchSeat<T> {
   readonly #groups = new Map<number, Group<T>>();
   readonly #opening = new Map<number, Waiter>();
   readonly #closing = new Map<number, Waiter>();
+  readonly #threadId = new SharedArrayBuffer(4);
   #state: SeatState;
   #nextGroup = 0;
   #crashesInARow = 0;
@@ -58,6 +65,11 @@ export class SearchSeat<T> {
 
   get isReady(): boolean {
     return this.#state.kind === 'running' && this.#state.reopening.size === 0;
+  }
+
+  /** The system's id of the worker's thread; 0 before it runs, and where the system has none. */
+  get threadId(): number {
+    return new Int32Array(this.#threadId)[0] ?? 0;
   }
 
   get groupCount(): number {
@@ -115,7 +127,10 @@ export class SearchSeat<T> {
   }
 
   #start(): SeatState {
-    const worker = new Worker(new URL('./search-worker.js', import.meta.url), { name: 'switchyard-search' });
+    const worker = new Worker(new URL('./search-worker.js', import.meta.url), {
+      name: 'switchyard-search',
+      workerData: { threadId: this.#threadId } satisfies SearchWorkerData,
+    });
     worker.on('message', (message: FromSearchWorker) => this.#receive(message));
     let cause: unknown;
     worker.on('error', (error) => {

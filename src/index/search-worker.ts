@@ -1,5 +1,4 @@
-import path from 'node:path';
-import { parentPort } from 'node:worker_threads';
+import { parentPort, workerData } from 'node:worker_threads';
 import { type ErrorFrame, errorToFrame, SwitchyardError } from '../errors.js';
 import { searchDocuments } from './document-search.js';
 import { changedFile, DocumentsFile } from './documents-file.js';
@@ -17,8 +16,10 @@ import {
   type OpenMessage,
   QUERY_FIELDS,
   type SearchMessage,
+  type SearchWorkerData,
   type ToSearchWorker,
 } from './search-protocol.js';
+import { tellThreadId, threadMajorFaults } from './thread-faults.js';
 
 /**
  * Entry of a search worker: maps the same files as every other worker and answers groups of queries, one after
@@ -28,23 +29,24 @@ interface OpenIndex {
   readonly searcher: RowSearcher;
   readonly ids: IdTable;
   readonly documents: DocumentsFile | null;
+  readonly majorFaults: BigInt64Array | null;
 }
 
 function openFiles(message: OpenMessage): OpenIndex {
-  const { folder, identities } = message;
+  const { folder, files, identities } = message;
   const documents = message.hasDocuments ? new DocumentsFile(folder, identities) : null;
   let searcher: RowSearcher | null = null;
   try {
-    const index = path.join(folder, INDEX_FILE);
     const [verifiedIndex, verifiedVectors] = [identities[INDEX_FILE], identities[VECTORS_FILE]];
-    if (verifiedIndex === undefined || !isSameFile(verifiedIndex, identifyFile(index)))
+    if (verifiedIndex === undefined || !isSameFile(verifiedIndex, identifyFile(files.index)))
       throw changedFile(INDEX_FILE);
-    searcher = new RowSearcher(folder, message.manifest);
+    searcher = new RowSearcher(files, message.manifest);
     const isSame =
       verifiedVectors !== undefined &&
       isSameFile(verifiedVectors, identifyDescriptor(searcher.vectors.descriptor));
     if (!isSame) throw changedFile(VECTORS_FILE);
-    return { searcher, ids: new IdTable(message.ids), documents };
+    const majorFaults = message.majorFaults === null ? null : new BigInt64Array(message.majorFaults);
+    return { searcher, ids: new IdTable(message.ids), documents, majorFaults };
   } catch (error) {
     searcher?.close();
     documents?.close();
@@ -146,7 +148,10 @@ class SearchWorker {
     const open = this.#open.get(index);
     if (open === undefined)
       throw new SwitchyardError('INDEX_UNAVAILABLE', 'this search worker could not open the index again');
+    const faultsBefore = open.majorFaults === null ? 0 : threadMajorFaults();
     const hits = searchDocuments(open.searcher, open.ids, vector, topK);
+    if (open.majorFaults !== null)
+      Atomics.add(open.majorFaults, 0, BigInt(threadMajorFaults() - faultsBefore));
     if (!withDocument) return hits;
     const lines: (string | null)[] = [];
     for (const row of hits.rows) lines.push(open.documents?.read(open.ids.ordinals[row] as number) ?? null);
@@ -183,4 +188,7 @@ function run(port: NonNullable<typeof parentPort>): void {
   });
 }
 
-if (parentPort !== null) run(parentPort);
+if (parentPort !== null) {
+  tellThreadId(workerData as SearchWorkerData);
+  run(parentPort);
+}

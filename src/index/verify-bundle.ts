@@ -2,7 +2,7 @@ import { Worker } from 'node:worker_threads';
 import { errorFromFrame, SwitchyardError } from '../errors.js';
 import type { Digest } from '../vocabulary.js';
 import { IDS_FILE } from './file-names.js';
-import type { Bundle } from './manifest.js';
+import type { Bundle, BundleManifest } from './manifest.js';
 import { readBundle } from './read-bundle.js';
 import type { FromVerifyWorker, Identities, VerifyWorkerData } from './verify-protocol.js';
 
@@ -65,6 +65,15 @@ export async function loadVerified(
   return { bundle, ids, identities: isFresh ? earlier.identities : identities };
 }
 
+/** Hashes files of a bundle that lie elsewhere, copies in memory say. Errors: CORRUPT_BUNDLE with the file's name. */
+export function verifyCopies(
+  folder: string,
+  files: BundleManifest['files'],
+  signal: AbortSignal | undefined,
+): Promise<Identities> {
+  return runThread({ folder, manifest: { files, row_count: 0, document_count: 0 } }, 'all', null, signal);
+}
+
 /** The caller's object is only a claim: the folder decides. */
 async function readAgain(bundle: Bundle): Promise<Bundle> {
   const current = await readBundle(bundle.folder);
@@ -80,7 +89,10 @@ async function readAgain(bundle: Bundle): Promise<Bundle> {
 }
 
 function runThread(
-  bundle: Bundle,
+  bundle: {
+    readonly folder: string;
+    readonly manifest: Pick<BundleManifest, 'files' | 'row_count' | 'document_count'>;
+  },
   hash: VerifyWorkerData['hash'],
   ids: SharedArrayBuffer | null,
   signal: AbortSignal | undefined,

@@ -135,7 +135,10 @@ async function loadedFirst(
   const held: DesiredTargetView[] = [];
   if (options.preload === true)
     for (const { version, build, tier, weight } of targets) {
-      if (weight === 0 || before?.targets.some((known) => known.build === build && known.weight > 0))
+      if (
+        weight === 0 ||
+        before?.targets.some((known) => known.build === build && known.tier === tier && known.weight > 0)
+      )
         continue;
       const name = { corpus, version, ...(build === undefined ? {} : { build }) };
       const desired = await preload(admin, { ...name, tier, reason, actor });

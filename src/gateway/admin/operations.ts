@@ -1,4 +1,7 @@
 import { SwitchyardError } from '../../errors.js';
+import { checkManifest } from '../../index/manifest-schema.js';
+import { residentBytes } from '../../index/placement.js';
+import type { Claim } from '../../index/tiers/memory-budget.js';
 import { storageUri } from '../../lifecycle/build-records.js';
 import { recordBuild } from '../../lifecycle/record-build.js';
 import { registerModelIn } from '../../lifecycle/register-model.js';
@@ -32,6 +35,8 @@ export interface ProcessFacts {
   /** The provider that the model's encoder really uses, or its state; null where it is not loaded. */
   encoderOf(fingerprint: Fingerprint): string | null;
   comparisons(corpus: string): readonly PairReport[];
+  /** Errors: MEMORY_BUDGET when builds do not fit into this process's tier dram beside what it holds. */
+  refuseOverBudget(claims: readonly Claim[]): void;
 }
 
 export interface OperationsSources {
@@ -48,6 +53,12 @@ interface BuildName {
   readonly corpus: string;
   readonly version: string;
   readonly build?: string;
+}
+
+/** A manifest that cannot be read takes nothing here: opening it says what is wrong with it. */
+function recordedResidentBytes(recorded: unknown): number {
+  const manifest = checkManifest(recorded);
+  return typeof manifest === 'string' ? 0 : residentBytes(manifest);
 }
 
 const NOT_LOADED = 'not loaded';
@@ -77,6 +88,9 @@ export class AdminOperations implements AdminApi {
   async updateRoute(change: Input<'updateRoute'>) {
     const { corpus, force = false } = change;
     const expected = statedRevision(change.expected_revision);
+    // A shadow is searched in a process of its own, from disk, until it gets weight.
+    const inMemory = change.targets.filter(({ tier, role }) => tier === 'dram' && role !== 'shadow');
+    if (!force) await this.#refuseOverBudget(inMemory.map((target) => ({ ...target, corpus })));
     const route = await this.#registry().routes.change({
       corpus,
       ...author(change),
@@ -118,6 +132,7 @@ export class AdminOperations implements AdminApi {
 
   async addDesiredTarget(target: Input<'addDesiredTarget'>) {
     const { desiredTargets, gateways } = this.#registry();
+    if (target.tier === 'dram') await this.#refuseOverBudget([target]);
     const added = await desiredTargets.add({ ...named(target), tier: target.tier }, author(target));
     return desiredTargetView(added, await gateways.list());
   }
@@ -256,6 +271,22 @@ export class AdminOperations implements AdminApi {
     // What was compared is known without the registry; only a corpus never compared is looked up there.
     if (reports.length === 0) await this.#registry().routes.get(corpus);
     return comparisonView(corpus, facts.gatewayId, reports);
+  }
+
+  /** A replica that has less memory says so when it loads. Errors: MEMORY_BUDGET, UNKNOWN_BUILD. */
+  async #refuseOverBudget(targets: readonly BuildName[]): Promise<void> {
+    const { facts } = this.#sources;
+    if (facts === null || targets.length === 0) return;
+    const builds = await Promise.all(
+      targets.map((target) => this.#registry().builds.get(target, target.build ?? null)),
+    );
+    facts.refuseOverBudget(
+      builds.map(({ digest, manifest, corpus, version }) => ({
+        digest,
+        bytes: recordedResidentBytes(manifest),
+        name: `${corpus}/${version}`,
+      })),
+    );
   }
 
   #registry(): Registry {

@@ -60,4 +60,5 @@ export const processFacts = (
     return encoder.state.kind === 'ready' ? encoder.state.provider : encoder.state.kind;
   },
   comparisons: (corpus) => recorder.report(corpus),
+  refuseOverBudget: (claims) => engines.dram.budget.check(claims),
 });

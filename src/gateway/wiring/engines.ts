@@ -9,14 +9,18 @@ import { IndexProcesses } from '../../index/process/index-processes.js';
 import { readBundle } from '../../index/read-bundle.js';
 import type { SearchIndex } from '../../index/search-index.js';
 import { SearchPool } from '../../index/search-pool.js';
+import { DramTier } from '../../index/tiers/dram-tier.js';
 import type { ModelSpec, TargetFactories, TargetSpec } from '../../router/targets.js';
 import { type Logger, reporter } from '../../telemetry/log.js';
 import { digestPrefix, type Fingerprint } from '../../vocabulary.js';
 
 /** Opens what the router asks for, and knows what is open: for `model list`, logs and metrics. */
 export class Engines implements TargetFactories {
-  /** Targets that serve. */
+  /** Targets that serve from memory. */
   readonly pool: SearchPool;
+  /** Targets that serve from disk, on threads of their own: who waits for a disk delays nobody who does not. */
+  readonly ssdPool: SearchPool;
+  readonly dram: DramTier;
   /** Shadows, where a crash takes nothing else with it (invariant 3). No process before the first is opened. */
   readonly processes: IndexProcesses;
   readonly #config: Config;
@@ -26,7 +30,11 @@ export class Engines implements TargetFactories {
   constructor(config: Config, log: Logger) {
     this.#config = config;
     this.#log = log;
-    this.pool = new SearchPool({ ...config.search, log });
+    const { workers, ssdWorkers, queueLengthMax } = config.search;
+    const { memoryDir, dramBytesMax } = config.tiers;
+    this.dram = new DramTier({ memoryDir, bytesMax: dramBytesMax, log });
+    this.pool = new SearchPool({ workers, queueLengthMax, log, place: this.dram.place });
+    this.ssdPool = new SearchPool({ workers: ssdWorkers, queueLengthMax, log, countFaults: true });
     this.processes = new IndexProcesses({
       workers: Math.ceil(config.search.workers / 2),
       queueLengthMax: config.search.queueLengthMax,
@@ -75,12 +83,13 @@ export class Engines implements TargetFactories {
         `manifest.json of build ${digestPrefix(spec.build)} of ${spec.corpus}/${spec.version} has digest ${digestPrefix(bundle.digest)}: build the version again`,
       );
     }
-    const engine = spec.isolation === 'isolated' ? this.processes : this.pool;
+    const pool = spec.tier === 'dram' ? this.pool : this.ssdPool;
+    const engine = spec.isolation === 'isolated' ? this.processes : pool;
     return engine.open(bundle, { expected: model.manifest });
   }
 
   async close(): Promise<void> {
-    await Promise.all([this.pool.close(), this.processes.close()]);
+    await Promise.all([this.pool.close(), this.ssdPool.close(), this.processes.close()]);
   }
 }
 

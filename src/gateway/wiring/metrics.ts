@@ -3,6 +3,7 @@ import type { Metrics } from '../../telemetry/metrics.js';
 import { digestPrefix, LANES, modelRef } from '../../vocabulary.js';
 import type { FaceMetrics } from '../faces.js';
 import type { Engines } from './engines.js';
+import { poolsOf } from './tier-metrics.js';
 
 const MICROSECONDS = 1e-6;
 
@@ -30,18 +31,19 @@ export function faceMetrics(metrics: Metrics): FaceMetrics {
 
 /** What the engines count themselves is read when Prometheus asks. */
 export function observeEngines(metrics: Metrics, engines: Engines): void {
-  const { pool, processes } = engines;
-  metrics.observe('switchyard_index_open_files', 'Indexes that are open', [], () => [
-    [{}, pool.counters.openIndexes],
-  ]);
-  metrics.observe('switchyard_index_open_bytes', 'Bytes of the files of open indexes', [], () => [
-    [{}, pool.counters.openBytes],
-  ]);
-  metrics.observe('switchyard_search_workers_ready', 'Search workers that can answer', [], () => [
-    [{}, pool.workersReady],
-  ]);
-  metrics.observe('switchyard_search_queue_length', 'Searches that wait, by lane', ['lane'], () =>
-    LANES.map((lane) => [{ lane }, pool.queueLength(lane)] as const),
+  const { processes } = engines;
+  const pools = poolsOf(engines);
+  metrics.observe('switchyard_index_open_files', 'Indexes that are open', ['tier'], () =>
+    pools.map(([tier, { counters }]) => [{ tier }, counters.openIndexes]),
+  );
+  metrics.observe('switchyard_index_open_bytes', 'Bytes of the files of open indexes', ['tier'], () =>
+    pools.map(([tier, { counters }]) => [{ tier }, counters.openBytes]),
+  );
+  metrics.observe('switchyard_search_workers_ready', 'Search workers that can answer', ['tier'], () =>
+    pools.map(([tier, { workersReady }]) => [{ tier }, workersReady]),
+  );
+  metrics.observe('switchyard_search_queue_length', 'Searches that wait', ['lane', 'tier'], () =>
+    pools.flatMap(([tier, pool]) => LANES.map((lane) => [{ lane, tier }, pool.queueLength(lane)] as const)),
   );
   metrics.observe('switchyard_index_process_open', 'Index processes that can answer', [], () => [
     [{}, processes.counters.openIndexes],
