@@ -3,9 +3,10 @@ import { expansion } from './expansion.js';
 import { mirrorFaults } from './mirror-faults.js';
 import { type Bench, type BenchReport, surroundings } from './report.js';
 import { routing } from './routing.js';
+import { serving } from './serving.js';
 import { smoke } from './smoke.js';
 
-const BENCHES: readonly Bench[] = [smoke, expansion, routing, mirrorFaults];
+const BENCHES: readonly Bench[] = [smoke, expansion, routing, mirrorFaults, serving];
 
 const program = new Command('bench')
   .description('prints every figure that docs/performance.md quotes')
@@ -13,15 +14,28 @@ const program = new Command('bench')
   .option('--json', 'the report as JSON')
   .option('--smoke', 'a tiny size that only shows that the bench works')
   .option('--seed <n>', 'of everything random', Number, 1)
+  .option('--rows <n>', 'rows of the index, for the benches that say so', Number)
+  .option('--seconds <n>', 'how long, for the benches that say so', Number)
   .parse();
-const options = program.opts<{ json?: boolean; smoke?: boolean; seed: number }>();
+const options = program.opts<{
+  json?: boolean;
+  smoke?: boolean;
+  seed: number;
+  rows?: number;
+  seconds?: number;
+}>();
 const name = program.args[0];
 const bench = BENCHES.find((candidate) => candidate.name === name);
 if (bench === undefined)
   program.error(`unknown bench ${name}; there are ${BENCHES.map((known) => known.name).join(', ')}`);
 else {
   const size = options.smoke === true || name === 'smoke' ? 'smoke' : 'full';
-  const outcome = await bench.run({ size, seed: options.seed });
+  const outcome = await bench.run({
+    size,
+    seed: options.seed,
+    ...(options.rows === undefined ? {} : { rows: options.rows }),
+    ...(options.seconds === undefined ? {} : { seconds: options.seconds }),
+  });
   const report: BenchReport = {
     bench: bench.name,
     size,

@@ -27,6 +27,10 @@ export interface BenchReport {
 export interface BenchOptions {
   readonly size: 'smoke' | 'full';
   readonly seed: number;
+  /** Rows of the index in place of the bench's own number, where it has one. */
+  readonly rows?: number;
+  /** How long a bench that runs for a time does so. */
+  readonly seconds?: number;
 }
 
 /** A bench says what it is for; `run` does its setup outside what it measures. */
