@@ -49,7 +49,18 @@ export async function searchCorpus(plan: CorpusPlan): Promise<SearchCorpus> {
   const glosses = await glossVectors(plan.glossStep);
   const { dimensions, model } = glosses;
   const key = createHash('sha256')
-    .update(JSON.stringify([REVISION, plan, model.manifest.fingerprint, glosses.texts.length, JITTER]))
+    .update(
+      JSON.stringify([
+        REVISION,
+        plan.rowCount,
+        plan.queryCount,
+        plan.glossStep,
+        plan.seed,
+        model.manifest.fingerprint,
+        glosses.texts.length,
+        JITTER,
+      ]),
+    )
     .digest('hex')
     .slice(0, 16);
   const { queryAt, rowAt } = holdOut(glosses.texts.length, plan.queryCount);
