@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { availableParallelism, cpus, totalmem } from 'node:os';
 import path from 'node:path';
 import { packageRoot, packageVersion } from '../src/package-root.js';
@@ -43,6 +43,8 @@ export interface Bench {
 export function surroundings(): Surroundings {
   const versionOf = (name: string): string => {
     const file = path.join(packageRoot(), 'node_modules', name, 'package.json');
+    // `bench/gpu.sh` runs where only the runtime was carried to.
+    if (!existsSync(file)) return 'not installed';
     return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
   };
   return {

@@ -1,8 +1,8 @@
 import type { Lane } from '../vocabulary.js';
+import type { BackgroundCap } from './background-cap.js';
 import type { RunShape } from './batch-tensors.js';
 import {
   type Batchable,
-  type LaneBudget,
   LOOKAHEAD_TEXTS,
   PADDING_SHARE_MAX,
   paddedTokensMaxOf,
@@ -24,7 +24,7 @@ export interface Pick {
 export interface Batcher {
   /** `waiting` is one lane's, in order of arrival, and not empty. */
   pick(lane: Lane, waiting: readonly Batchable[]): Pick;
-  observe(shape: RunShape, runUs: number): void;
+  observe(lane: Lane, shape: RunShape, runUs: number): void;
   /** How long a text may wait for others to share its run. */
   readonly delayMsMax: number;
 }
@@ -32,18 +32,21 @@ export interface Batcher {
 /** For a CPU, where padding is work for nothing: texts of nearest length go together. */
 export class LengthSortedBatcher implements Batcher {
   readonly delayMsMax: number;
-  readonly #budget: LaneBudget;
+  readonly #batchTokensMax: number;
+  readonly #background: BackgroundCap;
   readonly #cost: RunCost;
 
-  constructor(budget: LaneBudget, delayMsMax: number, cost: RunCost) {
-    this.#budget = budget;
+  constructor(batchTokensMax: number, delayMsMax: number, background: BackgroundCap, cost: RunCost) {
+    this.#batchTokensMax = batchTokensMax;
     this.delayMsMax = delayMsMax;
+    this.#background = background;
     this.#cost = cost;
   }
 
   pick(lane: Lane, waiting: readonly Batchable[]): Pick {
+    const budget = { batchTokensMax: this.#batchTokensMax, backgroundRunMsMax: this.#background.runMs };
     const positions = pickBatch(waiting, {
-      paddedTokensMax: paddedTokensMaxOf(lane, this.#budget, this.#cost),
+      paddedTokensMax: paddedTokensMaxOf(lane, budget, this.#cost),
       paddingShareMax: PADDING_SHARE_MAX,
       lookaheadTexts: LOOKAHEAD_TEXTS,
     });
@@ -51,7 +54,8 @@ export class LengthSortedBatcher implements Batcher {
     return { positions, shape: { texts: positions.length, tokens } };
   }
 
-  observe({ texts, tokens }: RunShape, runUs: number): void {
+  observe(lane: Lane, { texts, tokens }: RunShape, runUs: number): void {
+    this.#background.observe(lane, runUs);
     this.#cost.observe(texts * tokens, runUs);
   }
 }
@@ -61,12 +65,12 @@ export class PinnedBatcher implements Batcher {
   readonly delayMsMax: number;
   readonly #shapes: PinnedShapes;
   readonly #costs: ShapeCosts;
-  readonly #backgroundRunMsMax: number;
+  readonly #background: BackgroundCap;
 
-  constructor(shapes: PinnedShapes, delayMsMax: number, backgroundRunMsMax: number, costs: ShapeCosts) {
+  constructor(shapes: PinnedShapes, delayMsMax: number, background: BackgroundCap, costs: ShapeCosts) {
     this.#shapes = shapes;
     this.delayMsMax = delayMsMax;
-    this.#backgroundRunMsMax = backgroundRunMsMax;
+    this.#background = background;
     this.#costs = costs;
   }
 
@@ -89,14 +93,15 @@ export class PinnedBatcher implements Batcher {
     return { positions, shape: { texts, tokens: length } };
   }
 
-  observe(shape: RunShape, runUs: number): void {
+  observe(lane: Lane, shape: RunShape, runUs: number): void {
+    this.#background.observe(lane, runUs);
     this.#costs.observe(shape, runUs);
   }
 
   #textsMaxOf(lane: Lane, length: number): number {
     const most = this.#shapes.textsMax(length);
     if (lane === 'live') return most;
-    const usMax = this.#backgroundRunMsMax * 1000;
+    const usMax = this.#background.runMs * 1000;
     return this.#shapes.all.reduce(
       (best, shape) =>
         shape.tokens === length && shape.texts > best && this.#costs.usOf(shape) <= usMax

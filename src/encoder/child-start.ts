@@ -1,5 +1,6 @@
 import { SwitchyardError, toSwitchyardError } from '../errors.js';
 import { type Device, modelRef, providerOf } from '../vocabulary.js';
+import { BackgroundCap } from './background-cap.js';
 import { type Batcher, LengthSortedBatcher, PinnedBatcher } from './batcher.js';
 import { RunCost } from './batching.js';
 import type { ChildConfig } from './child-protocol.js';
@@ -94,7 +95,9 @@ async function openBatcher(
   device: Device,
   { batchTokensMax, batchDelayMsMax, accelerator, ...config }: ChildConfig,
 ): Promise<Batcher> {
-  const backgroundRunMsMax = config.backgroundRunMsMax ?? Number.POSITIVE_INFINITY;
+  const background = new BackgroundCap(config.backgroundRunMsMax ?? Number.POSITIVE_INFINITY, () =>
+    performance.now(),
+  );
   const [text] = session.tokenize([WARM_UP_TEXT], 'query');
   if (text === undefined) throw new SwitchyardError('INTERNAL', 'the tokenizer gave no tokens for a text');
   if (providerOf(device) === 'cpu') {
@@ -102,7 +105,7 @@ async function openBatcher(
     await session.run(texts);
     const runUs = await timedRunUs(() => session.run(texts));
     const cost = new RunCost(texts.length * text.ids.length, runUs);
-    return new LengthSortedBatcher({ batchTokensMax, backgroundRunMsMax }, batchDelayMsMax, cost);
+    return new LengthSortedBatcher(batchTokensMax, batchDelayMsMax, background, cost);
   }
   const shapes = new PinnedShapes({
     texts: accelerator.batchTexts,
@@ -120,7 +123,7 @@ async function openBatcher(
       if (run === WARM_UP_RUNS - 1) costs.observe(shape, runUs);
     }
   }
-  return new PinnedBatcher(shapes, accelerator.batchDelayMsMax, backgroundRunMsMax, costs);
+  return new PinnedBatcher(shapes, accelerator.batchDelayMsMax, background, costs);
 }
 
 async function timedRunUs(run: () => Promise<unknown>): Promise<number> {

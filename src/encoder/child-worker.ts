@@ -204,7 +204,7 @@ export class ChildWorker {
       return;
     }
     const runUs = Math.round((performance.now() - startMs) * 1000);
-    batcher.observe(shape, runUs);
+    batcher.observe(lane, shape, runUs);
     this.#batch += 1;
     this.#channel.send(FRAME.batch, 0, [
       encodeBatch({

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import t from 'tap';
+import { BackgroundCap } from '../../src/encoder/background-cap.js';
 import { type Batchable, paddedTokensMaxOf, pickBatch, RunCost } from '../../src/encoder/batching.js';
 
 const waiting = fc.array(fc.record({ tokens: fc.integer({ min: 1, max: 300 }) }), {
@@ -91,4 +92,24 @@ t.test('the estimate follows the machine, and no measurement makes it useless', 
       t.ok(Number.isSafeInteger(cap) && cap >= 1 && cap <= 512);
     }),
   );
+});
+
+t.test('while live texts come, a background run may take as long as a live one and no longer', async (t) => {
+  let nowMs = 0;
+  const cap = new BackgroundCap(20, () => nowMs);
+  t.equal(cap.runMs, 20);
+  cap.observe('bulk', 15_000);
+  t.equal(cap.runMs, 20, 'its own runs say nothing');
+  cap.observe('live', 4_000);
+  t.equal(cap.runMs, 4);
+  for (let run = 0; run < 100; run++) cap.observe('live', 8_000);
+  t.ok(Math.abs(cap.runMs - 8) < 0.1);
+  for (let run = 0; run < 100; run++) cap.observe('live', 80_000);
+  t.equal(cap.runMs, 20, 'and never longer than configured');
+  nowMs = 5_000;
+  cap.observe('live', 1_000);
+  t.ok(cap.runMs > 20 - 1e-9);
+  nowMs = 7_000;
+  t.equal(cap.runMs, 20, 'nobody live has come for a while');
+  t.equal(new BackgroundCap(Number.POSITIVE_INFINITY, () => 0).runMs, Number.POSITIVE_INFINITY);
 });

@@ -1,6 +1,7 @@
 import { Duplex } from 'node:stream';
 import fc from 'fast-check';
 import t from 'tap';
+import { BackgroundCap } from '../../src/encoder/background-cap.js';
 import { type Batcher, LengthSortedBatcher, PinnedBatcher } from '../../src/encoder/batcher.js';
 import { RunCost } from '../../src/encoder/batching.js';
 import {
@@ -78,10 +79,13 @@ const sorted = (
   options: { delayMs?: number; backgroundRunMsMax?: number; usPerToken?: number } = {},
 ): Batcher =>
   new LengthSortedBatcher(
-    { batchTokensMax: TOKENS_MAX, backgroundRunMsMax: options.backgroundRunMsMax ?? 20 },
+    TOKENS_MAX,
     options.delayMs ?? 0,
+    cap(options.backgroundRunMsMax ?? 20),
     new RunCost(1, options.usPerToken ?? 1),
   );
+
+const cap = (runMsMax: number): BackgroundCap => new BackgroundCap(runMsMax, () => performance.now());
 
 function pinned(): Batcher {
   const shapes = new PinnedShapes({
@@ -90,7 +94,7 @@ function pinned(): Batcher {
     tokensMax: TOKENS_MAX,
     textTokensMax: folder.manifest.max_tokens,
   });
-  return new PinnedBatcher(shapes, 0, 20, new ShapeCosts());
+  return new PinnedBatcher(shapes, 0, cap(20), new ShapeCosts());
 }
 
 const words = fc.integer({ min: 1, max: 30 }).chain((count) =>

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import t from 'tap';
+import { BackgroundCap } from '../../src/encoder/background-cap.js';
 import { PinnedBatcher } from '../../src/encoder/batcher.js';
 import { PinnedShapes } from '../../src/encoder/pinned-shapes.js';
 import { ShapeCosts } from '../../src/encoder/shape-costs.js';
@@ -21,6 +22,8 @@ const waiting = fc.array(fc.record({ tokens: fc.integer({ min: 1, max: TEXT_TOKE
   maxLength: 100,
 });
 
+const cap = (): BackgroundCap => new BackgroundCap(20, () => 0);
+
 /** Every shape measured at so many µs per padded token. */
 function measured(shapes: PinnedShapes, usPerToken: number): ShapeCosts {
   const costs = new ShapeCosts();
@@ -32,7 +35,7 @@ t.test('every run has a pinned shape, holds the oldest text, and is within the b
   fc.assert(
     fc.property(limits, waiting, fc.constantFrom(...LANES), (bounds, texts, lane) => {
       const shapes = new PinnedShapes(bounds);
-      const batcher = new PinnedBatcher(shapes, 2, 20, measured(shapes, 10));
+      const batcher = new PinnedBatcher(shapes, 2, cap(), measured(shapes, 10));
       const { positions, shape } = batcher.pick(lane, texts);
       t.ok(shapes.all.some(({ texts: size, tokens }) => size === shape.texts && tokens === shape.tokens));
       t.ok(positions.includes(0));
@@ -52,7 +55,7 @@ t.test('rows that would be padding are given to shorter texts', async (t) => {
     tokensMax: 1024,
     textTokensMax: 64,
   });
-  const batcher = new PinnedBatcher(shapes, 0, 20, measured(shapes, 1));
+  const batcher = new PinnedBatcher(shapes, 0, cap(), measured(shapes, 1));
   const texts = [20, 5, 30, 31, 32, 6, 7, 8, 40, 9].map((tokens) => ({ tokens }));
   t.same(batcher.pick('live', texts), { positions: [0, 2, 3, 4], shape: { texts: 4, tokens: 32 } });
   t.same(batcher.pick('live', texts.slice(0, 4)), {
@@ -67,12 +70,12 @@ t.test(
   async (t) => {
     const shapes = new PinnedShapes({ texts: [1, 8], lengths: [16], tokensMax: 1024, textTokensMax: 16 });
     const costs = new ShapeCosts();
-    const batcher = new PinnedBatcher(shapes, 0, 20, costs);
+    const batcher = new PinnedBatcher(shapes, 0, cap(), costs);
     const texts = Array.from({ length: 8 }, () => ({ tokens: 10 }));
     t.equal(batcher.pick('bulk', texts).shape.texts, 1);
-    batcher.observe({ texts: 8, tokens: 16 }, 5_000);
+    batcher.observe('bulk', { texts: 8, tokens: 16 }, 5_000);
     t.equal(batcher.pick('bulk', texts).shape.texts, 8);
-    for (let run = 0; run < 100; run++) batcher.observe({ texts: 8, tokens: 16 }, 50_000);
+    for (let run = 0; run < 100; run++) batcher.observe('bulk', { texts: 8, tokens: 16 }, 50_000);
     t.equal(batcher.pick('bulk', texts).shape.texts, 1);
     t.equal(batcher.pick('live', texts).shape.texts, 8);
   },
