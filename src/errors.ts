@@ -82,6 +82,24 @@ const CATALOGUE = {
     retry: 'never',
     title: 'This address does not take this method',
   },
+  UNAUTHENTICATED: {
+    grpc: 'UNAUTHENTICATED',
+    http: 401,
+    retry: 'never',
+    title: 'The request has no valid API key',
+  },
+  PERMISSION_DENIED: {
+    grpc: 'PERMISSION_DENIED',
+    http: 403,
+    retry: 'never',
+    title: 'The API key does not allow this',
+  },
+  QUOTA_EXCEEDED: {
+    grpc: 'RESOURCE_EXHAUSTED',
+    http: 429,
+    retry: 'backoff',
+    title: 'The API key has used up its quota',
+  },
   DIMENSION_MISMATCH: {
     grpc: 'INVALID_ARGUMENT',
     http: 400,
@@ -118,6 +136,7 @@ const CATALOGUE = {
   UNKNOWN_MODEL: { grpc: 'NOT_FOUND', http: 404, retry: 'never', title: 'The model does not exist' },
   UNKNOWN_REVISION: { grpc: 'NOT_FOUND', http: 404, retry: 'never', title: 'The route has no such revision' },
   UNKNOWN_CONSUMER: { grpc: 'NOT_FOUND', http: 404, retry: 'never', title: 'The consumer does not exist' },
+  UNKNOWN_KEY: { grpc: 'NOT_FOUND', http: 404, retry: 'never', title: 'The API key does not exist' },
   NOT_FOUND: { grpc: 'NOT_FOUND', http: 404, retry: 'never', title: 'There is nothing at this address' },
   MODEL_MISMATCH: {
     grpc: 'FAILED_PRECONDITION',

@@ -7,6 +7,7 @@ import { addCorpusCommands } from './commands/corpus.js';
 import { addDoctorCommand } from './commands/doctor.js';
 import { addEmbedCommand } from './commands/embed.js';
 import { addGatewayCommands } from './commands/gateway.js';
+import { addKeyCommands } from './commands/key.js';
 import { addModelCommands } from './commands/model.js';
 import { addRouteCommands } from './commands/route.js';
 import { addSearchCommand } from './commands/search.js';
@@ -31,6 +32,7 @@ export function createProgram(): Command {
   addComparisonCommands(program);
   addGatewayCommands(program);
   addChangesCommands(program);
+  addKeyCommands(program);
   addDoctorCommand(program);
   return program;
 }

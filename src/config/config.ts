@@ -5,6 +5,39 @@ export interface Listener {
   readonly port: number;
 }
 
+/** Certificate files of a listener, PEM; read again when they change. */
+export interface TlsFiles {
+  readonly certFile: string;
+  readonly keyFile: string;
+  /** Clients must show a certificate of one of these authorities; null: none is asked for. */
+  readonly clientCaFile: string | null;
+}
+
+/** Where and how a listener takes requests. */
+export interface ListenerSettings extends Listener {
+  /** `keys`: every request needs an API key. `off` is for loopback alone. */
+  readonly auth: 'off' | 'keys';
+  readonly tls: TlsFiles | null;
+  /** Beyond loopback without TLS, where something in front of the gateway ends it. */
+  readonly allowPlaintext: boolean;
+}
+
+/** API keys: how they are verified and what they may use up. */
+export interface AuthSettings {
+  /** Secret of the HMAC that keys are stored as; null: that of the file. */
+  readonly hmacSecret: string | null;
+  /** Made at first use where it does not exist and lies under varDir. */
+  readonly hmacSecretFile: string;
+  /** Whether the file was named by a person, who then has to provide it. */
+  readonly isHmacSecretGiven: boolean;
+  readonly pollIntervalMs: number;
+  /** Keys that were not read again for this long let nobody in. */
+  readonly stalenessMsMax: number;
+  /** Of a key that has no limit of its own; null: none. Per gateway process. */
+  readonly requestsPerS: number | null;
+  readonly concurrencyMax: number | null;
+}
+
 export interface Limits {
   readonly textBytesMax: number;
   readonly topKMax: number;
@@ -37,11 +70,13 @@ export interface Config {
   /** null: the embedded PostgreSQL under varDir. */
   readonly databaseUrl: string | null;
   readonly listen: {
-    readonly grpc: Listener;
-    readonly http: Listener;
-    readonly adminHttp: Listener;
-    readonly adminGrpc: Listener;
+    readonly grpc: ListenerSettings;
+    readonly http: ListenerSettings;
+    readonly adminHttp: ListenerSettings;
+    readonly adminGrpc: ListenerSettings;
   };
+  readonly auth: AuthSettings;
+  readonly tls: { readonly reloadIntervalMs: number };
   readonly limits: Limits;
   /** A gRPC connection is asked to reconnect after so long; null: never. */
   readonly connectionAgeMsMax: number | null;

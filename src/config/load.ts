@@ -6,6 +6,7 @@ import { parse as parseYaml } from 'yaml';
 import { SwitchyardError } from '../errors.js';
 import type { Config } from './config.js';
 import { compileEncoder } from './encoder.js';
+import { compileAuth, compileListener } from './listeners.js';
 import { type ConfigFile, ConfigFileSchema } from './schema.js';
 
 /** Of the memory, for tier dram where no limit is configured. */
@@ -22,6 +23,17 @@ export interface ConfigSources {
 
 /** More often, clients do little else than connect. */
 const CONNECTION_AGE_MS_MIN = 1_000;
+
+/** Variables of the command line's clients and of the tests: no settings. */
+const NOT_SETTINGS: ReadonlySet<string> = new Set([
+  'SWITCHYARD_API_KEY',
+  'SWITCHYARD_API_KEY_FILE',
+  'SWITCHYARD_CA_FILE',
+  'SWITCHYARD_CLIENT_CERT_FILE',
+  'SWITCHYARD_CLIENT_KEY_FILE',
+  'SWITCHYARD_FUZZ_SEED',
+]);
+
 const DEFAULT_FILE = path.join('config', 'switchyard.yaml');
 
 /**
@@ -34,7 +46,7 @@ export function loadConfig(sources: ConfigSources): Config {
   for (const [name, text] of Object.entries(sources.env)) {
     if (text === undefined || text === '') continue;
     if (name === 'DATABASE_URL') setPath(merged, 'database_url', text);
-    else if (name.startsWith('SWITCHYARD_')) {
+    else if (name.startsWith('SWITCHYARD_') && !NOT_SETTINGS.has(name)) {
       const setting = name.slice('SWITCHYARD_'.length).toLowerCase().replaceAll('__', '.');
       setPath(merged, setting, fromText(setting, text));
     }
@@ -173,11 +185,13 @@ function compile(file: ConfigFile, cwd: string): Config {
     bundlesDir: path.join(varDir, 'bundles'),
     databaseUrl: file.database_url,
     listen: {
-      grpc: file.listen.grpc,
-      http: file.listen.http,
-      adminHttp: file.listen.admin_http,
-      adminGrpc: file.listen.admin_grpc,
+      grpc: compileListener('grpc', file, cwd),
+      http: compileListener('http', file, cwd),
+      adminHttp: compileListener('admin_http', file, cwd),
+      adminGrpc: compileListener('admin_grpc', file, cwd),
     },
+    auth: compileAuth(file, cwd, varDir),
+    tls: { reloadIntervalMs: file.tls.reload_interval_ms },
     limits: {
       textBytesMax: limits.text_bytes_max,
       topKMax: limits.top_k_max,

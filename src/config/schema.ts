@@ -17,7 +17,21 @@ const entries = (ttlS: number) =>
     },
     { ...closed, default: {} },
   );
-const listener = (value: number) => Type.Object({ host, port: port(value) }, { ...closed, default: {} });
+const file = Type.Union([Type.Null(), Type.String({ minLength: 1, maxLength: 4096 })], { default: null });
+const listener = (value: number) =>
+  Type.Object(
+    {
+      host,
+      port: port(value),
+      /** keys: every request needs an API key. An address beyond loopback needs it to boot. */
+      auth: Type.Union([Type.Literal('off'), Type.Literal('keys')], { default: 'off' }),
+      /** PEM files; with client_ca_file clients must show a certificate too. */
+      tls: Type.Object({ cert_file: file, key_file: file, client_ca_file: file }, { ...closed, default: {} }),
+      /** Beyond loopback without TLS: only where something in front of the gateway ends it. */
+      allow_plaintext: Type.Boolean({ default: false }),
+    },
+    { ...closed, default: {} },
+  );
 
 /**
  * The configuration file (`config/switchyard.yaml`), snake_case as a person writes it. Every key has a default here;
@@ -37,6 +51,24 @@ export const ConfigFileSchema = Type.Object(
       },
       { ...closed, default: {} },
     ),
+    auth: Type.Object(
+      {
+        /** Secret of the HMAC that keys are stored as, the same for all gateways of one registry; null: in the file. */
+        hmac_secret: Type.Union([Type.Null(), Type.String({ minLength: 32, maxLength: 1024 })], {
+          default: null,
+        }),
+        /** null: `keys/hmac-secret` under var_dir, made at first use. */
+        hmac_secret_file: file,
+        poll_interval_ms: count(5_000, 50, 20_000),
+        /** Keys that could not be read again for this long let nobody in. */
+        staleness_ms_max: count(30_000, 1_000, 86_400_000),
+        /** Of a key without limits of its own, per gateway process; 0: none. */
+        requests_per_s: count(0, 0, 1_000_000),
+        concurrency_max: count(0, 0, 1_000_000),
+      },
+      { ...closed, default: {} },
+    ),
+    tls: Type.Object({ reload_interval_ms: count(10_000, 50, 3_600_000) }, { ...closed, default: {} }),
     limits: Type.Object(
       {
         text_bytes_max: count(65_536, 1, 16_777_216),

@@ -1,18 +1,26 @@
 import { createServer, isIPv4 } from 'node:net';
-import type { Listener } from '../config/config.js';
+import type { Listener, ListenerSettings } from '../config/config.js';
 import { SwitchyardError } from '../errors.js';
 
 /** Setting of a listener in the configuration file, as a person writes it. */
 export type ListenerName = 'grpc' | 'http' | 'admin_http' | 'admin_grpc';
 
-/** INVALID_CONFIG for a listener that strangers could reach: there is no authentication yet, so there is no way around. */
-export function assertLoopback(name: ListenerName, listener: Listener): void {
+/** INVALID_CONFIG for a listener that strangers could reach without a key, or on whose way keys could be read. */
+export function assertGuarded(name: ListenerName, listener: ListenerSettings): void {
   if (isLoopback(listener.host)) return;
-  throw new SwitchyardError(
-    'INVALID_CONFIG',
-    `listen.${name}.host ${JSON.stringify(listener.host)} can be reached from other machines and no authentication is configured: use 127.0.0.1 or ::1, and a proxy that authenticates in front`,
-    { details: { setting: `listen.${name}.host` } },
-  );
+  const where = `listen.${name}.host ${JSON.stringify(listener.host)} can be reached from other machines`;
+  if (listener.auth !== 'keys')
+    throw new SwitchyardError(
+      'INVALID_CONFIG',
+      `${where} and no authentication is configured: set listen.${name}.auth to keys, or use 127.0.0.1 or ::1`,
+      { details: { setting: `listen.${name}.auth` } },
+    );
+  if (listener.tls === null && !listener.allowPlaintext)
+    throw new SwitchyardError(
+      'INVALID_CONFIG',
+      `${where} and keys would travel unencrypted: set listen.${name}.tls.cert_file and key_file, or listen.${name}.allow_plaintext where something in front of the gateway ends TLS`,
+      { details: { setting: `listen.${name}.tls` } },
+    );
 }
 
 export function isLoopback(host: string): boolean {

@@ -1,6 +1,7 @@
 import type { Limits } from '../config/config.js';
 import { SwitchyardError, toSwitchyardError } from '../errors.js';
 import type { EmbedOutcome, QueryService, SearchCall, SearchOutcome } from '../router/query.js';
+import type { Caller } from './auth/caller.js';
 import type { InFlight } from './in-flight.js';
 import { checkBatch, checkEmbed, checkSearch, type EmbedInput, type SearchInput } from './limits.js';
 
@@ -17,8 +18,9 @@ export class Calls {
   }
 
   /** `timeoutMs`: what the client left, null when it named none. */
-  async search(input: SearchInput, timeoutMs: number | null): Promise<SearchOutcome> {
+  async search(input: SearchInput, timeoutMs: number | null, caller: Caller): Promise<SearchOutcome> {
     const call = checkSearch(input, this.#limits, this.#deadlineAtMs(timeoutMs));
+    caller.checkCorpus(call.corpus);
     return this.#inFlight.run(call.deadlineAtMs, () => this.#service.search(call));
   }
 
@@ -26,8 +28,11 @@ export class Calls {
   async batchSearch(
     inputs: readonly SearchInput[],
     timeoutMs: number | null,
+    caller: Caller,
   ): Promise<readonly (SearchOutcome | SwitchyardError)[]> {
     checkBatch(inputs, this.#limits);
+    caller.charge(inputs.length - 1);
+    caller.checkCorpus(inputs[0]?.corpus ?? '');
     const deadlineAtMs = this.#deadlineAtMs(timeoutMs);
     const checked = inputs.map((input) => this.#check(input, deadlineAtMs));
     const calls = checked.filter((item): item is SearchCall => !(item instanceof SwitchyardError));

@@ -2,6 +2,7 @@ import type { Reason } from '../errors.js';
 import type { Route } from '../registry/route.js';
 import type { Logger } from '../telemetry/log.js';
 import type { AdminApi } from './admin/api.js';
+import type { Guard } from './auth/guard.js';
 
 export type Protocol = 'grpc' | 'http';
 export type Operation = 'search' | 'batch_search' | 'embed';
@@ -37,4 +38,6 @@ export interface AdminSources {
 export interface FaceContext {
   readonly log: Logger;
   readonly metrics: FaceMetrics;
+  /** Of the listener. */
+  readonly guard: Guard;
 }

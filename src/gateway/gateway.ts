@@ -8,6 +8,8 @@ import { Router } from '../router/router.js';
 import type { Logger } from '../telemetry/log.js';
 import { Metrics } from '../telemetry/metrics.js';
 import { AdminOperations } from './admin/operations.js';
+import { KeyRing } from './auth/key-ring.js';
+import { loadKeySecret } from './auth/key-secret.js';
 import { type Faces, startFaces } from './server.js';
 import { adminViews, processFacts } from './wiring/admin-views.js';
 import { observeCaches } from './wiring/cache-metrics.js';
@@ -18,6 +20,7 @@ import { observeControl } from './wiring/control-metrics.js';
 import { DiskSnapshots } from './wiring/disk-snapshots.js';
 import { Engines } from './wiring/engines.js';
 import { Heartbeats } from './wiring/heartbeats.js';
+import { KeyFollower } from './wiring/key-follower.js';
 import { faceMetrics, observeEngines, routerMetrics } from './wiring/metrics.js';
 import { RegistryLink } from './wiring/registry-link.js';
 import { RouteFollower } from './wiring/route-follower.js';
@@ -104,7 +107,9 @@ export async function startGateway(
     closers.push(() => comparisons.close());
     await comparisons.start();
 
+    const keys = await followKeys(config, link, log, closers);
     const faces = await startFaces({
+      keys,
       service: router,
       admin: {
         api: new AdminOperations({
@@ -138,6 +143,21 @@ export async function startGateway(
     await closeAll();
     throw error;
   }
+}
+
+/** The keys, once read; null where no listener asks for one. Errors: INVALID_CONFIG. */
+async function followKeys(
+  { auth, listen }: Config,
+  link: RegistryLink,
+  log: Logger,
+  closers: (() => Promise<void> | void)[],
+): Promise<KeyRing | null> {
+  if (Object.values(listen).every((listener) => listener.auth === 'off')) return null;
+  const ring = new KeyRing({ ...auth, secret: await loadKeySecret(auth) });
+  const follower = new KeyFollower({ link, ring, pollIntervalMs: auth.pollIntervalMs, log });
+  closers.push(() => follower.close());
+  await follower.start();
+  return ring;
 }
 
 /** Of one process: a replica that starts again is another one, since it holds nothing of what the old one held. */

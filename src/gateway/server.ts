@@ -1,9 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Limits, Listener } from '../config/config.js';
+import type { Limits, Listener, ListenerSettings } from '../config/config.js';
 import type { QueryService } from '../router/query.js';
 import type { Logger } from '../telemetry/log.js';
 import { startAdminFace } from './admin/http-face.js';
-import { assertLoopback } from './bind.js';
+import { type Guard, KeyGuard, OPEN_GUARD } from './auth/guard.js';
+import type { KeyRing } from './auth/key-ring.js';
+import { assertGuarded } from './bind.js';
 import { Calls } from './calls.js';
 import type { AdminSources, FaceContext, FaceMetrics } from './faces.js';
 import { startAdminGrpcFace } from './grpc/admin-server.js';
@@ -15,18 +17,20 @@ import { Readiness } from './readiness.js';
 /** After the last answer its bytes still have to leave, and clients to hang up. */
 const HANG_UP_MS_MAX = 1_000;
 
-export interface Listeners {
-  readonly grpc: Listener;
-  readonly http: Listener;
-  readonly adminHttp: Listener;
-  readonly adminGrpc: Listener;
+export interface Listeners<Place extends Listener = Listener> {
+  readonly grpc: Place;
+  readonly http: Place;
+  readonly adminHttp: Place;
+  readonly adminGrpc: Place;
 }
 
 export interface FacesOptions {
   readonly service: QueryService;
   readonly admin: AdminSources;
   /** Port 0: any free one. */
-  readonly listen: Listeners;
+  readonly listen: Listeners<ListenerSettings>;
+  /** What listeners with `auth: keys` let in; null where none has it. */
+  readonly keys: KeyRing | null;
   readonly limits: Limits;
   readonly log: Logger;
   readonly metrics: FaceMetrics;
@@ -55,12 +59,18 @@ export interface Faces {
  */
 export async function startFaces(options: FacesOptions): Promise<Faces> {
   const { service, admin, limits, log, metrics } = options;
-  assertLoopback('grpc', options.listen.grpc);
-  assertLoopback('http', options.listen.http);
-  assertLoopback('admin_http', options.listen.adminHttp);
-  assertLoopback('admin_grpc', options.listen.adminGrpc);
+  assertGuarded('grpc', options.listen.grpc);
+  assertGuarded('http', options.listen.http);
+  assertGuarded('admin_http', options.listen.adminHttp);
+  assertGuarded('admin_grpc', options.listen.adminGrpc);
 
-  const context: FaceContext = { log, metrics };
+  const guardOf = ({ auth }: ListenerSettings): Guard => {
+    if (auth === 'off') return OPEN_GUARD;
+    if (options.keys === null)
+      throw new TypeError('a listener asks for keys and there is nothing to hold them');
+    return new KeyGuard(options.keys);
+  };
+  const contextOf = (listener: ListenerSettings): FaceContext => ({ log, metrics, guard: guardOf(listener) });
   const inFlight = new InFlight();
   const readiness = new Readiness(service);
   const calls = new Calls(service, limits, inFlight);
@@ -72,16 +82,22 @@ export async function startFaces(options: FacesOptions): Promise<Faces> {
       limits,
       listener: options.listen.grpc,
       connectionAgeMsMax: options.connectionAgeMsMax,
-      context,
+      context: contextOf(options.listen.grpc),
     });
     opened.push(() => grpc.destroy());
-    const http = await startHttpFace({ calls, readiness, limits, listener: options.listen.http, context });
+    const http = await startHttpFace({
+      calls,
+      readiness,
+      limits,
+      listener: options.listen.http,
+      context: contextOf(options.listen.http),
+    });
     opened.push(() => http.stop());
     const adminHttp = await startAdminFace({
       api: admin.api,
       views: admin.views,
       listener: options.listen.adminHttp,
-      context,
+      context: contextOf(options.listen.adminHttp),
     });
     opened.push(() => adminHttp.close());
     const adminGrpc = await startAdminGrpcFace({
@@ -89,7 +105,7 @@ export async function startFaces(options: FacesOptions): Promise<Faces> {
       routes: admin.routes,
       readiness,
       listener: options.listen.adminGrpc,
-      context,
+      context: contextOf(options.listen.adminGrpc),
     });
 
     const drain = async ({ lameDuckMs, drainMs }: DrainOptions): Promise<void> => {

@@ -1,3 +1,4 @@
+import { ApiKeys } from './api-keys.js';
 import { Builds } from './builds.js';
 import { Changes } from './changes.js';
 import { Consumers } from './consumers.js';
@@ -36,6 +37,7 @@ export interface Registry {
   readonly routes: Routes;
   readonly desiredTargets: DesiredTargets;
   readonly gateways: Gateways;
+  readonly apiKeys: ApiKeys;
   readonly changes: Changes;
   readonly kind: 'embedded' | 'given';
   /** The server's address for messages; holds no user and no password. */
@@ -92,6 +94,7 @@ function assemble(
     routes: new Routes(database, gatewayAliveMsMax),
     desiredTargets: new DesiredTargets(database),
     gateways: new Gateways(database, gatewayAliveMsMax),
+    apiKeys: new ApiKeys(database),
     changes: new Changes(database),
     kind: embedded === null ? 'given' : 'embedded',
     place: database.place,

@@ -120,6 +120,25 @@ interface Gateways {
   last_error: string | null;
 }
 
+export const KEY_ROLES = ['search', 'operator', 'admin'] as const;
+export type KeyRole = (typeof KEY_ROLES)[number];
+
+interface ApiKeys {
+  key_id: string;
+  name: string;
+  role: KeyRole;
+  /** Empty: all. */
+  corpora: string[];
+  key_hmac: Buffer;
+  hmac_secret_id: string;
+  requests_per_s: number | null;
+  concurrency_max: number | null;
+  created_at: Generated<Date>;
+  expires_at: Date;
+  revoked_at: ColumnType<Date | null, undefined, Date>;
+  replaced_by: ColumnType<string | null, undefined, string>;
+}
+
 interface RegistryChanges {
   change_id: Generated<string>;
   changed_at: Generated<Date>;
@@ -141,5 +160,6 @@ export interface RegistrySchema {
   route_revisions: RouteRevisions;
   desired_targets: DesiredTargets;
   gateways: Gateways;
+  api_keys: ApiKeys;
   registry_changes: RegistryChanges;
 }

@@ -12,7 +12,7 @@ import {
 import { loadSync } from '@grpc/proto-loader';
 import { pino } from 'pino';
 import protobuf from 'protobufjs';
-import type { Limits } from '../../src/config/config.js';
+import type { Limits, ListenerSettings } from '../../src/config/config.js';
 import { SwitchyardError } from '../../src/errors.js';
 import { AdminOperations } from '../../src/gateway/admin/operations.js';
 import type { FaceMetrics, Operation, Protocol } from '../../src/gateway/faces.js';
@@ -30,7 +30,13 @@ export const LIMITS: Limits = {
   deadlineMsMax: 20_000,
 };
 
-export const LOCAL = { host: '127.0.0.1', port: 0 } as const;
+export const LOCAL: ListenerSettings = {
+  host: '127.0.0.1',
+  port: 0,
+  auth: 'off',
+  tls: null,
+  allowPlaintext: false,
+};
 const PROTO_FOLDER = path.join(packageRoot(), 'proto');
 const SERVICE = 'switchyard.v1.SearchService';
 
@@ -99,6 +105,7 @@ export async function startGateway(overrides: Partial<FacesOptions> = {}): Promi
       routes: new RouteFeed(),
     },
     listen: { grpc: LOCAL, http: LOCAL, adminHttp: LOCAL, adminGrpc: LOCAL },
+    keys: null,
     limits: LIMITS,
     log: pino({ level: 'debug' }, { write: (line: string) => logged.push(line) }),
     metrics,

@@ -220,7 +220,7 @@ t.test('an address that other machines reach does not boot', async (t) => {
         http: LOCAL,
         adminHttp: LOCAL,
         adminGrpc: LOCAL,
-        [name]: { host, port: 0 },
+        [name]: { ...LOCAL, host },
       };
       const error = await startGateway({ listen }).then(
         () => null,

@@ -2,7 +2,7 @@ import type { TObject } from '@sinclair/typebox';
 import { SwitchyardError } from '../../errors.js';
 import { compileStructure } from '../http/structure.js';
 import { echo, invalidArgument } from '../limits.js';
-import { ACTOR_DEFAULT } from './callers.js';
+import { signedActor } from './callers.js';
 import {
   ACTOR_FIELD,
   hasBody,
@@ -22,6 +22,8 @@ export interface HttpCall {
   readonly headers: PreconditionHeaders;
   /** Of the header x-switchyard-actor; null where there is none. */
   readonly actor: string | null;
+  /** Of the key that let it in; null where none is asked for. */
+  readonly keyId: string | null;
 }
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -32,13 +34,13 @@ export function inputReader(operation: Operation, address: string): (call: HttpC
   const checkBody = compileStructure(rest, []);
   const isChange = Object.hasOwn(operation.input.properties, ACTOR_FIELD);
   const revised = isRevised(operation);
-  return ({ params, query, body, headers, actor }) => {
+  return ({ params, query, body, headers, actor, keyId }) => {
     const fields: Fields = hasBody(operation) ? readBody(body, query, checkBody) : readQuery(query, rest);
     const revision = revised ? expectedRevision(headers) : null;
     return {
       ...fields,
       ...params,
-      ...(isChange ? { actor: fields.actor ?? actor ?? ACTOR_DEFAULT } : {}),
+      ...(isChange ? { actor: signedActor((fields.actor as string | undefined) ?? actor, keyId) } : {}),
       ...(revision === null ? {} : { [REVISION_FIELD]: revision }),
     };
   };

@@ -36,7 +36,7 @@ export async function startAdminFace({
   context,
 }: AdminFaceOptions): Promise<AdminFace> {
   const readOnly = VIEW_ADDRESSES.map((address) => ({ method: 'GET', address }));
-  const app = createHttpApp(context, BODY_BYTES_MAX, methodsByAddress([...places(), ...readOnly]));
+  const app = createHttpApp(context, BODY_BYTES_MAX, methodsByAddress([...places(), ...readOnly]), 'operate');
   addAdminRoutes(app, api, views);
   const address = await listen(app, 'admin_http', listener);
   return {
@@ -54,7 +54,9 @@ export function addAdminRoutes(app: FastifyInstance, api: AdminApi, views: Admin
   for (const { name, method, address } of places())
     app.route({ method, url: fastifyPath(address), handler: handlerOf(name, address, api) });
   app.get('/v1/status', async (_request, reply) => sendJson(reply, await views.status()));
-  app.get('/livez', async (_request, reply) => sendJson(reply, { alive: true }));
+  app.get('/livez', { config: { access: 'open' } }, async (_request, reply) =>
+    sendJson(reply, { alive: true }),
+  );
   app.get('/metrics', async (_request, reply) => {
     const { contentType, text } = await views.metrics();
     return reply.header('content-type', contentType).send(text);
@@ -100,6 +102,7 @@ function callOf(request: FastifyRequest): HttpCall {
     body: request.body,
     headers: request.headers,
     actor: typeof actor === 'string' && actor !== '' ? actor : null,
+    keyId: request.caller.keyId,
   };
 }
 

@@ -1,15 +1,22 @@
 import { Kind, type TObject, type TSchema } from '@sinclair/typebox';
 import type protobuf from 'protobufjs';
 import { type AdminApi, OPERATIONS, type OperationName, operationOf } from '../admin/api.js';
+import { signedActor } from '../admin/callers.js';
 import { ACTOR_FIELD, type Operation } from '../admin/operation.js';
 import { compileStructure } from '../http/structure.js';
 import type { Fields } from './message-codec.js';
+
+/** Who asks: what the metadata says of it, and the key that let it in; null where there is none. */
+export interface Author {
+  readonly stated: string | null;
+  readonly keyId: string | null;
+}
 
 /** One unary method of an admin service: messages of the contract in, an operation, a message out. */
 export interface AdminMethod {
   readonly request: string;
   readonly response: string;
-  run(api: AdminApi, request: Fields, actor: string): Promise<object>;
+  run(api: AdminApi, request: Fields, author: Author): Promise<object>;
 }
 
 /** The methods of a service by name: each is the operation of the same name. */
@@ -26,9 +33,9 @@ function methodOf({ name, requestType, responseType }: protobuf.Method): AdminMe
   return {
     request: requestType,
     response: responseType,
-    run: async (api, request, actor) => {
+    run: async (api, request, author) => {
       const run = api[operationName].bind(api) as (input: object) => Promise<unknown>;
-      const answer = await run(read(request, actor));
+      const answer = await run(read(request, author));
       if (operation.output === null) return {};
       return operation.envelope === undefined ? (answer as object) : { [operation.envelope]: answer };
     },
@@ -38,12 +45,14 @@ function methodOf({ name, requestType, responseType }: protobuf.Method): AdminMe
 const isOperation = (name: string): name is OperationName => Object.hasOwn(OPERATIONS, name);
 
 /** Checks a message as the body of the same operation is checked. Errors: INVALID_ARGUMENT naming the field. */
-function inputReader({ input }: Operation): (request: Fields, actor: string) => Fields {
+function inputReader({ input }: Operation): (request: Fields, author: Author) => Fields {
   const check = compileStructure(input, []);
   const isChange = Object.hasOwn(input.properties, ACTOR_FIELD);
-  return (request, actor) => {
+  return (request, { stated, keyId }) => {
     const fields = fieldsOf(input, request);
-    const given = isChange ? { ...fields, actor: fields.actor || actor } : fields;
+    const given = isChange
+      ? { ...fields, actor: signedActor((fields.actor as string | undefined) || stated, keyId) }
+      : fields;
     check(given);
     return given;
   };

@@ -12,12 +12,13 @@ import type protobuf from 'protobufjs';
 import type { Listener } from '../../config/config.js';
 import { SwitchyardError } from '../../errors.js';
 import type { AdminApi } from '../admin/api.js';
-import { ACTOR_DEFAULT, ACTOR_HEADER } from '../admin/callers.js';
+import { ACTOR_HEADER } from '../admin/callers.js';
 import type { FaceContext, RouteWatchSource } from '../faces.js';
 import { refusal } from '../failure.js';
 import type { Readiness } from '../readiness.js';
 import { REQUEST_ID_HEADER, RequestIds } from '../request-id.js';
 import { type AdminMethod, methodsOf } from './admin-methods.js';
+import { Door } from './door.js';
 import { Health } from './health.js';
 import { type Fields, MessageCodec } from './message-codec.js';
 import { loadAdminProtos } from './protos.js';
@@ -54,7 +55,9 @@ export async function startAdminGrpcFace(options: AdminGrpcOptions): Promise<Adm
   const protos = loadAdminProtos();
   const statuses = new StatusEncoder(protos.root);
   const ids = new RequestIds();
+  const door = new Door(context.guard, statuses, context);
   const server = new Server({
+    interceptors: door.interceptors,
     'grpc.max_receive_message_length': REQUEST_BYTES_MAX,
     'grpc.enable_channelz': 0,
   });
@@ -68,7 +71,10 @@ export async function startAdminGrpcFace(options: AdminGrpcOptions): Promise<Adm
     (call, callback) => {
       const run = async (): Promise<object> => {
         if (call.request instanceof SwitchyardError) throw call.request;
-        return method.run(api, call.request, actorOf(call));
+        return method.run(api, call.request, {
+          stated: statedActor(call),
+          keyId: door.callerOf(call.metadata).keyId,
+        });
       };
       run().then(
         (answer) => callback(null, answer),
@@ -132,8 +138,7 @@ const handlersOf = (
 ): Record<string, handleUnaryCall<Decoded, object>> =>
   Object.fromEntries(Object.entries(methods).map(([name, method]) => [name, handler(name, method)]));
 
-/** Until authentication names the caller. */
-function actorOf(call: ServerUnaryCall<Decoded, object>): string {
+function statedActor(call: ServerUnaryCall<Decoded, object>): string | null {
   const [given] = call.metadata.get(ACTOR_HEADER);
-  return typeof given === 'string' && given !== '' ? given : ACTOR_DEFAULT;
+  return typeof given === 'string' && given !== '' ? given : null;
 }

@@ -13,6 +13,7 @@ import type { Calls } from '../calls.js';
 import type { FaceContext } from '../faces.js';
 import type { Readiness } from '../readiness.js';
 import { decodeBatch, decodeEmbed, decodeSearch, ResponseEncoder } from './convert.js';
+import { Door } from './door.js';
 import { Health } from './health.js';
 import { loadProtos } from './protos.js';
 import { reflectable } from './reflection.js';
@@ -45,7 +46,10 @@ export interface GrpcFace {
 export async function startGrpcFace(options: GrpcFaceOptions): Promise<GrpcFace> {
   const { calls, readiness, limits, listener, context } = options;
   const protos = loadProtos();
+  const statuses = new StatusEncoder(protos.root);
+  const door = new Door(context.guard, statuses, context);
   const server = new Server({
+    interceptors: door.interceptors,
     // Up to twice the limit is read, so that the refusal can be a typed one; beyond, grpc-js itself answers
     // RESOURCE_EXHAUSTED while the message is still arriving.
     'grpc.max_receive_message_length': limits.requestBytesMax * 2,
@@ -63,12 +67,7 @@ export async function startGrpcFace(options: GrpcFaceOptions): Promise<GrpcFace>
     <T>(decode: (bytes: Buffer) => T | SwitchyardError) =>
     (bytes: Buffer): T | SwitchyardError =>
       bytes.length <= limits.requestBytesMax ? decode(bytes) : requestTooLarge(bytes.length, limits);
-  const handlers = searchHandlers(
-    calls,
-    new ResponseEncoder(protos.root),
-    new StatusEncoder(protos.root),
-    context,
-  );
+  const handlers = searchHandlers(calls, door, new ResponseEncoder(protos.root), statuses, context);
   const search = serviceOf(protos.definition, SEARCH_SERVICE);
   const identity = (bytes: Buffer): Buffer => bytes;
   server.addService(

@@ -3,6 +3,9 @@ import type { Socket } from 'node:net';
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
 import type { Listener } from '../../config/config.js';
 import { REASONS, SwitchyardError } from '../../errors.js';
+import type { Access } from '../auth/access.js';
+import type { Caller } from '../auth/caller.js';
+import { AUTHORIZATION } from '../auth/guard.js';
 import { bindError, type ListenerName } from '../bind.js';
 import type { FaceContext } from '../faces.js';
 import { refusal } from '../failure.js';
@@ -19,6 +22,12 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** The error that was sent, for those who count; null when there was none. */
     refused: SwitchyardError | null;
+    /** Who was let in. */
+    caller: Caller;
+  }
+  interface FastifyContextConfig {
+    /** What the route needs, where it is not what the listener's routes need. */
+    access?: Access;
   }
 }
 
@@ -29,12 +38,13 @@ export interface MethodsByPath {
 
 /**
  * A fastify server whose every failure is a problem document with a reason of the catalogue, whatever layer it comes
- * from: socket, router, body parser, handler.
+ * from: socket, router, body parser, handler. `access`: what a route needs that does not say otherwise.
  */
 export function createHttpApp(
   context: FaceContext,
   bodyBytesMax: number,
   methods: MethodsByPath,
+  access: Access,
 ): FastifyInstance {
   const ids = new RequestIds();
   const app = fastify({
@@ -56,6 +66,7 @@ export function createHttpApp(
     },
   });
   app.decorateRequest('refused', null);
+  app.decorateRequest('caller');
 
   app.removeAllContentTypeParsers();
   app.addContentTypeParser(
@@ -73,6 +84,7 @@ export function createHttpApp(
     request.refused = error;
     const retryAfter = retryAfterSeconds(error);
     if (retryAfter !== null) reply.header('retry-after', String(retryAfter));
+    if (error.reason === 'UNAUTHENTICATED') reply.header('www-authenticate', 'Bearer');
     reply
       .code(REASONS[error.reason].http)
       .header(REQUEST_ID_HEADER, request.id)
@@ -87,6 +99,13 @@ export function createHttpApp(
     reply.header(REQUEST_ID_HEADER, request.id);
     // Before the body is read: what it holds does not matter at an address that does not exist.
     if (request.is404) throw notFound(request, reply, methods);
+    const needed = request.routeOptions.config.access ?? access;
+    request.caller = context.guard.admit(request.headers[AUTHORIZATION], needed);
+    if (!context.guard.asksForKeys) return;
+    const { caller } = request;
+    caller.enter();
+    // Not `onResponse`, which does not come for a request whose client went away.
+    reply.raw.once('close', () => caller.leave());
   });
   return app;
 }

@@ -34,7 +34,14 @@ export function openApiDocument(
         'Nearest documents of a corpus. Errors are RFC 9457 problem documents; docs/errors.md lists the reasons.',
     },
     paths: { ...paths, ...healthPaths() },
-    components: { schemas: namedSchemas(schemas).components },
+    // Asked for by listeners with `auth: keys`.
+    security: [{ apiKey: [] }, {}],
+    components: {
+      schemas: namedSchemas(schemas).components,
+      securitySchemes: {
+        apiKey: { type: 'http', scheme: 'bearer', description: 'An API key, sy_<id>_<secret>.' },
+      },
+    },
   };
 }
 

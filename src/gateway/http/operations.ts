@@ -2,6 +2,9 @@ import type { Reason } from '../../errors.js';
 import type { OperationDocument } from './openapi.js';
 
 const EVERY_REQUEST = [
+  'UNAUTHENTICATED',
+  'PERMISSION_DENIED',
+  'QUOTA_EXCEEDED',
   'MALFORMED_REQUEST',
   'UNKNOWN_FIELD',
   'INVALID_ARGUMENT',

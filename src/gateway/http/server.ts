@@ -40,6 +40,7 @@ export interface HttpFace {
 
 const JSON_TYPE = 'application/json; charset=utf-8';
 const PATH = { search: '/v1/search', batch: '/v1/search:batch', embed: '/v1/embed' } as const;
+const OPEN = { config: { access: 'open' } } as const;
 const GET_PATHS = ['/healthz', '/livez', '/readyz', '/openapi.json'] as const;
 
 export async function startHttpFace(options: HttpFaceOptions): Promise<HttpFace> {
@@ -48,7 +49,7 @@ export async function startHttpFace(options: HttpFaceOptions): Promise<HttpFace>
     ...Object.values(PATH).map((path): [string, readonly string[]] => [path, ['POST']]),
     ...GET_PATHS.map((path): [string, readonly string[]] => [path, ['GET', 'HEAD']]),
   ]);
-  const app = createHttpApp(context, limits.requestBytesMax, methods);
+  const app = createHttpApp(context, limits.requestBytesMax, methods, 'search');
   const schemas = apiSchemas(limits);
   const checkSearchBody = compileStructure(schemas.SearchRequest, [schemas.Vector]);
   const checkBatchBody = compileStructure(schemas.BatchSearchRequest, [schemas.Vector]);
@@ -71,12 +72,12 @@ export async function startHttpFace(options: HttpFaceOptions): Promise<HttpFace>
   app.post(route(PATH.search), count('search'), async (request, reply) => {
     checkSearchBody(request.body);
     const input = searchInput(request.body as SearchBody);
-    return sendJson(reply, searchJson(await calls.search(input, timeoutMs(request))));
+    return sendJson(reply, searchJson(await calls.search(input, timeoutMs(request), request.caller)));
   });
   app.post(route(PATH.batch), count('batch_search'), async (request, reply) => {
     checkBatchBody(request.body);
     const inputs = (request.body as BatchBody).requests.map(searchInput);
-    return sendJson(reply, batchJson(await calls.batchSearch(inputs, timeoutMs(request))));
+    return sendJson(reply, batchJson(await calls.batchSearch(inputs, timeoutMs(request), request.caller)));
   });
   app.post(route(PATH.embed), count('embed'), async (request, reply) => {
     checkEmbedBody(request.body);
@@ -84,18 +85,21 @@ export async function startHttpFace(options: HttpFaceOptions): Promise<HttpFace>
     return sendJson(reply, embedJson(await calls.embed(input, timeoutMs(request))));
   });
 
-  app.get('/livez', async (_request, reply) => sendJson(reply, { alive: true }));
-  app.get('/readyz', async (_request, reply) => {
+  // Probes have no key; names of corpora are for those who have one, on the admin listener.
+  const isTold = !context.guard.asksForKeys;
+  app.get('/livez', OPEN, async (_request, reply) => sendJson(reply, { alive: true }));
+  app.get('/readyz', OPEN, async (_request, reply) => {
     const { corpora, degraded } = readiness.health();
     const ready = readiness.serving;
     reply.code(ready ? 200 : 503);
-    return sendJson(reply, { ready, draining: readiness.draining, corpora, degraded });
+    const { draining } = readiness;
+    return sendJson(reply, isTold ? { ready, draining, corpora, degraded } : { ready, draining });
   });
-  app.get('/healthz', async (_request, reply) => {
+  app.get('/healthz', OPEN, async (_request, reply) => {
     const { degraded } = readiness.health();
     const working = degraded.length > 0 ? 'degraded' : 'ok';
     const state = readiness.draining ? 'draining' : readiness.serving ? working : 'not_ready';
-    return sendJson(reply, { state, degraded });
+    return sendJson(reply, isTold ? { state, degraded } : { state });
   });
   const openApi = JSON.stringify(
     openApiDocument(schemas, OPERATIONS, packageVersion(), {

@@ -3,6 +3,7 @@ import { seed } from './0001-seed.js';
 import { modelsAndBuilds } from './0002-models-and-builds.js';
 import { routes } from './0003-routes.js';
 import { replicas } from './0004-replicas.js';
+import { apiKeys } from './0005-api-keys.js';
 
 /** Every migration in the order of its name. One that was released is never edited: add another. */
 export const MIGRATIONS: Readonly<Record<string, Migration>> = {
@@ -10,4 +11,5 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0002_models_and_builds': modelsAndBuilds,
   '0003_routes': routes,
   '0004_replicas': replicas,
+  '0005_api_keys': apiKeys,
 };

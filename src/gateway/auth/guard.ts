@@ -1,0 +1,50 @@
+import { SwitchyardError } from '../../errors.js';
+import { type Access, allows, leastRole } from './access.js';
+import { ANYONE, type Caller } from './caller.js';
+import type { KeyRing } from './key-ring.js';
+
+/** Header (HTTP) and metadata (gRPC) that hold the key: `Bearer sy_…`. */
+export const AUTHORIZATION = 'authorization';
+const SCHEME = /^bearer +/i;
+/** A longer header is no key; it is not looked at. */
+const HEADER_CHARS_MAX = 256;
+
+/** What stands at a listener's door: one call for every request, before its body is read. */
+export interface Guard {
+  readonly asksForKeys: boolean;
+  /**
+   * Who may go on to what needs `access`. `authorization`: the header as it was sent, undefined where there is none.
+   * Errors: UNAUTHENTICATED, PERMISSION_DENIED, REGISTRY_UNAVAILABLE.
+   */
+  admit(authorization: unknown, access: Access): Caller;
+}
+
+export const OPEN_GUARD: Guard = Object.freeze({ asksForKeys: false, admit: () => ANYONE });
+
+export class KeyGuard implements Guard {
+  readonly asksForKeys = true;
+  readonly #ring: KeyRing;
+
+  constructor(ring: KeyRing) {
+    this.#ring = ring;
+  }
+
+  admit(authorization: unknown, access: Access): Caller {
+    if (access === 'open') return ANYONE;
+    if (typeof authorization !== 'string' || authorization === '')
+      throw new SwitchyardError(
+        'UNAUTHENTICATED',
+        'an API key is needed: send it as `authorization: Bearer sy_…`',
+      );
+    const scheme = authorization.length > HEADER_CHARS_MAX ? null : SCHEME.exec(authorization);
+    if (scheme === null)
+      throw new SwitchyardError('UNAUTHENTICATED', 'the authorization must be `Bearer sy_…`');
+    const caller = this.#ring.verify(authorization.slice(scheme[0].length));
+    if (allows(caller.role, access)) return caller;
+    throw new SwitchyardError(
+      'PERMISSION_DENIED',
+      `key ${caller.keyId} has the role ${caller.role}, this needs ${leastRole(access)}`,
+      { details: { role: caller.role, needed: leastRole(access) } },
+    );
+  }
+}

@@ -1,0 +1,116 @@
+import { timingSafeEqual } from 'node:crypto';
+import { SwitchyardError } from '../../errors.js';
+import type { StoredKey } from '../../registry/api-keys.js';
+import { claimedKeyId, keyHmac } from './api-key.js';
+import { type Caller, KeyHolder } from './caller.js';
+import type { KeySecret } from './key-secret.js';
+import { Quota, type QuotaLimits } from './quota.js';
+
+export interface KeyRingOptions extends QuotaLimits {
+  readonly secret: KeySecret;
+  /** Keys that were not read again for this long let nobody in. */
+  readonly stalenessMsMax: number;
+  /** Milliseconds, monotonic. */
+  readonly now?: () => number;
+}
+
+interface RingKey {
+  readonly stored: StoredKey;
+  readonly caller: Caller & { readonly role: StoredKey['role'] };
+  readonly quota: Quota;
+  /** The key's own bytes once its HMAC was right: comparing them costs a tenth of another HMAC. */
+  proven: Buffer | null;
+}
+
+/** The keys of the registry as of the last read, in memory: no request waits for PostgreSQL. */
+export class KeyRing {
+  readonly #options: KeyRingOptions;
+  readonly #now: () => number;
+  #keys: ReadonlyMap<string, RingKey> = new Map();
+  #readAtMs = Number.NEGATIVE_INFINITY;
+
+  constructor(options: KeyRingOptions) {
+    this.#options = options;
+    this.#now = options.now ?? (() => performance.now());
+  }
+
+  get count(): number {
+    return this.#keys.size;
+  }
+
+  /** Since the keys were last read; Infinity before they were. */
+  get ageMs(): number {
+    return this.#now() - this.#readAtMs;
+  }
+
+  /** `readAtMs`: when the read began, by the ring's clock. Ids of live keys made with another secret come back. */
+  replace(keys: readonly StoredKey[], readAtMs: number = this.#now()): readonly string[] {
+    const { secret, requestsPerS, concurrencyMax } = this.#options;
+    const next = new Map<string, RingKey>();
+    for (const stored of keys) {
+      if (stored.secretId !== secret.secretId) continue;
+      const known = this.#keys.get(stored.keyId);
+      // What a key may do is fixed, so its quota and what was proven of it go on.
+      const quota =
+        known?.quota ??
+        new Quota(
+          {
+            requestsPerS: stored.requestsPerS ?? requestsPerS,
+            concurrencyMax: stored.concurrencyMax ?? concurrencyMax,
+          },
+          this.#now,
+        );
+      const caller = known?.caller ?? new KeyHolder(stored.keyId, stored.role, stored.corpora, quota);
+      next.set(stored.keyId, { stored, caller, quota, proven: known?.proven ?? null });
+    }
+    this.#keys = next;
+    this.#readAtMs = Math.max(this.#readAtMs, readAtMs);
+    return keys
+      .filter(
+        ({ secretId, revokedAt, expiresAt }) =>
+          secretId !== secret.secretId && revokedAt === null && expiresAt.getTime() > Date.now(),
+      )
+      .map(({ keyId }) => keyId);
+  }
+
+  /**
+   * Who holds this key. Why a key that nobody has is refused is not told: only who knows the secret learns that it
+   * expired or was revoked. Errors: UNAUTHENTICATED; REGISTRY_UNAVAILABLE when the keys are too old to be trusted.
+   */
+  verify(token: string): Caller & { readonly role: StoredKey['role'] } {
+    if (this.ageMs > this.#options.stalenessMsMax) throw this.#stale();
+    const keyId = claimedKeyId(token);
+    const key = keyId === null ? undefined : this.#keys.get(keyId);
+    if (key === undefined || !this.#isProven(key, token)) throw unknown();
+    const { revokedAt, expiresAt } = key.stored;
+    if (revokedAt !== null) throw ended(key.stored, 'was revoked');
+    if (expiresAt.getTime() <= Date.now()) throw ended(key.stored, `expired at ${expiresAt.toISOString()}`);
+    return key.caller;
+  }
+
+  #isProven(key: RingKey, token: string): boolean {
+    const given = Buffer.from(token, 'latin1');
+    if (key.proven !== null && timingSafeEqual(given, key.proven)) return true;
+    if (!timingSafeEqual(keyHmac(this.#options.secret.secret, token), key.stored.hmac)) return false;
+    key.proven = given;
+    return true;
+  }
+
+  #stale(): SwitchyardError {
+    const since = Number.isFinite(this.ageMs)
+      ? `for ${Math.round(this.ageMs / 1_000)} s`
+      : 'since this gateway began';
+    return new SwitchyardError(
+      'REGISTRY_UNAVAILABLE',
+      `the keys could not be read ${since} (limit ${this.#options.stalenessMsMax / 1_000} s), so none is trusted: check that PostgreSQL runs`,
+    );
+  }
+}
+
+const unknown = (): SwitchyardError =>
+  new SwitchyardError('UNAUTHENTICATED', 'the API key is not valid: check that it was copied whole');
+
+const ended = ({ keyId }: StoredKey, how: string): SwitchyardError =>
+  new SwitchyardError('UNAUTHENTICATED', `API key ${keyId} ${how}: ask an operator for a new one`, {
+    details: { key_id: keyId },
+  });

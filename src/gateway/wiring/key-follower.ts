@@ -1,0 +1,91 @@
+import { toSwitchyardError } from '../../errors.js';
+import type { Registry } from '../../registry/registry.js';
+import type { RegistryWatch } from '../../registry/watch.js';
+import type { Logger } from '../../telemetry/log.js';
+import type { KeyRing } from '../auth/key-ring.js';
+import type { RegistryLink } from './registry-link.js';
+
+export interface KeyFollowerOptions {
+  readonly link: RegistryLink;
+  readonly ring: KeyRing;
+  readonly pollIntervalMs: number;
+  readonly log: Logger;
+}
+
+/** Keeps the ring at what the registry says: told of changes by notification, polling behind it. */
+export class KeyFollower {
+  readonly #options: KeyFollowerOptions;
+  readonly #timer: NodeJS.Timeout;
+  #watch: RegistryWatch | null = null;
+  #reading: Promise<void> | null = null;
+  #again = false;
+  #isUp = true;
+  #strangers = '';
+  #isClosed = false;
+
+  constructor(options: KeyFollowerOptions) {
+    this.#options = options;
+    this.#timer = setInterval(() => this.#refresh(), options.pollIntervalMs);
+  }
+
+  /** Resolves after the first read, whether it succeeded or not: until one does, nobody gets in. */
+  async start(): Promise<void> {
+    const { link } = this.#options;
+    this.#refresh();
+    await this.#reading;
+    link.whenOpen((registry) => {
+      if (this.#isClosed) return;
+      this.#watch = registry.watch(({ kind }) => {
+        if (kind === 'api_keys' || kind === 'resync') this.#refresh();
+      });
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    clearInterval(this.#timer);
+    await this.#watch?.close();
+    await this.#reading;
+  }
+
+  /** One read at a time; a change during a read leads to one more. */
+  #refresh(): void {
+    const { registry } = this.#options.link;
+    if (this.#isClosed || registry === null) return;
+    if (this.#reading !== null) {
+      this.#again = true;
+      return;
+    }
+    this.#reading = this.#read(registry)
+      .catch((error: unknown) => this.#setDown(error))
+      .finally(() => {
+        this.#reading = null;
+        if (!this.#again) return;
+        this.#again = false;
+        this.#refresh();
+      });
+  }
+
+  async #read(registry: Registry): Promise<void> {
+    const { ring, log } = this.#options;
+    const begunAtMs = performance.now();
+    const strangers = ring.replace(await registry.apiKeys.list(), begunAtMs).join(', ');
+    if (!this.#isUp) log.info('the API keys can be read again');
+    this.#isUp = true;
+    if (strangers !== this.#strangers && strangers !== '')
+      log.warn(
+        { keyIds: strangers },
+        'keys were made with another HMAC secret and are refused here: give all gateways of a registry the same auth.hmac_secret',
+      );
+    this.#strangers = strangers;
+  }
+
+  #setDown(error: unknown): void {
+    if (this.#isUp && !this.#isClosed)
+      this.#options.log.warn(
+        { err: toSwitchyardError(error) },
+        'the API keys cannot be read; those of the last read go on until they are too old',
+      );
+    this.#isUp = false;
+  }
+}

@@ -1,0 +1,173 @@
+import t from 'tap';
+import type { SwitchyardError } from '../../src/errors.js';
+import { claimedKeyId, mintKey } from '../../src/gateway/auth/api-key.js';
+import { Quota } from '../../src/gateway/auth/quota.js';
+import { TestRandom } from '../fixtures/random.js';
+import { httpOutcome, startGateway } from '../gateway/harness.js';
+import { bearer, KEYED_LISTENERS, makeKey, ringOf } from './keys.js';
+
+const reasonOf = (work: () => unknown): string => {
+  try {
+    work();
+    return 'OK';
+  } catch (error) {
+    return (error as SwitchyardError).reason;
+  }
+};
+
+t.test('a key is its own text and nothing else', async (t) => {
+  const made = makeKey();
+  const ring = ringOf([made]);
+  const verify = (token: string): string => reasonOf(() => ring.verify(token));
+  t.equal(verify(made.token), 'OK');
+  t.equal(verify(made.token), 'OK', 'again, by its proven bytes');
+  const random = new TestRandom(7);
+  for (let run = 0; run < 2_000; run++) {
+    const bytes = Buffer.from(made.token, 'latin1');
+    bytes[random.below(bytes.length)] = random.below(256);
+    const other = bytes.toString('latin1');
+    if (other !== made.token) t.equal(verify(other), 'UNAUTHENTICATED');
+  }
+  for (const other of [
+    '',
+    'sy_',
+    made.token.toUpperCase(),
+    `${made.token} `,
+    ` ${made.token}`,
+    `${made.token}0`,
+  ])
+    t.equal(verify(other), 'UNAUTHENTICATED', JSON.stringify(other));
+  // A character above 255 must not be cut to the byte that the key has.
+  const wide = made.token.slice(0, -1) + String.fromCharCode(made.token.charCodeAt(79) + 0x100);
+  t.equal(verify(wide), 'UNAUTHENTICATED');
+});
+
+t.test('minted keys have their form, and are never the same', async (t) => {
+  const minted = Array.from({ length: 1_000 }, mintKey);
+  t.ok(minted.every(({ keyId, token }) => claimedKeyId(token) === keyId));
+  t.equal(new Set(minted.map(({ token }) => token)).size, 1_000);
+  t.match(minted[0]?.token, /^sy_[0-9a-z]{12}_[0-9a-f]{64}$/);
+});
+
+t.test('keys that were not read again in time let nobody in', async (t) => {
+  let now = 0;
+  const made = makeKey();
+  const ring = ringOf([made], { stalenessMsMax: 30_000, now: () => now });
+  now = 30_000;
+  t.equal(
+    reasonOf(() => ring.verify(made.token)),
+    'OK',
+  );
+  now = 30_001;
+  t.equal(
+    reasonOf(() => ring.verify(made.token)),
+    'REGISTRY_UNAVAILABLE',
+  );
+  t.equal(
+    reasonOf(() => ring.verify('sy_nonsense')),
+    'REGISTRY_UNAVAILABLE',
+    'and tell nothing of what they were',
+  );
+  ring.replace([made.stored]);
+  t.equal(
+    reasonOf(() => ring.verify(made.token)),
+    'OK',
+  );
+});
+
+t.test('a revocation, an expiry and another secret end a key that was proven before', async (t) => {
+  const made = makeKey();
+  const ring = ringOf([made]);
+  t.equal(
+    reasonOf(() => ring.verify(made.token)),
+    'OK',
+  );
+  ring.replace([{ ...made.stored, revokedAt: new Date() }]);
+  t.throws(() => ring.verify(made.token), { reason: 'UNAUTHENTICATED', message: /was revoked/ });
+  ring.replace([{ ...made.stored, expiresAt: new Date(Date.now() - 1) }]);
+  t.throws(() => ring.verify(made.token), { reason: 'UNAUTHENTICATED', message: /expired/ });
+  t.same(ring.replace([{ ...made.stored, secretId: 'another' }]), [made.stored.keyId], 'and it is said');
+  t.throws(() => ring.verify(made.token), { reason: 'UNAUTHENTICATED', message: /not valid/ });
+  ring.replace([]);
+  t.throws(() => ring.verify(made.token), { reason: 'UNAUTHENTICATED', message: /not valid/ });
+});
+
+t.test('a quota is a bucket that fills steadily, and a count of what is open', async (t) => {
+  let now = 0;
+  const quota = new Quota({ requestsPerS: 10, concurrencyMax: null }, () => now);
+  const enter = (): string => reasonOf(() => quota.enter());
+  t.same(Array.from({ length: 11 }, enter), [...Array.from({ length: 10 }, () => 'OK'), 'QUOTA_EXCEEDED']);
+  now += 100;
+  t.same([enter(), enter()], ['OK', 'QUOTA_EXCEEDED'], 'one more after a tenth of a second');
+  now += 100;
+  t.equal(enter(), 'OK');
+  quota.charge(5);
+  now += 500;
+  t.equal(enter(), 'QUOTA_EXCEEDED', 'a batch is paid for');
+  now += 100;
+  t.equal(enter(), 'OK');
+  now += 3_600_000;
+  t.same(
+    Array.from({ length: 11 }, enter).filter((reason) => reason === 'OK').length,
+    10,
+    'it does not overflow',
+  );
+
+  const open = new Quota({ requestsPerS: null, concurrencyMax: 2 }, () => now);
+  t.same(
+    [1, 2, 3].map(() => reasonOf(() => open.enter())),
+    ['OK', 'OK', 'QUOTA_EXCEEDED'],
+  );
+  open.leave();
+  t.equal(
+    reasonOf(() => open.enter()),
+    'OK',
+  );
+});
+
+t.test(
+  'over both protocols a quota answers 429 and RESOURCE_EXHAUSTED with the time to come back',
+  async (t) => {
+    const key = makeKey({ requestsPerS: 2 });
+    const single = makeKey({ concurrencyMax: 1 });
+    const ring = ringOf([key, single]);
+    const gateway = await startGateway({ listen: KEYED_LISTENERS, keys: ring });
+    t.teardown(() => gateway.close());
+    const search = { corpus: 'animals', text: 'a fish', top_k: 1 };
+    const post = (token: string) => gateway.post('/v1/search', search, bearer(token));
+    const outcomes = [await post(key.token), await post(key.token), await post(key.token)];
+    t.ok(outcomes.some(({ reason }) => reason === 'OK'));
+    const refused = await Promise.all(Array.from({ length: 5 }, () => post(key.token)));
+    t.match(
+      refused.find(({ reason }) => reason !== 'OK'),
+      {
+        reason: 'QUOTA_EXCEEDED',
+        status: 429,
+        retryAfterMs: 1_000,
+        details: { limit: 'requests_per_s', max: '2' },
+      },
+    );
+    gateway.service.delayMs = 300;
+    const both = await Promise.all([post(single.token), post(single.token)]);
+    t.same(both.map(({ reason }) => reason).sort(), ['OK', 'QUOTA_EXCEEDED']);
+    t.equal((await post(single.token)).reason, 'OK', 'what ended is no longer counted');
+    gateway.service.delayMs = 0;
+    const abandoned = new AbortController();
+    gateway.service.delayMs = 200;
+    const left = fetch(`${gateway.url}/v1/search`, {
+      method: 'POST',
+      body: JSON.stringify(search),
+      headers: { 'content-type': 'application/json', ...bearer(single.token) },
+      signal: abandoned.signal,
+    });
+    setTimeout(() => abandoned.abort(), 50);
+    await t.rejects(left);
+    let last = 'none';
+    for (let tries = 0; tries < 300 && last !== 'OK'; tries++) last = (await post(single.token)).reason;
+    t.equal(last, 'OK', 'nor what its client abandoned');
+    const refusal = await httpOutcome(
+      await fetch(`${gateway.adminUrl}/metrics`, { headers: bearer(single.token) }),
+    );
+    t.equal(refusal.reason, 'PERMISSION_DENIED');
+  },
+);

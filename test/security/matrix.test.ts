@@ -1,0 +1,264 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import { Client, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
+import type { PackageDefinition } from '@grpc/proto-loader';
+import type { FastifyInstance } from 'fastify';
+import t from 'tap';
+import { loadAdminProtos, loadProtos } from '../../src/gateway/grpc/protos.js';
+import { grpcRefused, httpOutcome, startGateway } from '../gateway/harness.js';
+import { bearer, KEYED_LISTENERS, makeKey, ringOf } from './keys.js';
+
+/** What each address and method needs. One that is served and not in here fails the test, and so does the reverse. */
+const SEARCH = 'search';
+const OPERATE = 'operate';
+const EXPECTED: Readonly<Record<string, readonly string[]>> = {
+  open: [
+    'http GET /livez',
+    'http GET /readyz',
+    'http GET /healthz',
+    'admin GET /livez',
+    'grpc /grpc.health.v1.Health/Check',
+    'grpc /grpc.health.v1.Health/Watch',
+    'grpc /grpc.health.v1.Health/List',
+    'adminGrpc /grpc.health.v1.Health/Check',
+    'adminGrpc /grpc.health.v1.Health/Watch',
+    'adminGrpc /grpc.health.v1.Health/List',
+  ],
+  [SEARCH]: [
+    'http GET /openapi.json',
+    'http POST /v1/search',
+    'http POST /v1/search:batch',
+    'http POST /v1/embed',
+    'grpc /switchyard.v1.SearchService/Search',
+    'grpc /switchyard.v1.SearchService/BatchSearch',
+    'grpc /switchyard.v1.SearchService/Embed',
+    'grpc /grpc.reflection.v1.ServerReflection/ServerReflectionInfo',
+    'grpc /grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo',
+    'adminGrpc /grpc.reflection.v1.ServerReflection/ServerReflectionInfo',
+    'adminGrpc /grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo',
+  ],
+  [OPERATE]: [
+    'admin GET /openapi.json',
+    'admin GET /v1/storage',
+    'admin GET /v1/models/{model}',
+    'admin POST /v1/models',
+    'admin GET /v1/corpora/{corpus}/versions/{version}/builds/{build}',
+    'admin POST /v1/corpora/{corpus}/builds',
+    'admin POST /v1/corpora/{corpus}/versions/{version}:fail',
+    'admin PUT /v1/corpora/{corpus}/versions/{version}',
+    'admin GET /v1/status',
+    'admin GET /metrics',
+    'admin GET /v1/routes',
+    'admin GET /v1/routes/{corpus}',
+    'admin PUT /v1/routes/{corpus}',
+    'admin POST /v1/routes/{corpus}:rollback',
+    'admin GET /v1/routes/{corpus}/revisions',
+    'admin GET /v1/comparisons/{corpus}',
+    'admin GET /v1/gateways',
+    'admin GET /v1/corpora/{corpus}/desired-targets',
+    'admin POST /v1/corpora/{corpus}/desired-targets',
+    'admin DELETE /v1/corpora/{corpus}/desired-targets/{version}',
+    'admin GET /v1/models',
+    'admin PATCH /v1/models/{model}',
+    'admin GET /v1/corpora',
+    'admin GET /v1/corpora/{corpus}/versions',
+    'admin POST /v1/corpora/{corpus}/versions/{version}:archive',
+    'admin GET /v1/corpora/{corpus}/builds',
+    'admin PUT /v1/corpora/{corpus}/versions/{version}/default-build',
+    'admin GET /v1/consumers',
+    'admin POST /v1/consumers',
+    'admin PATCH /v1/consumers/{consumer_id}',
+    'admin GET /v1/changes',
+    ...['ListRoutes', 'GetRoute', 'UpdateRoute', 'RollbackRoute', 'ListRouteRevisions', 'WatchRoute'].map(
+      (name) => `adminGrpc /switchyard.v1.RouterService/${name}`,
+    ),
+    ...['ListDesiredTargets', 'AddDesiredTarget', 'RemoveDesiredTarget', 'GetComparison'].map(
+      (name) => `adminGrpc /switchyard.v1.RouterService/${name}`,
+    ),
+    ...['ListModels', 'SetModelStatus', 'ListCorpusVersions', 'ArchiveCorpusVersion', 'ListBuilds'].map(
+      (name) => `adminGrpc /switchyard.v1.RegistryService/${name}`,
+    ),
+    ...['BeginCorpusVersion', 'FailCorpusVersion', 'GetBuild', 'GetModel', 'GetStorage', 'ListChanges'].map(
+      (name) => `adminGrpc /switchyard.v1.RegistryService/${name}`,
+    ),
+    ...['RecordBuild', 'RegisterModel'].map((name) => `adminGrpc /switchyard.v1.RegistryService/${name}`),
+    ...['SetDefaultBuild', 'ListConsumers', 'AddConsumer', 'SetConsumerMigrated', 'ListGateways'].map(
+      (name) => `adminGrpc /switchyard.v1.RegistryService/${name}`,
+    ),
+  ],
+};
+
+const HOUR_MS = 3_600_000;
+const KEYS = {
+  search: makeKey(),
+  animals: makeKey({ corpora: ['animals'] }),
+  other: makeKey({ corpora: ['other'] }),
+  operator: makeKey({ role: 'operator' }),
+  admin: makeKey({ role: 'admin' }),
+  expired: makeKey({ role: 'admin', expiresAt: new Date(Date.now() - HOUR_MS) }),
+  revoked: makeKey({ role: 'admin', revokedAt: new Date(Date.now() - HOUR_MS) }),
+};
+/** A key that the registry has not, one whose secret is wrong, and things that are none. */
+const NO_KEYS = {
+  none: null,
+  unknown: `Bearer ${makeKey().token}`,
+  wrongSecret: `Bearer ${KEYS.admin.token.slice(0, -1)}${KEYS.admin.token.endsWith('0') ? '1' : '0'}`,
+  cut: `Bearer ${KEYS.admin.token.slice(0, -1)}`,
+  otherScheme: `Basic ${Buffer.from(`admin:${KEYS.admin.token}`).toString('base64')}`,
+  bare: KEYS.admin.token,
+  empty: 'Bearer ',
+};
+
+const authorizations: Readonly<Record<string, string | null>> = {
+  ...NO_KEYS,
+  ...Object.fromEntries(Object.entries(KEYS).map(([name, { token }]) => [name, `Bearer ${token}`])),
+};
+const OF_ACCESS: Readonly<Record<string, readonly string[]>> = {
+  open: Object.keys(authorizations),
+  search: ['search', 'animals', 'other', 'operator', 'admin'],
+  operate: ['operator', 'admin'],
+};
+const VALID: readonly string[] = OF_ACCESS.search ?? [];
+
+/** `/v1/routes/:corpus(^[^:]+)::rollback` of fastify as `/v1/routes/{corpus}:rollback`. */
+const addressOf = (url: string): string =>
+  url
+    .replaceAll('::', '\0')
+    .replaceAll(/:(\w+)(\([^)]*\))?/g, '{$1}')
+    .replaceAll('\0', ':');
+
+function methodsOf(definition: PackageDefinition): string[] {
+  return Object.values(definition).flatMap((part) =>
+    'format' in part ? [] : Object.values(part).map((method) => (method as { path: string }).path),
+  );
+}
+
+t.test('every route and method × every kind of key', async (t) => {
+  const apps: FastifyInstance[] = [];
+  const routes = new Map<FastifyInstance, Set<string>>();
+  const onApp = (message: unknown): void => {
+    const { fastify } = message as { fastify: FastifyInstance };
+    const found = new Set<string>();
+    apps.push(fastify);
+    routes.set(fastify, found);
+    fastify.addHook('onRoute', ({ method, url }) => {
+      for (const one of [method].flat()) if (one !== 'HEAD') found.add(`${one} ${addressOf(url)}`);
+    });
+  };
+  subscribe('fastify.initialization', onApp);
+  const gateway = await startGateway({ listen: KEYED_LISTENERS, keys: ringOf(Object.values(KEYS)) });
+  unsubscribe('fastify.initialization', onApp);
+  t.teardown(() => gateway.close());
+
+  const [publicApp, adminApp] = apps;
+  if (publicApp === undefined || adminApp === undefined) throw new Error('the listeners were not seen');
+  const reflection = ['v1', 'v1alpha'].map(
+    (version) => `/grpc.reflection.${version}.ServerReflection/ServerReflectionInfo`,
+  );
+  const served = [
+    ...[...(routes.get(publicApp) ?? [])].map((route) => `http ${route}`),
+    ...[...(routes.get(adminApp) ?? [])].map((route) => `admin ${route}`),
+    ...[...methodsOf(loadProtos().definition), ...reflection].map((path) => `grpc ${path}`),
+    ...[...methodsOf(loadAdminProtos().definition), ...reflection].map((path) => `adminGrpc ${path}`),
+  ];
+  t.same(served.sort(), Object.values(EXPECTED).flat().sort(), 'the matrix has what is served, and no more');
+
+  const clients = {
+    grpc: new Client(gateway.grpcAddress, credentials.createInsecure()),
+    adminGrpc: new Client(
+      `127.0.0.1:${gateway.faces.addresses.adminGrpc.port}`,
+      credentials.createInsecure(),
+    ),
+  };
+  t.teardown(() => {
+    for (const client of Object.values(clients)) client.close();
+  });
+  const bases: Readonly<Record<string, string>> = { http: gateway.url, admin: gateway.adminUrl };
+
+  const reasonOfHttp = async (
+    base: string,
+    method: string,
+    address: string,
+    authorization: string | null,
+  ) => {
+    const response = await fetch(base + address.replaceAll(/\{\w+\}/g, 'x'), {
+      method,
+      headers: {
+        'content-type': 'application/json',
+        ...(authorization === null ? {} : { authorization }),
+      },
+      ...(method === 'GET' || method === 'DELETE' ? {} : { body: '{}' }),
+    });
+    if (response.ok) {
+      await response.text();
+      return 'OK';
+    }
+    if (response.status === 401) t.equal(response.headers.get('www-authenticate'), 'Bearer');
+    return (await httpOutcome(response)).reason;
+  };
+  const reasonOfGrpc = (client: Client, path: string, authorization: string | null): Promise<string> =>
+    new Promise((resolve) => {
+      const metadata = new Metadata();
+      if (authorization !== null) metadata.set('authorization', authorization);
+      const identity = (bytes: Buffer): Buffer => bytes;
+      // A stream that was let in stays open: its deadline ends it.
+      const deadline = Date.now() + (path.includes('/Watch') ? 100 : 60_000);
+      client.makeUnaryRequest(path, identity, identity, Buffer.alloc(0), metadata, { deadline }, (error) =>
+        resolve(error === null ? 'OK' : grpcRefused(error as ServiceError).reason),
+      );
+    });
+
+  for (const [access, entries] of Object.entries(EXPECTED)) {
+    for (const entry of entries) {
+      const [listener = '', ...rest] = entry.split(' ');
+      const results = await Promise.all(
+        Object.entries(authorizations).map(async ([kind, authorization]) => {
+          const reason =
+            listener === 'grpc' || listener === 'adminGrpc'
+              ? await reasonOfGrpc(clients[listener], rest[0] ?? '', authorization)
+              : await reasonOfHttp(bases[listener] ?? '', rest[0] ?? '', rest[1] ?? '', authorization);
+          return [kind, reason === 'UNAUTHENTICATED' || reason === 'PERMISSION_DENIED' ? reason : 'let in'];
+        }),
+      );
+      const expected = Object.keys(authorizations).map((kind) => [
+        kind,
+        OF_ACCESS[access]?.includes(kind) === true
+          ? 'let in'
+          : VALID.includes(kind)
+            ? 'PERMISSION_DENIED'
+            : 'UNAUTHENTICATED',
+      ]);
+      t.same(Object.fromEntries(results), Object.fromEntries(expected), entry);
+    }
+  }
+});
+
+t.test('a key of one corpus searches no other, and cannot tell whether it exists', async (t) => {
+  const gateway = await startGateway({ listen: KEYED_LISTENERS, keys: ringOf(Object.values(KEYS)) });
+  t.teardown(() => gateway.close());
+  const search = (corpus: string) => ({ corpus, text: 'a fish', top_k: 1 });
+  const ask = async (kind: keyof typeof KEYS, corpus: string) => {
+    const { token } = KEYS[kind];
+    const [single, batch] = await Promise.all([
+      gateway.post('/v1/search', search(corpus), bearer(token)),
+      gateway.post('/v1/search:batch', { requests: [search(corpus)] }, bearer(token)),
+    ]);
+    return [single.reason, batch.reason];
+  };
+  t.same(await ask('animals', 'animals'), ['OK', 'OK']);
+  t.same(await ask('search', 'animals'), ['OK', 'OK']);
+  t.same(await ask('operator', 'animals'), ['OK', 'OK']);
+  t.same(await ask('other', 'animals'), ['PERMISSION_DENIED', 'PERMISSION_DENIED']);
+  t.same(await ask('other', 'nowhere'), ['PERMISSION_DENIED', 'PERMISSION_DENIED']);
+  const known = await gateway.post('/v1/search', search('animals'), bearer(KEYS.other.token));
+  const unknown = await gateway.post('/v1/search', search('missing'), bearer(KEYS.other.token));
+  t.equal(known.message.replace('animals', 'missing'), unknown.message);
+});
+
+t.test('probes without a key learn no name of a corpus', async (t) => {
+  const gateway = await startGateway({ listen: KEYED_LISTENERS, keys: ringOf([]) });
+  t.teardown(() => gateway.close());
+  for (const path of ['/livez', '/readyz', '/healthz']) {
+    const text = await (await fetch(gateway.url + path)).text();
+    t.notMatch(text, /animals|corpora|degraded/, path);
+  }
+});
