@@ -16,7 +16,7 @@ export interface BatchLimits {
 }
 
 /** On a CPU a batch gains little, and every padded token is work for nothing. */
-export const PADDING_SHARE_MAX = 0.2;
+export const PADDING_SHARE_MAX = 0.1;
 export const LOOKAHEAD_TEXTS = 1024;
 
 /**

@@ -206,17 +206,19 @@ export class ChildWorker {
     const runUs = Math.round((performance.now() - startMs) * 1000);
     batcher.observe(lane, shape, runUs);
     this.#batch += 1;
-    this.#channel.send(FRAME.batch, 0, [
-      encodeBatch({
-        batch: this.#batch,
-        lane,
-        texts: texts.length,
-        tokens: texts.reduce((sum, { tokens }) => sum + tokens, 0),
-        paddedTokens: shape.texts * shape.tokens,
-        runUs,
-      }),
-    ]);
-    for (const [i, { owner, row }] of texts.entries()) this.#store(owner, row, vectors, i, runUs);
+    this.#channel.together(() => {
+      this.#channel.send(FRAME.batch, 0, [
+        encodeBatch({
+          batch: this.#batch,
+          lane,
+          texts: texts.length,
+          tokens: texts.reduce((sum, { tokens }) => sum + tokens, 0),
+          paddedTokens: shape.texts * shape.tokens,
+          runUs,
+        }),
+      ]);
+      for (const [i, { owner, row }] of texts.entries()) this.#store(owner, row, vectors, i, runUs);
+    });
   }
 
   #store(owner: OpenPiece, row: number, vectors: Float32Array, from: number, runUs: number): void {

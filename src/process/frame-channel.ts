@@ -83,6 +83,16 @@ export class FrameChannel {
     return 'sent';
   }
 
+  /** What `work` sends leaves in one write, so that the other side wakes once for all of it. */
+  together(work: () => void): void {
+    this.#socket.cork();
+    try {
+      work();
+    } finally {
+      this.#socket.uncork();
+    }
+  }
+
   /** No more is sent; the other side sees the end once it has read everything. */
   end(): void {
     if (this.#ended) return;

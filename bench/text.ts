@@ -1,0 +1,179 @@
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { MODEL_FILES } from '../src/encoder/model-folder.js';
+import { builtBundle, CORPUS, documentId } from './data/built-bundle.js';
+import { searchCorpus, TOP_K } from './data/search-corpus.js';
+import { LoadGenerator, withoutFailures } from './load/load-generator.js';
+import { treeCpuUs } from './load/process-cpu.js';
+import type { FromText, TextRun, ToText } from './raw/text-protocol.js';
+import { type Bench, inputHash, median } from './report.js';
+import { AskedChild } from './rig/asked-child.js';
+import { startGatewayRig } from './rig/gateway.js';
+import { searchBody } from './rig/search-bodies.js';
+
+const SEARCH_METHOD = '/switchyard.v1.SearchService/Search';
+const BATCH_TOKENS_MAX = 1024;
+
+const SIZES = {
+  smoke: { rowCount: 800, queryCount: 64, glossStep: 200, rounds: 2, seconds: 0.3, warmUpSeconds: 0.3 },
+  full: { rowCount: 50_000, queryCount: 8_192, glossStep: 1, rounds: 12, seconds: 2, warmUpSeconds: 3 },
+} as const;
+/** Requests in flight, and how many texts the libraries alone are given together. */
+const IN_FLIGHT = [1, 16] as const;
+
+interface Side {
+  readonly cpuUs: number;
+  readonly perSecond: number;
+  readonly p50Us: number;
+  readonly p99Us: number;
+  readonly recall: number;
+}
+
+/**
+ * Held-out glosses as text queries over gRPC, each sent once, beside the runtime and usearch alone in sequence on the same
+ * texts, model, index and threads. `ratio`: CPU per text of the libraries ÷ of the gateway with all its processes, at 16
+ * in flight, where the libraries do the texts one at a time and, in turn, 16 together in batches of like length, and the
+ * cheaper of the two counts.
+ */
+export const text: Bench = {
+  name: 'text',
+  about: 'CPU per text query over gRPC beside the ONNX runtime and usearch in sequence',
+  run: async ({ size, seed }) => {
+    const plan = SIZES[size];
+    const { rowCount, queryCount, glossStep } = plan;
+    const corpus = await searchCorpus({ rowCount, queryCount, glossStep, seed });
+    const { bundle } = await builtBundle(corpus, 'v1');
+    const opened: (() => Promise<void>)[] = [];
+    try {
+      const gateway = await startGatewayRig({
+        model: corpus.model,
+        targets: [{ bundle, role: 'active', mirrorBps: 0 }],
+        searchWorkers: 1,
+        // Texts come round again in a long run, and what is compared is the work.
+        settings: {
+          SWITCHYARD_CACHE__EMBEDDINGS__ENABLED: 'false',
+          SWITCHYARD_CACHE__RESULTS__ENABLED: 'false',
+        },
+      });
+      opened.push(() => gateway.close());
+      const load = await LoadGenerator.start(
+        { ...gateway.grpc, method: SEARCH_METHOD, connections: 2 },
+        {
+          bodies: corpus.queryTexts.map((query) =>
+            searchBody({ corpus: CORPUS, query: { text: query }, topK: TOP_K }),
+          ),
+          expected: corpus.truth.map((rows) => Array.from(rows, documentId)),
+        },
+      );
+      opened.push(() => load.close());
+      const raw = new AskedChild<ToText, FromText>(
+        fileURLToPath(new URL('./raw/text-main.js', import.meta.url)),
+      );
+      opened.push(() => raw.close());
+      const { manifest, folder } = bundle;
+      await raw.ask(
+        {
+          kind: 'setup',
+          setup: {
+            modelFile: path.join(corpus.model.folder, 'model.onnx'),
+            tokenizerFile: path.join(corpus.model.folder, MODEL_FILES.tokenizer),
+            textTokensMax: corpus.model.manifest.max_tokens,
+            dimensions: corpus.dimensions,
+            threads: 1,
+            indexFile: path.join(folder, 'index.usearch'),
+            connectivity: manifest.connectivity,
+            expansionAdd: manifest.expansion_add,
+            expansionSearch: manifest.expansion_search,
+            topK: TOP_K,
+            texts: corpus.queryTexts,
+            truth: corpus.truth,
+          },
+        },
+        'ready',
+      );
+
+      /** Both sides go through the texts from the beginning, so each text is sent once and both see the same ones. */
+      let gatewayFrom = 0;
+      let rawFrom = 0;
+      const gatewaySide = async (inFlight: number, seconds: number): Promise<Side> => {
+        const before = treeCpuUs(gateway.pid);
+        const result = withoutFailures(
+          await load.run({ kind: 'closed', inFlight, seconds, from: gatewayFrom }),
+        );
+        const cpuUs = (treeCpuUs(gateway.pid) - before) / result.answered;
+        gatewayFrom += result.answered;
+        const { p50, p99 } = result.latencyUs;
+        return {
+          cpuUs,
+          perSecond: result.perSecond,
+          p50Us: p50,
+          p99Us: p99,
+          recall: result.recall ?? Number.NaN,
+        };
+      };
+      const rawRun = async (together: number, seconds: number): Promise<Side> => {
+        const before = treeCpuUs(raw.pid);
+        const run: TextRun = { seconds, from: rawFrom, together, batchTokensMax: BATCH_TOKENS_MAX };
+        const { result } = await raw.ask({ kind: 'run', run }, 'result');
+        const cpuUs = (treeCpuUs(raw.pid) - before) / result.texts;
+        rawFrom += result.texts;
+        const { p50, p99 } = result.latencyUs;
+        return { cpuUs, perSecond: result.perSecond, p50Us: p50, p99Us: p99, recall: result.recall };
+      };
+      /** One at a time and together: whichever costs less CPU is what the gateway is compared with. */
+      const rawSide = async (together: number, seconds: number): Promise<Side> => {
+        if (together === 1) return rawRun(1, seconds);
+        const ways = [await rawRun(1, seconds / 2), await rawRun(together, seconds / 2)] as const;
+        return ways[0].cpuUs < ways[1].cpuUs ? ways[0] : ways[1];
+      };
+
+      const results: Record<string, number | string>[] = [];
+      let ratio = Number.NaN;
+      for (const inFlight of IN_FLIGHT) {
+        await gatewaySide(inFlight, plan.warmUpSeconds);
+        await rawSide(inFlight, plan.warmUpSeconds);
+        const gatewayRounds: Side[] = [];
+        const rawRounds: Side[] = [];
+        for (let round = 0; round < plan.rounds; round++) {
+          const turns = [
+            async () => void gatewayRounds.push(await gatewaySide(inFlight, plan.seconds)),
+            async () => void rawRounds.push(await rawSide(inFlight, plan.seconds)),
+          ];
+          for (const turn of round % 2 === 0 ? turns : turns.reverse()) await turn();
+        }
+        const ratiosOf = (of: (gateway: Side, raw: Side) => number): number[] =>
+          gatewayRounds.map((side, round) => of(side, rawRounds[round] as Side)).sort((a, b) => a - b);
+        const cpu = ratiosOf((served, alone) => alone.cpuUs / served.cpuUs);
+        const throughput = ratiosOf((served, alone) => served.perSecond / alone.perSecond);
+        if (inFlight > 1) ratio = median(cpu);
+        for (const [side, rounds] of [
+          ['gateway', gatewayRounds],
+          ['runtime and usearch in sequence', rawRounds],
+        ] as const) {
+          const of = (pick: (one: Side) => number): number => median(rounds.map(pick));
+          results.push({
+            side,
+            in_flight: inFlight,
+            cpu_us_per_text: Math.round(of(({ cpuUs }) => cpuUs)),
+            texts_per_s: Math.round(of(({ perSecond }) => perSecond)),
+            p50_us: Math.round(of(({ p50Us }) => p50Us)),
+            p99_us: Math.round(of(({ p99Us }) => p99Us)),
+            'recall@10': Number(of(({ recall }) => recall).toFixed(4)),
+          });
+        }
+        results.push({
+          side: 'in sequence ÷ gateway, CPU',
+          in_flight: inFlight,
+          rounds: plan.rounds,
+          ratio: Number(median(cpu).toFixed(3)),
+          ratio_least: Number((cpu[0] ?? Number.NaN).toFixed(3)),
+          ratio_most: Number((cpu.at(-1) ?? Number.NaN).toFixed(3)),
+          throughput_ratio: Number(median(throughput).toFixed(3)),
+        });
+      }
+      return { input: inputHash(bundle.digest, corpus.queryTexts.join('\n')), ratio, results };
+    } finally {
+      for (const end of opened.splice(0).reverse()) await end();
+    }
+  },
+};
