@@ -1,14 +1,26 @@
 import { Command } from 'commander';
 import { expansion } from './expansion.js';
+import { formats } from './formats.js';
 import { lanes } from './lanes.js';
 import { mirrorFaults } from './mirror-faults.js';
 import { type Bench, type BenchReport, surroundings } from './report.js';
 import { routing } from './routing.js';
+import { scale } from './scale.js';
 import { serving } from './serving.js';
 import { smoke } from './smoke.js';
 import { text } from './text.js';
 
-const BENCHES: readonly Bench[] = [smoke, expansion, routing, mirrorFaults, serving, text, lanes];
+const BENCHES: readonly Bench[] = [
+  smoke,
+  expansion,
+  routing,
+  mirrorFaults,
+  serving,
+  text,
+  lanes,
+  formats,
+  scale,
+];
 
 const program = new Command('bench')
   .description('prints every figure that docs/performance.md quotes')

@@ -1,16 +1,25 @@
 import { SwitchyardError } from '../errors.js';
 
+/** Deadlines that fall together are looked at together. */
+const SWEEP_MS_MIN = 1;
+/** Longest delay setTimeout honours; a deadline beyond it is looked at again. */
+const SWEEP_MS_MAX = 2 ** 31 - 1;
+
 interface Entry {
-  settle(error: SwitchyardError): void;
+  readonly deadlineAtMs: number;
+  readonly reject: (error: unknown) => void;
 }
 
 /**
  * The requests that are being answered: each ends at its deadline whatever happens below, and a drain can wait
- * for all of them or end what is left.
+ * for all of them or end what is left. One timer, for the earliest deadline, serves them all: most requests are
+ * answered long before, and a timer of each one's own would cost as much as all the rest of this.
  */
 export class InFlight {
   readonly #entries = new Set<Entry>();
   #idleWaiters: (() => void)[] = [];
+  #sweep: NodeJS.Timeout | null = null;
+  #sweepAtMs = Number.POSITIVE_INFINITY;
 
   get count(): number {
     return this.#entries.size;
@@ -18,25 +27,20 @@ export class InFlight {
 
   /** The result of `start`, or DEADLINE_EXCEEDED. A deadline that has passed already starts nothing. */
   run<T>(deadlineAtMs: number, start: () => Promise<T>): Promise<T> {
-    const remainingMs = deadlineAtMs - performance.now();
-    if (remainingMs <= 0) return Promise.reject(deadlineExceeded());
+    const nowMs = performance.now();
+    if (deadlineAtMs <= nowMs) return Promise.reject(deadlineExceeded());
     return new Promise<T>((resolve, reject) => {
       const work = start();
-      const entry: Entry = {
-        settle: (error) => {
-          this.#end(entry, timer);
-          reject(error);
-        },
-      };
-      const timer = setTimeout(() => entry.settle(deadlineExceeded()), remainingMs);
+      const entry: Entry = { deadlineAtMs, reject };
       this.#entries.add(entry);
+      if (deadlineAtMs < this.#sweepAtMs) this.#sweepAt(deadlineAtMs, nowMs);
       work.then(
         (value) => {
-          this.#end(entry, timer);
+          this.#end(entry);
           resolve(value);
         },
         (error: unknown) => {
-          this.#end(entry, timer);
+          this.#end(entry);
           reject(error);
         },
       );
@@ -61,13 +65,39 @@ export class InFlight {
       'SHUTTING_DOWN',
       'the gateway is shutting down and its drain period is over: try another replica',
     );
-    for (const entry of [...this.#entries]) entry.settle(error);
+    for (const entry of [...this.#entries]) {
+      this.#end(entry);
+      entry.reject(error);
+    }
   }
 
-  #end(entry: Entry, timer: NodeJS.Timeout): void {
-    clearTimeout(timer);
-    this.#entries.delete(entry);
-    if (this.#entries.size > 0) return;
+  #sweepAt(atMs: number, nowMs: number): void {
+    if (this.#sweep !== null) clearTimeout(this.#sweep);
+    this.#sweepAtMs = atMs;
+    const delayMs = Math.min(Math.max(atMs - nowMs, SWEEP_MS_MIN), SWEEP_MS_MAX);
+    this.#sweep = setTimeout(() => this.#endExpired(), delayMs);
+    // Requests hold the process by their connections; a timer of requests long answered must not.
+    this.#sweep.unref();
+  }
+
+  #endExpired(): void {
+    this.#sweep = null;
+    this.#sweepAtMs = Number.POSITIVE_INFINITY;
+    const nowMs = performance.now();
+    let earliestMs = Number.POSITIVE_INFINITY;
+    for (const entry of [...this.#entries]) {
+      if (entry.deadlineAtMs > nowMs) {
+        if (entry.deadlineAtMs < earliestMs) earliestMs = entry.deadlineAtMs;
+        continue;
+      }
+      this.#end(entry);
+      entry.reject(deadlineExceeded());
+    }
+    if (earliestMs < this.#sweepAtMs) this.#sweepAt(earliestMs, nowMs);
+  }
+
+  #end(entry: Entry): void {
+    if (!this.#entries.delete(entry) || this.#entries.size > 0) return;
     const waiters = this.#idleWaiters;
     this.#idleWaiters = [];
     for (const wake of waiters) wake();

@@ -7,19 +7,23 @@ export function packQueries(queries: readonly PendingQuery[]): {
   queries: Float64Array;
   vectors: Float32Array;
 } {
+  let length = 0;
+  for (const { vector } of queries) length += vector.length;
   const fields = new Float64Array(queries.length * QUERY_FIELDS);
-  const vectors = new Float32Array(queries.reduce((sum, query) => sum + query.vector.length, 0));
+  const vectors = new Float32Array(length);
   const clockOffsetMs = monotonicMs() - performance.now();
+  let fieldAt = 0;
   let vectorAt = 0;
-  queries.forEach((query, i) => {
-    const { index, topK, withDocument, deadlineAtMs, vector } = query;
-    fields.set(
-      [index, topK, withDocument ? 1 : 0, deadlineAtMs + clockOffsetMs, vector.length],
-      i * QUERY_FIELDS,
-    );
+  for (const { index, topK, withDocument, deadlineAtMs, vector } of queries) {
+    fields[fieldAt] = index;
+    fields[fieldAt + 1] = topK;
+    fields[fieldAt + 2] = withDocument ? 1 : 0;
+    fields[fieldAt + 3] = deadlineAtMs + clockOffsetMs;
+    fields[fieldAt + 4] = vector.length;
+    fieldAt += QUERY_FIELDS;
     vectors.set(vector, vectorAt);
     vectorAt += vector.length;
-  });
+  }
   return { queries: fields, vectors };
 }
 

@@ -10,8 +10,11 @@ import {
   needsScaling,
   scaleToUnit,
 } from './vector-check.js';
+import { VectorSlab } from './vector-slab.js';
 
 export const TOP_K_MAX = 1000;
+
+const SLAB = new VectorSlab();
 
 /**
  * Invariant 1 lives here: every query of every index passes this function, and the fingerprint is compared first.
@@ -38,7 +41,7 @@ export function checkQuery(query: IndexQuery, manifest: BundleManifest): Float32
       `top_k ${query.topK} must be an integer from 1 to ${TOP_K_MAX}`,
     );
   const { dimensions, full_dimensions: fullDimensions, metric } = manifest;
-  const vector = new Float32Array(values);
+  const vector = SLAB.copy(values);
   const format = formatOf(manifest);
   const size = measureVector(vector, 0, fullDimensions);
   const defect =

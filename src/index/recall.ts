@@ -1,11 +1,11 @@
 import type { Metric } from '../vocabulary.js';
 import { exactDistance, normOf } from './distances.js';
-import { exactNearestRows } from './exact-search.js';
+import { type ExactHits, exactNearestRows } from './exact-search.js';
 import type { RowHits } from './graph.js';
 import { SeededRandom } from './seeded-random.js';
 import type { VectorsFile } from './vectors-file.js';
 
-const RECALL_DEPTH = 10;
+export const RECALL_DEPTH = 10;
 /** Noise added to a sampled row, relative to its norm: a row that searches for itself flatters the index. */
 const NOISE = 0.1;
 /** float32 sums of another order differ by this much; equal texts have equal vectors, and either row is right. */
@@ -36,9 +36,22 @@ export function measureRecall(
   const sampleCount = Math.min(sample.sampleCount, vectors.rowCount);
   const queries = perturbedRows(vectors, sampleCount, new SeededRandom(sample.seed));
   const exact = exactNearestRows(vectors, metric, queries, RECALL_DEPTH, threads, beforeStep);
+  const value = recallAgainst(target, queries, exact, () => beforeStep(vectors.rowCount));
+  return { value: Math.round(value * 10_000) / 10_000, sampleCount };
+}
+
+/** Share of the exact rows, or of ones as near as the last of them, that the index returns. `queries`: n × dimensions. */
+export function recallAgainst(
+  target: RecallTarget,
+  queries: Float32Array,
+  exact: ExactHits,
+  beforeQuery: () => void,
+): number {
+  const { vectors, metric } = target;
+  const queryCount = queries.length / vectors.dimensions;
   let found = 0;
-  for (let i = 0; i < sampleCount; i++) {
-    beforeStep(vectors.rowCount);
+  for (let i = 0; i < queryCount; i++) {
+    beforeQuery();
     const query = queries.slice(i * vectors.dimensions, (i + 1) * vectors.dimensions);
     const norm = normOf(query);
     const farthest = exact.distances[(i + 1) * exact.count - 1] as number;
@@ -47,11 +60,10 @@ export function measureRecall(
     for (const row of target.search(query, exact.count).rows)
       if (truth.has(row) || exactDistance(metric, query, norm, vectors.row(row), 0) <= limit) found++;
   }
-  const value = found / (sampleCount * exact.count);
-  return { value: Math.round(value * 10_000) / 10_000, sampleCount };
+  return found / (queryCount * exact.count);
 }
 
-function perturbedRows(vectors: VectorsFile, sampleCount: number, random: SeededRandom): Float32Array {
+export function perturbedRows(vectors: VectorsFile, sampleCount: number, random: SeededRandom): Float32Array {
   const { dimensions } = vectors;
   const queries = new Float32Array(sampleCount * dimensions);
   for (let i = 0; i < sampleCount; i++) {

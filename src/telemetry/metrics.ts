@@ -1,5 +1,6 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks';
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import { DurationTally, LabelledTally } from './tally.js';
 
 /** Seconds; from 100 µs, where a cache hit lies, to the default deadline. */
 const DURATION_BUCKETS = [
@@ -22,40 +23,41 @@ export interface HistogramSeries {
  */
 export class Metrics {
   readonly registry = new Registry();
-  readonly requests: Counter<'rpc' | 'protocol' | 'reason'>;
-  readonly duration: Histogram<'stage'>;
-  readonly targetRequests: Counter<'corpus' | 'version' | 'build' | 'kind'>;
-  readonly mirrors: Counter<'corpus' | 'version' | 'outcome'>;
+  readonly requests = new LabelledTally(['rpc', 'protocol', 'reason']);
+  readonly duration: Readonly<Record<Stage, DurationTally>> = {
+    queue: new DurationTally(DURATION_BUCKETS),
+    encode: new DurationTally(DURATION_BUCKETS),
+    search: new DurationTally(DURATION_BUCKETS),
+    total: new DurationTally(DURATION_BUCKETS),
+  };
+  readonly targetRequests = new LabelledTally(['corpus', 'version', 'build', 'kind']);
+  readonly mirrors = new LabelledTally(['corpus', 'version', 'outcome']);
   private readonly loopDelay = monitorEventLoopDelay({ resolution: 10 });
 
   constructor() {
     const registers = [this.registry];
     collectDefaultMetrics({ register: this.registry, prefix: 'switchyard_' });
-    this.requests = new Counter({
-      name: 'switchyard_requests_total',
-      help: 'Requests by RPC, protocol and error reason (OK when answered)',
-      labelNames: ['rpc', 'protocol', 'reason'],
-      registers,
-    });
-    this.duration = new Histogram({
-      name: 'switchyard_request_duration_seconds',
-      help: 'Duration of searches by stage',
-      labelNames: ['stage'],
-      buckets: DURATION_BUCKETS,
-      registers,
-    });
-    this.targetRequests = new Counter({
-      name: 'switchyard_target_requests_total',
-      help: 'Requests served by target: kind split follows the weights, pinned does not',
-      labelNames: ['corpus', 'version', 'build', 'kind'],
-      registers,
-    });
-    this.mirrors = new Counter({
-      name: 'switchyard_mirrors_total',
-      help: 'Mirrored reads by outcome: offered, compared, or the reason why they were dropped',
-      labelNames: ['corpus', 'version', 'outcome'],
-      registers,
-    });
+    this.observeTotal(
+      'switchyard_requests_total',
+      'Requests by RPC, protocol and error reason (OK when answered)',
+      ['rpc', 'protocol', 'reason'],
+      () => this.requests.read(),
+    );
+    this.observeHistogram('switchyard_request_duration_seconds', 'Duration of searches by stage', () =>
+      STAGES.map((stage) => this.duration[stage].series({ stage })),
+    );
+    this.observeTotal(
+      'switchyard_target_requests_total',
+      'Requests served by target: kind split follows the weights, pinned does not',
+      ['corpus', 'version', 'build', 'kind'],
+      () => this.targetRequests.read(),
+    );
+    this.observeTotal(
+      'switchyard_mirrors_total',
+      'Mirrored reads by outcome: offered, compared, or the reason why they were dropped',
+      ['corpus', 'version', 'outcome'],
+      () => this.mirrors.read(),
+    );
     this.loopDelay.enable();
     const loopDelay = this.loopDelay;
     new Gauge({

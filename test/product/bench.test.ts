@@ -5,7 +5,17 @@ import { finished, spawnNode } from '../fixtures/product.js';
 
 const MAIN = path.join(packageRoot(), 'dist', 'bench', 'main.js');
 
-for (const name of ['smoke', 'expansion', 'routing', 'mirror-faults', 'serving', 'text', 'lanes']) {
+for (const name of [
+  'smoke',
+  'expansion',
+  'routing',
+  'mirror-faults',
+  'serving',
+  'text',
+  'lanes',
+  'formats',
+  'scale',
+]) {
   t.test(`bench ${name} runs at its smoke size and says where it ran`, async (t) => {
     const { code, stdout, stderr } = await finished(spawnNode(MAIN, [name, '--json', '--smoke']));
     t.equal(code, 0, stderr);

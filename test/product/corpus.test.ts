@@ -163,6 +163,18 @@ t.test('a version gets builds in other formats from its own vectors, and they ar
   t.equal(await gateway.stop(), 0);
 });
 
+t.test('formats are measured on a version, and the recommendation is a command that works', async (t) => {
+  const measured = await run('corpus', 'tune', 'formats/v1', '--formats', 'bf16,i8', '--expansions', '64');
+  t.equal(measured.code, 0, measured.stderr);
+  t.match(measured.stdout, /bf16@384 +no +64 +[01]\.\d{4}[\s\S]*i8@384 +yes +64/);
+  const command = /fastest: .*\n +(.*corpus build formats --from-version v1 --quantization (bf16|i8).*)/.exec(
+    measured.stdout,
+  )?.[1];
+  t.match(command, /--expansion-search 64 --var-dir/);
+  t.match((await run('corpus', 'tune', 'formats')).stderr, /name a corpus version like docs\/v1/);
+  t.match((await run('corpus', 'tune', 'formats/v1', '--formats', 'i9')).stderr, /i9 is no format/);
+});
+
 t.test('a long document is cut into chunks, and the hit names the chunk', async (t) => {
   const filler = 'The weather was mild and nothing else happened on that day. '.repeat(12);
   const text = `${filler} A volcano erupted and covered the town with ash and lava. ${filler}`;

@@ -4,10 +4,12 @@ import { addChangeOptions, type ChangeOptions, withAdmin } from '../admin-sessio
 import { type CommonOptions, commandOutput } from '../options.js';
 import { table } from '../output.js';
 import { addCorpusBuild } from './corpus-build.js';
+import { addCorpusTune } from './corpus-tune.js';
 
 export function addCorpusCommands(program: Command): void {
   const corpus = program.command('corpus').description('corpora and their versions');
   addCorpusBuild(corpus);
+  addCorpusTune(corpus);
   addCorpusRecordCommand(corpus);
 
   corpus

@@ -1,10 +1,10 @@
 import type protobuf from 'protobufjs';
 import { SwitchyardError } from '../../errors.js';
-import type { Hit } from '../../index/search-index.js';
-import type { EmbedOutcome, SearchOutcome, ServedBy } from '../../router/query.js';
-import { digestPrefix, type InputRole } from '../../vocabulary.js';
+import type { EmbedOutcome, SearchOutcome } from '../../router/query.js';
+import type { InputRole } from '../../vocabulary.js';
 import { float32View } from '../float32.js';
 import { type EmbedInput, invalidArgument, type SearchInput } from '../limits.js';
+import { writeSearchResponse } from './search-response.js';
 import {
   BYTES,
   expectWireType,
@@ -14,6 +14,7 @@ import {
   type StrictReader,
   VARINT,
 } from './strict-reader.js';
+import { WireWriter } from './wire-writer.js';
 
 // Wire → inputs. Each decoder yields a value or a SwitchyardError and never throws: grpc-js would make a throw INTERNAL.
 
@@ -159,38 +160,44 @@ function text(reader: StrictReader, field: string, wireType: number, message = '
 
 // Outcomes → wire.
 
-const TIER_NUMBER = { dram: 1, ssd: 2 } as const satisfies Record<ServedBy['tier'], number>;
-const RESULT_CACHE_NUMBER = { HIT: 1, MISS: 2, BYPASS: 3 } as const satisfies Record<
-  ServedBy['resultCache'],
-  number
->;
+const RESPONSE_TAG = 0x0a;
+const ITEM_TAG = 0x0a;
 
 /** Encodes answers with the message types of the public contract. */
 export class ResponseEncoder {
-  readonly #search: protobuf.Type;
-  readonly #batch: protobuf.Type;
+  readonly #writer = new WireWriter();
+  readonly #item: protobuf.Type;
   readonly #embed: protobuf.Type;
 
   constructor(root: protobuf.Root) {
-    this.#search = root.lookupType('switchyard.v1.SearchResponse');
-    this.#batch = root.lookupType('switchyard.v1.BatchSearchResponse');
+    this.#item = root.lookupType('switchyard.v1.BatchSearchItem');
     this.#embed = root.lookupType('switchyard.v1.EmbedResponse');
   }
 
   search(outcome: SearchOutcome): Buffer {
-    const { hitsWire } = outcome;
-    if (hitsWire === undefined) return finish(this.#search.encode(searchMessage(outcome, outcome.hits)));
-    // Fields of a message may come in any order, and its bytes may be put together from parts.
-    return Buffer.concat([finish(this.#search.encode(searchMessage(outcome, NO_HITS))), hitsWire]);
+    return this.#written((writer) => writeSearchResponse(writer, outcome));
   }
 
   batch(outcomes: readonly (SearchOutcome | SwitchyardError)[]): Buffer {
-    const items = outcomes.map((outcome) =>
-      outcome instanceof SwitchyardError
-        ? { error: { reason: outcome.reason, message: outcome.message, details: outcome.details } }
-        : { response: searchMessage(outcome, outcome.hits) },
-    );
-    return finish(this.#batch.encode({ items }));
+    return this.#written((writer) => {
+      for (const outcome of outcomes) {
+        const item = writer.begin(ITEM_TAG);
+        if (outcome instanceof SwitchyardError) writer.raw(finish(this.#item.encode(errorItem(outcome))));
+        else {
+          const response = writer.begin(RESPONSE_TAG);
+          writeSearchResponse(writer, outcome);
+          writer.end(response);
+        }
+        writer.end(item);
+      }
+    });
+  }
+
+  #written(write: (writer: WireWriter) => void): Buffer {
+    // An error on the way (attributes that cannot be JSON) leaves half a message.
+    this.#writer.reset();
+    write(this.#writer);
+    return this.#writer.finish();
   }
 
   embed(outcome: EmbedOutcome): Buffer {
@@ -214,46 +221,6 @@ function finish(writer: protobuf.Writer): Buffer {
   return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }
 
-const NO_HITS: readonly Hit[] = Object.freeze([]);
-
-function searchMessage(outcome: SearchOutcome, hits: readonly Hit[]): Record<string, unknown> {
-  const { servedBy, timings } = outcome;
-  return {
-    query_id: outcome.queryId,
-    hits: hits.map(hitMessage),
-    served_by: {
-      corpus_version: servedBy.corpusVersion,
-      build: digestPrefix(servedBy.build),
-      model: servedBy.model,
-      fingerprint: servedBy.fingerprint,
-      route_revision: servedBy.routeRevision,
-      tier: TIER_NUMBER[servedBy.tier],
-      result_cache: RESULT_CACHE_NUMBER[servedBy.resultCache],
-    },
-    degraded: outcome.degraded,
-    timings: {
-      queue_us: Math.round(timings.queueUs),
-      encode_us: Math.round(timings.encodeUs),
-      search_us: Math.round(timings.searchUs),
-      total_us: Math.round(timings.totalUs),
-    },
-  };
-}
-
-function hitMessage(hit: Hit): Record<string, unknown> {
-  const message: Record<string, unknown> = {
-    id: hit.id,
-    chunk: hit.chunk,
-    score: hit.score,
-    distance: hit.distance,
-  };
-  if (hit.document !== null) {
-    const { title, text, attributes } = hit.document;
-    message.document = {
-      title: title ?? '',
-      text: text ?? '',
-      attributes_json: attributes === undefined ? '' : JSON.stringify(attributes),
-    };
-  }
-  return message;
-}
+const errorItem = ({ reason, message, details }: SwitchyardError): Record<string, unknown> => ({
+  error: { reason, message, details },
+});

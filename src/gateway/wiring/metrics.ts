@@ -8,24 +8,24 @@ import { poolsOf } from './tier-metrics.js';
 const MICROSECONDS = 1e-6;
 
 export function routerMetrics(metrics: Metrics): RouterMetrics {
+  const { duration } = metrics;
   return {
     served: ({ corpus, version, build }, kind, times) => {
-      metrics.targetRequests.inc({ corpus, version, build: digestPrefix(build), kind });
-      metrics.duration.observe({ stage: 'queue' }, times.queueUs * MICROSECONDS);
-      metrics.duration.observe({ stage: 'encode' }, times.encodeUs * MICROSECONDS);
-      metrics.duration.observe({ stage: 'search' }, times.searchUs * MICROSECONDS);
-      metrics.duration.observe({ stage: 'total' }, times.totalUs * MICROSECONDS);
+      metrics.targetRequests.add(corpus, version, digestPrefix(build), kind);
+      duration.queue.observe(times.queueUs * MICROSECONDS);
+      duration.encode.observe(times.encodeUs * MICROSECONDS);
+      duration.search.observe(times.searchUs * MICROSECONDS);
+      duration.total.observe(times.totalUs * MICROSECONDS);
     },
-    mirrorOffered: ({ corpus, version }) => metrics.mirrors.inc({ corpus, version, outcome: 'offered' }),
-    mirrorDropped: ({ corpus, version }, why) => metrics.mirrors.inc({ corpus, version, outcome: why }),
-    mirrorCompared: (_primary, { corpus, version }) =>
-      metrics.mirrors.inc({ corpus, version, outcome: 'compared' }),
+    mirrorOffered: ({ corpus, version }) => metrics.mirrors.add(corpus, version, 'offered'),
+    mirrorDropped: ({ corpus, version }, why) => metrics.mirrors.add(corpus, version, why),
+    mirrorCompared: (_primary, { corpus, version }) => metrics.mirrors.add(corpus, version, 'compared'),
   };
 }
 
 export function faceMetrics(metrics: Metrics): FaceMetrics {
   return {
-    requestFinished: (protocol, rpc, reason) => metrics.requests.inc({ protocol, rpc, reason }),
+    requestFinished: (protocol, rpc, reason) => metrics.requests.add(rpc, protocol, reason),
   };
 }
 

@@ -1,0 +1,87 @@
+import type { HistogramSeries } from './metrics.js';
+
+/**
+ * Numbers of the path of every request, as plain arrays that prom-client is shown when it is scraped: its own
+ * `observe` costs forty times as much.
+ */
+export class DurationTally {
+  readonly #bounds: Float64Array;
+  /** Per bound what lies at or below it and above the one before; the last is everything beyond. */
+  readonly #counts: Float64Array;
+  #sum = 0;
+  #count = 0;
+
+  /** Bounds in seconds, rising. */
+  constructor(bounds: readonly number[]) {
+    this.#bounds = Float64Array.from(bounds);
+    this.#counts = new Float64Array(bounds.length + 1);
+  }
+
+  observe(seconds: number): void {
+    let at = 0;
+    while (at < this.#bounds.length && seconds > (this.#bounds[at] as number)) at++;
+    this.#counts[at] = (this.#counts[at] as number) + 1;
+    this.#sum += seconds;
+    this.#count++;
+  }
+
+  series(labels: Readonly<Record<string, string>>): HistogramSeries {
+    return {
+      labels,
+      count: this.#count,
+      sum: this.#sum,
+      buckets: Array.from(this.#counts, (count, at) => ({
+        le: this.#bounds[at] ?? Number.POSITIVE_INFINITY,
+        count,
+      })),
+    };
+  }
+}
+
+interface Entry<Label extends string> {
+  readonly labels: Record<Label, string>;
+  count: number;
+}
+
+/** A counter of few label sets, each found by the values themselves and without building a string. */
+export class LabelledTally<Label extends string> {
+  readonly #names: readonly Label[];
+  readonly #root = new Map<string, unknown>();
+  readonly #entries: Entry<Label>[] = [];
+
+  constructor(names: readonly Label[]) {
+    this.#names = names;
+  }
+
+  /** One value per label, in their order. */
+  add(...values: readonly string[]): void {
+    if (values.length !== this.#names.length) throw new RangeError(`labels: ${this.#names.join(', ')}`);
+    let level = this.#root;
+    for (let at = 0; at < values.length - 1; at++) {
+      let next = level.get(values[at] as string) as Map<string, unknown> | undefined;
+      if (next === undefined) {
+        next = new Map();
+        level.set(values[at] as string, next);
+      }
+      level = next;
+    }
+    const last = values[values.length - 1] as string;
+    const known = level.get(last) as Entry<Label> | undefined;
+    if (known !== undefined) known.count++;
+    else level.set(last, this.#insert(values));
+  }
+
+  #insert(values: readonly string[]): Entry<Label> {
+    const labels = Object.fromEntries(this.#names.map((name, at) => [name, values[at]])) as Record<
+      Label,
+      string
+    >;
+    const entry = { labels, count: 1 };
+    this.#entries.push(entry);
+    return entry;
+  }
+
+  *read(): Iterable<readonly [Record<Label, string>, number]> {
+    for (const { labels, count } of this.#entries) yield [labels, count];
+  }
+}
