@@ -5,6 +5,7 @@ import type { Config } from '../config/config.js';
 import { SwitchyardError } from '../errors.js';
 import type { AdminApi } from '../gateway/admin/api.js';
 import { AdminOperations } from '../gateway/admin/operations.js';
+import { type AccessOptions, clientAccess } from './client-access.js';
 import { GatewayClient } from './gateway-client.js';
 import { type CommonOptions, commandConfig, commandLog, urlOf } from './options.js';
 import { withRegistry } from './registry-session.js';
@@ -28,15 +29,15 @@ export async function withAdmin<T>(
   work: (admin: AdminApi) => Promise<T>,
 ): Promise<T> {
   const config: Config = commandConfig(options);
-  const client = gatewayClient(config);
+  const client = gatewayClient(config, options);
   if ((await client.getIfRunning('/livez')) !== null) return work(remoteAdmin(client));
   return withRegistry(config, commandLog(config), (registry) =>
     work(new AdminOperations({ registry: () => registry, facts: null, storage: config })),
   );
 }
 
-export const gatewayClient = (config: Config): GatewayClient =>
-  new GatewayClient(urlOf(config.listen.adminHttp));
+export const gatewayClient = (config: Config, access: AccessOptions = {}): GatewayClient =>
+  new GatewayClient(urlOf(config.listen.adminHttp), clientAccess(access));
 
 /**
  * A gateway records only what lies in its own folders, so nothing is written elsewhere in vain.

@@ -1,12 +1,16 @@
+import { fetch, type Response } from 'undici';
 import { errorFromFrame, type Reason, SwitchyardError } from '../errors.js';
+import { type ClientAccess, clientAccess } from './client-access.js';
 
 type Method = 'GET' | 'PUT' | 'POST' | 'PATCH' | 'DELETE';
 
 /** A client of a running gateway's HTTP listeners. Errors come back as the catalogue's reasons, with their details. */
 export class GatewayClient {
   readonly #baseUrl: string;
+  readonly #access: ClientAccess;
 
-  constructor(baseUrl: string) {
+  constructor(baseUrl: string, access: ClientAccess = clientAccess()) {
+    this.#access = access;
     this.#baseUrl = baseUrl.replace(/\/+$/, '');
   }
 
@@ -35,12 +39,18 @@ export class GatewayClient {
     body?: unknown,
     headers: Readonly<Record<string, string>> = {},
   ): Promise<T> {
+    const { key, agent } = this.#access;
     let response: Response;
     let text: string;
     try {
       response = await fetch(`${this.#baseUrl}${path}`, {
         method,
-        headers: { ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...headers },
+        headers: {
+          ...(key === null ? {} : { authorization: `Bearer ${key}` }),
+          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+          ...headers,
+        },
+        ...(agent === null ? {} : { dispatcher: agent }),
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       });
       text = await response.text();

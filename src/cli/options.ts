@@ -1,11 +1,12 @@
 import { type Command, InvalidArgumentError } from 'commander';
-import type { Config, Listener } from '../config/config.js';
+import type { Config, ListenerSettings } from '../config/config.js';
 import { loadConfig } from '../config/load.js';
 import { createLogger, type Logger } from '../telemetry/log.js';
+import type { AccessOptions } from './client-access.js';
 import { createOutput, type Output } from './output.js';
 
 /** Options that every command takes. */
-export interface CommonOptions {
+export interface CommonOptions extends AccessOptions {
   readonly json?: boolean;
   readonly config?: string;
   readonly varDir?: string;
@@ -23,7 +24,9 @@ export function addCommonOptions(command: Command): Command {
     .option('--grpc-port <port>', 'public gRPC port', wholeNumber)
     .option('--http-port <port>', 'public HTTP port', wholeNumber)
     .option('--admin-port <port>', 'admin HTTP port', wholeNumber)
-    .option('--admin-grpc-port <port>', 'admin gRPC port', wholeNumber);
+    .option('--admin-grpc-port <port>', 'admin gRPC port', wholeNumber)
+    .option('--key-file <file>', 'holds the API key for the gateway (or: SWITCHYARD_API_KEY)')
+    .option('--ca-file <file>', 'the authority of its certificate (or: SWITCHYARD_CA_FILE)');
 }
 
 /** Defaults, file, environment, command line. Errors: INVALID_CONFIG. */
@@ -43,8 +46,11 @@ export const commandOutput = (options: CommonOptions): Output => createOutput(op
 export const commandLog = (config: Config): Logger =>
   createLogger(config.log.level === 'info' ? 'warn' : config.log.level);
 
-export const urlOf = (listener: Listener): string =>
-  `http://${listener.host.includes(':') ? `[${listener.host}]` : listener.host}:${listener.port}`;
+/** Where a client of this machine reaches a listener. */
+export function urlOf({ host, port, tls }: ListenerSettings): string {
+  const reachable = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host;
+  return `${tls === null ? 'http' : 'https'}://${reachable.includes(':') ? `[${reachable}]` : reachable}:${port}`;
+}
 
 export function wholeNumber(text: string): number {
   if (!/^\d+$/.test(text)) throw new InvalidArgumentError('must be a whole number.');

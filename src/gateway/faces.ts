@@ -3,6 +3,7 @@ import type { Route } from '../registry/route.js';
 import type { Logger } from '../telemetry/log.js';
 import type { AdminApi } from './admin/api.js';
 import type { Guard } from './auth/guard.js';
+import type { Certificates } from './tls/certificates.js';
 
 export type Protocol = 'grpc' | 'http';
 export type Operation = 'search' | 'batch_search' | 'embed';
@@ -40,4 +41,6 @@ export interface FaceContext {
   readonly metrics: FaceMetrics;
   /** Of the listener. */
   readonly guard: Guard;
+  /** Of the listener; null: without TLS. */
+  readonly certificates: Certificates | null;
 }

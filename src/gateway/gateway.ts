@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
-import type { Config, Listener } from '../config/config.js';
+import type { Config, ListenerSettings } from '../config/config.js';
 import { openRegistry } from '../registry/registry.js';
 import { ComparisonRecorder, DEFAULT_RECORDER } from '../router/comparison-recorder.js';
 import { DEFAULT_MIRROR } from '../router/mirror-lane.js';
@@ -110,6 +110,7 @@ export async function startGateway(
     const keys = await followKeys(config, link, log, closers);
     const faces = await startFaces({
       keys,
+      tlsReloadIntervalMs: config.tls.reloadIntervalMs,
       service: router,
       admin: {
         api: new AdminOperations({
@@ -164,5 +165,5 @@ async function followKeys(
 const newGatewayId = (): string =>
   `${hostname().slice(0, HOST_NAME_LENGTH_MAX)}-${process.pid}-${randomBytes(4).toString('hex')}`;
 
-const urlOf = ({ host, port }: Listener): string =>
-  `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+const urlOf = ({ host, port, tls }: ListenerSettings): string =>
+  `${tls === null ? 'http' : 'https'}://${host.includes(':') ? `[${host}]` : host}:${port}`;

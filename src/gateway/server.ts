@@ -13,6 +13,7 @@ import { startGrpcFace } from './grpc/server.js';
 import { startHttpFace } from './http/server.js';
 import { InFlight } from './in-flight.js';
 import { Readiness } from './readiness.js';
+import { Certificates } from './tls/certificates.js';
 
 /** After the last answer its bytes still have to leave, and clients to hang up. */
 const HANG_UP_MS_MAX = 1_000;
@@ -31,6 +32,8 @@ export interface FacesOptions {
   readonly listen: Listeners<ListenerSettings>;
   /** What listeners with `auth: keys` let in; null where none has it. */
   readonly keys: KeyRing | null;
+  /** How often certificate files are looked at. */
+  readonly tlsReloadIntervalMs: number;
   readonly limits: Limits;
   readonly log: Logger;
   readonly metrics: FaceMetrics;
@@ -46,7 +49,8 @@ export interface DrainOptions {
 }
 
 export interface Faces {
-  readonly addresses: Listeners;
+  /** As configured, with the ports that were had. */
+  readonly addresses: Listeners<ListenerSettings>;
   /** Requests that are being answered. */
   readonly inFlightCount: number;
   /** NOT_SERVING, lame duck, no more requests, wait, close. A second call waits for the first. */
@@ -70,11 +74,21 @@ export async function startFaces(options: FacesOptions): Promise<Faces> {
       throw new TypeError('a listener asks for keys and there is nothing to hold them');
     return new KeyGuard(options.keys);
   };
-  const contextOf = (listener: ListenerSettings): FaceContext => ({ log, metrics, guard: guardOf(listener) });
   const inFlight = new InFlight();
   const readiness = new Readiness(service);
   const calls = new Calls(service, limits, inFlight);
-  const opened: (() => void | Promise<void>)[] = [() => readiness.close()];
+  const certificates: Certificates[] = [];
+  const contextOf = async (listener: ListenerSettings): Promise<FaceContext> => {
+    const guard = guardOf(listener);
+    if (listener.tls === null) return { log, metrics, guard, certificates: null };
+    const opened = await Certificates.open(listener.tls, options.tlsReloadIntervalMs, log);
+    certificates.push(opened);
+    return { log, metrics, guard, certificates: opened };
+  };
+  const closeCertificates = (): void => {
+    for (const one of certificates) one.close();
+  };
+  const opened: (() => void | Promise<void>)[] = [() => readiness.close(), closeCertificates];
   try {
     const grpc = await startGrpcFace({
       calls,
@@ -82,7 +96,7 @@ export async function startFaces(options: FacesOptions): Promise<Faces> {
       limits,
       listener: options.listen.grpc,
       connectionAgeMsMax: options.connectionAgeMsMax,
-      context: contextOf(options.listen.grpc),
+      context: await contextOf(options.listen.grpc),
     });
     opened.push(() => grpc.destroy());
     const http = await startHttpFace({
@@ -90,14 +104,14 @@ export async function startFaces(options: FacesOptions): Promise<Faces> {
       readiness,
       limits,
       listener: options.listen.http,
-      context: contextOf(options.listen.http),
+      context: await contextOf(options.listen.http),
     });
     opened.push(() => http.stop());
     const adminHttp = await startAdminFace({
       api: admin.api,
       views: admin.views,
       listener: options.listen.adminHttp,
-      context: contextOf(options.listen.adminHttp),
+      context: await contextOf(options.listen.adminHttp),
     });
     opened.push(() => adminHttp.close());
     const adminGrpc = await startAdminGrpcFace({
@@ -105,7 +119,7 @@ export async function startFaces(options: FacesOptions): Promise<Faces> {
       routes: admin.routes,
       readiness,
       listener: options.listen.adminGrpc,
-      context: contextOf(options.listen.adminGrpc),
+      context: await contextOf(options.listen.adminGrpc),
     });
 
     const drain = async ({ lameDuckMs, drainMs }: DrainOptions): Promise<void> => {
@@ -123,14 +137,15 @@ export async function startFaces(options: FacesOptions): Promise<Faces> {
       adminGrpc.close();
       await adminHttp.close();
       readiness.close();
+      closeCertificates();
     };
     let draining: Promise<void> | null = null;
     return {
       addresses: {
-        grpc: grpc.address,
-        http: http.address,
-        adminHttp: adminHttp.address,
-        adminGrpc: adminGrpc.address,
+        grpc: { ...options.listen.grpc, port: grpc.address.port },
+        http: { ...options.listen.http, port: http.address.port },
+        adminHttp: { ...options.listen.adminHttp, port: adminHttp.address.port },
+        adminGrpc: { ...options.listen.adminGrpc, port: adminGrpc.address.port },
       },
       get inFlightCount() {
         return inFlight.count;

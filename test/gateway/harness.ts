@@ -106,6 +106,7 @@ export async function startGateway(overrides: Partial<FacesOptions> = {}): Promi
     },
     listen: { grpc: LOCAL, http: LOCAL, adminHttp: LOCAL, adminGrpc: LOCAL },
     keys: null,
+    tlsReloadIntervalMs: 60_000,
     limits: LIMITS,
     log: pino({ level: 'debug' }, { write: (line: string) => logged.push(line) }),
     metrics,

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { clientAccess } from '../client-access.js';
 import { GatewayClient } from '../gateway-client.js';
 import { type CommonOptions, commandConfig, commandOutput, urlOf } from '../options.js';
 
@@ -26,7 +27,10 @@ export function addEmbedCommand(program: Command): void {
     .option('--url <url>', 'the gateway (default: listen.http of the configuration)')
     .action(async (model: string, words: string[], _options: unknown, command: Command) => {
       const options = command.optsWithGlobals<EmbedOptions>();
-      const client = new GatewayClient(options.url ?? urlOf(commandConfig(options).listen.http));
+      const client = new GatewayClient(
+        options.url ?? urlOf(commandConfig(options).listen.http),
+        clientAccess(options),
+      );
       const body = { model, text: words.join(' '), input_role: options.role };
       const answer = await client.post<EmbedAnswer>('/v1/embed', body);
       commandOutput(options).answer(answer, formatVector);

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { clientAccess } from '../client-access.js';
 import { GatewayClient } from '../gateway-client.js';
 import { type CommonOptions, commandConfig, commandOutput, positiveInteger, urlOf } from '../options.js';
 
@@ -42,7 +43,10 @@ export function addSearchCommand(program: Command): void {
     .option('--url <url>', 'the gateway (default: listen.http of the configuration)')
     .action(async (corpus: string, words: string[], _options: unknown, command: Command) => {
       const options = command.optsWithGlobals<SearchOptions>();
-      const client = new GatewayClient(options.url ?? urlOf(commandConfig(options).listen.http));
+      const client = new GatewayClient(
+        options.url ?? urlOf(commandConfig(options).listen.http),
+        clientAccess(options),
+      );
       const answer = await client.post<SearchAnswer>('/v1/search', {
         corpus,
         text: words.join(' '),

@@ -18,6 +18,7 @@ import { refusal } from '../failure.js';
 import type { Readiness } from '../readiness.js';
 import { REQUEST_ID_HEADER, RequestIds } from '../request-id.js';
 import { type AdminMethod, methodsOf } from './admin-methods.js';
+import { credentialsOf } from './credentials.js';
 import { Door } from './door.js';
 import { Health } from './health.js';
 import { type Fields, MessageCodec } from './message-codec.js';
@@ -102,7 +103,7 @@ export async function startAdminGrpcFace(options: AdminGrpcOptions): Promise<Adm
   server.addService(serviceOf(protos.definition, HEALTH_SERVICE), health.implementation());
   new ReflectionService(reflectable(protos.definition)).addToServer(server);
 
-  const port = await bindServer(server, 'admin_grpc', listener);
+  const port = await bindServer(server, 'admin_grpc', listener, credentialsOf(context.certificates));
   return {
     address: { host: listener.host, port },
     close: () => {

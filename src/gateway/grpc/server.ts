@@ -1,6 +1,6 @@
 import {
   Server,
-  ServerCredentials,
+  type ServerCredentials,
   type ServiceDefinition,
   type UntypedServiceImplementation,
 } from '@grpc/grpc-js';
@@ -13,6 +13,7 @@ import type { Calls } from '../calls.js';
 import type { FaceContext } from '../faces.js';
 import type { Readiness } from '../readiness.js';
 import { decodeBatch, decodeEmbed, decodeSearch, ResponseEncoder } from './convert.js';
+import { credentialsOf } from './credentials.js';
 import { Door } from './door.js';
 import { Health } from './health.js';
 import { loadProtos } from './protos.js';
@@ -94,7 +95,7 @@ export async function startGrpcFace(options: GrpcFaceOptions): Promise<GrpcFace>
   server.addService(serviceOf(protos.definition, HEALTH_SERVICE), health.implementation());
   new ReflectionService(reflectable(protos.definition)).addToServer(server);
 
-  const port = await bindServer(server, 'grpc', listener);
+  const port = await bindServer(server, 'grpc', listener, credentialsOf(context.certificates));
   return {
     address: { host: listener.host, port },
     stop: () =>
@@ -107,12 +108,17 @@ export async function startGrpcFace(options: GrpcFaceOptions): Promise<GrpcFace>
 }
 
 /** Errors: INVALID_CONFIG for a port that cannot be had. */
-export async function bindServer(server: Server, name: ListenerName, listener: Listener): Promise<number> {
+export async function bindServer(
+  server: Server,
+  name: ListenerName,
+  listener: Listener,
+  credentials: ServerCredentials,
+): Promise<number> {
   const host = listener.host.includes(':') ? `[${listener.host}]` : listener.host;
   try {
     await probePort(listener);
     return await new Promise((resolve, reject) => {
-      server.bindAsync(`${host}:${listener.port}`, ServerCredentials.createInsecure(), (error, port) => {
+      server.bindAsync(`${host}:${listener.port}`, credentials, (error, port) => {
         if (error === null) resolve(port);
         else reject(error);
       });

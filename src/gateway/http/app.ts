@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { Socket } from 'node:net';
+import type { Server as TlsServer } from 'node:tls';
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
 import type { Listener } from '../../config/config.js';
 import { REASONS, SwitchyardError } from '../../errors.js';
@@ -17,6 +18,8 @@ const HEADER_BYTES_MAX = 16_384;
 /** A client has this long to send its headers, and its whole request. */
 const HEADERS_TIMEOUT_MS = 10_000;
 const REQUEST_TIMEOUT_MS = 30_000;
+/** How often that is looked at. */
+const CHECK_INTERVAL_MS = 5_000;
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -46,12 +49,20 @@ export function createHttpApp(
   methods: MethodsByPath,
   access: Access,
 ): FastifyInstance {
+  const { certificates } = context;
+  const wire = {
+    maxHeaderSize: HEADER_BYTES_MAX,
+    headersTimeout: HEADERS_TIMEOUT_MS,
+    connectionsCheckingInterval: CHECK_INTERVAL_MS,
+  };
   const ids = new RequestIds();
   const app = fastify({
     logger: false,
     bodyLimit: bodyBytesMax,
     requestTimeout: REQUEST_TIMEOUT_MS,
-    http: { maxHeaderSize: HEADER_BYTES_MAX, headersTimeout: HEADERS_TIMEOUT_MS },
+    ...(certificates === null
+      ? { http: wire }
+      : { https: { ...wire, ...certificates.handshake, ...certificates.context } }),
     forceCloseConnections: 'idle',
     return503OnClosing: false,
     requestIdHeader: false,
@@ -65,6 +76,8 @@ export function createHttpApp(
       );
     },
   });
+  if (certificates !== null)
+    certificates.onChange((changed) => (app.server as unknown as TlsServer).setSecureContext(changed));
   app.decorateRequest('refused', null);
   app.decorateRequest('caller');
 
