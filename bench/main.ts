@@ -8,6 +8,7 @@ import { routing } from './routing.js';
 import { scale } from './scale.js';
 import { serving } from './serving.js';
 import { smoke } from './smoke.js';
+import { ssd } from './ssd.js';
 import { text } from './text.js';
 
 const BENCHES: readonly Bench[] = [
@@ -20,6 +21,7 @@ const BENCHES: readonly Bench[] = [
   lanes,
   formats,
   scale,
+  ssd,
 ];
 
 const program = new Command('bench')

@@ -15,11 +15,12 @@ for (const name of [
   'lanes',
   'formats',
   'scale',
+  'ssd',
 ]) {
   t.test(`bench ${name} runs at its smoke size and says where it ran`, async (t) => {
     const { code, stdout, stderr } = await finished(spawnNode(MAIN, [name, '--json', '--smoke']));
     t.equal(code, 0, stderr);
-    const report = JSON.parse(stdout) as { results: object[]; input: string; ratio?: number };
+    const report = JSON.parse(stdout) as { results: { skipped?: string }[]; input: string; ratio?: number };
     t.match(report, {
       bench: name,
       size: 'smoke',
@@ -28,7 +29,9 @@ for (const name of [
     });
     t.match(report.input, /^[0-9a-f]{16}$/);
     t.ok(report.results.length > 0);
-    if (name !== 'expansion') t.ok((report.ratio ?? 0) > 0, `ratio ${report.ratio}`);
+    if (name === 'ssd' && report.results[0]?.skipped !== undefined)
+      t.match(stderr, /bench ssd SKIPPED, nothing was measured: \S/, 'loudly');
+    else if (name !== 'expansion') t.ok((report.ratio ?? 0) > 0, `ratio ${report.ratio}`);
   });
 }
 

@@ -4,6 +4,7 @@ import path from 'node:path';
 import type { Config } from '../../config/config.js';
 import { readModelFolder } from '../../encoder/model-folder.js';
 import { SwitchyardError } from '../../errors.js';
+import type { Bundle } from '../../index/manifest.js';
 import { readBundle } from '../../index/read-bundle.js';
 import { verifyBundle } from '../../index/verify-bundle.js';
 import type { Logger } from '../../telemetry/log.js';
@@ -29,11 +30,12 @@ export async function checkModels(config: Config): Promise<Finding[]> {
   return findings;
 }
 
-/** Hashes every bundle. `bytes`: what they would take in memory. */
+/** Hashes every bundle. `bytes`: of all their files; `verified`: those that are what was published. */
 export async function checkBundles(
   config: Config,
-): Promise<{ readonly findings: Finding[]; readonly bytes: number }> {
+): Promise<{ readonly findings: Finding[]; readonly bytes: number; readonly verified: readonly Bundle[] }> {
   const findings: Finding[] = [];
+  const verified: Bundle[] = [];
   let bytes = 0;
   for (const corpus of await foldersOf(config.bundlesDir)) {
     for (const version of await foldersOf(path.join(config.bundlesDir, corpus))) {
@@ -45,6 +47,7 @@ export async function checkBundles(
           async () => {
             const bundle = await readBundle(path.join(versionFolder, build));
             await verifyBundle(bundle);
+            verified.push(bundle);
             const size = Object.values(bundle.manifest.files).reduce((sum, file) => sum + file.bytes, 0);
             bytes += size;
             return `build ${build}: ${bundle.manifest.document_count} documents, ${formatBytes(size)}, every file is what was published`;
@@ -56,7 +59,7 @@ export async function checkBundles(
   }
   if (findings.length === 0)
     findings.push(warn('bundles', 'none built', 'build one: switchyard corpus build'));
-  return { findings, bytes };
+  return { findings, bytes, verified };
 }
 
 /** Starts or joins the registry and reads it once. */

@@ -3,8 +3,9 @@ import type { Logger } from '../../telemetry/log.js';
 import { GatewayClient } from '../gateway-client.js';
 import { urlOf } from '../options.js';
 import { checkBundles, checkModels, checkRegistry } from './artifacts.js';
+import { checkDram } from './dram.js';
 import { type Finding, fail, ok } from './finding.js';
-import { checkDisk, checkMemory, checkProcessor, checkSharedMemory } from './machine.js';
+import { checkDisk, checkMemory, checkProcessor } from './machine.js';
 import { checkPorts } from './ports.js';
 import { checkProviders } from './providers.js';
 
@@ -20,7 +21,7 @@ export async function examine(config: Config, log: Logger): Promise<readonly Fin
     ...(await checkPorts(config.listen, gateway.isOurs)),
     ...checkProcessor(),
     ...checkMemory(bundles.bytes),
-    ...(await checkSharedMemory(bundles.bytes)),
+    ...(await checkDram(config, bundles.verified)),
     ...(await checkDisk(config.varDir)),
     ...checkProviders(config),
     ...(await checkRegistry(config, log)),

@@ -4,7 +4,6 @@ import { availableParallelism, freemem, totalmem } from 'node:os';
 import { formatBytes } from '../output.js';
 import { type Finding, ok, warn } from './finding.js';
 
-const SHARED_MEMORY = '/dev/shm';
 /** What a gateway with one small model needs beside its indexes: two processes, the model, the runtime. */
 const BASE_MEMORY_BYTES = 1_000_000_000;
 
@@ -52,23 +51,6 @@ export function checkMemory(bundleBytes: number): Finding[] {
           'memory',
           found,
           'indexes beyond the memory are read from disk: give more memory or serve fewer builds',
-        ),
-  ];
-}
-
-export async function checkSharedMemory(bundleBytes: number): Promise<Finding[]> {
-  if (!existsSync(SHARED_MEMORY))
-    return [warn('shared memory', `no ${SHARED_MEMORY}`, 'indexes are held in the page cache instead')];
-  const stats = await statfs(SHARED_MEMORY);
-  const free = stats.bavail * stats.bsize;
-  const found = `${formatBytes(free)} free in ${SHARED_MEMORY}; indexes ${formatBytes(bundleBytes)}`;
-  return [
-    free >= bundleBytes
-      ? ok('shared memory', found)
-      : warn(
-          'shared memory',
-          found,
-          'containers give 64 MB: raise it (--shm-size) before a dram tier larger than that',
         ),
   ];
 }
