@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { cache } from './cache.js';
 import { expansion } from './expansion.js';
 import { formats } from './formats.js';
 import { lanes } from './lanes.js';
@@ -13,6 +14,7 @@ import { text } from './text.js';
 
 const BENCHES: readonly Bench[] = [
   smoke,
+  cache,
   expansion,
   routing,
   mirrorFaults,

@@ -1,6 +1,6 @@
 import xxhash from 'xxhash-wasm';
 import type { Fingerprint } from '../vocabulary.js';
-import type { CacheKey } from './keys.js';
+import type { SharedKey } from './keys.js';
 
 /**
  * What stands in Redis around a payload, so that nothing but the value of this very key is ever taken for it:
@@ -30,7 +30,7 @@ export type FrameDefect = (typeof FRAME_DEFECTS)[number];
 export interface FrameLabel {
   readonly kind: CacheKind;
   readonly fingerprint: Fingerprint;
-  readonly key: CacheKey;
+  readonly key: SharedKey;
 }
 
 const { h64Raw } = await xxhash();

@@ -1,10 +1,12 @@
 import { hash } from 'node:crypto';
 import type { Digest, Fingerprint, InputRole } from '../vocabulary.js';
 
-/** HMAC-SHA-256 of everything a value depends on, base64url. The only form in which a query leaves the process. */
+/** Names an entry in this process: a digest, under the secret, of everything the value depends on. */
 export type CacheKey = string & { readonly __brand: 'CacheKey' };
-export const CACHE_KEY_LENGTH = 43;
-export const CACHE_KEY_BYTES = 32;
+/** The same outside it: HMAC-SHA-256, base64url. The only form in which a query leaves the process. */
+export type SharedKey = string & { readonly __brand: 'SharedKey' };
+export const SHARED_KEY_LENGTH = 43;
+const DIGEST_BYTES_OUT = 32;
 
 export interface ResultQuestion {
   readonly build: Digest;
@@ -45,7 +47,7 @@ export class CacheKeys {
     const key = Buffer.alloc(BLOCK);
     key.set(secret.length <= BLOCK ? secret : hash('sha256', secret, 'buffer'));
     this.#inner = Buffer.alloc(SCRATCH_BYTES);
-    this.#outer = Buffer.alloc(BLOCK + CACHE_KEY_BYTES);
+    this.#outer = Buffer.alloc(BLOCK + DIGEST_BYTES_OUT);
     for (let i = 0; i < BLOCK; i++) {
       this.#inner[i] = (key[i] as number) ^ INNER_PAD;
       this.#outer[i] = (key[i] as number) ^ OUTER_PAD;
@@ -92,11 +94,17 @@ export class CacheKeys {
     return larger;
   }
 
-  /** HMAC-SHA-256 by its definition: two one-shot hashes cost half of what `createHmac` does. */
+  /** The outer half of the HMAC, which only entries that are shared need. */
+  shared(key: CacheKey): SharedKey {
+    this.#outer.write(key, BLOCK, 'latin1');
+    return hash('sha256', this.#outer, 'base64url') as SharedKey;
+  }
+
+  /** The inner half of HMAC-SHA-256 by its definition: two one-shot hashes cost half of what `createHmac` does. */
   #digest(end: number): CacheKey {
-    this.#outer.write(hash('sha256', this.#inner.subarray(0, end), 'binary'), BLOCK, 'latin1');
+    const key = hash('sha256', this.#inner.subarray(0, end), 'binary') as CacheKey;
     if (this.#inner.length > SCRATCH_BYTES * 4)
       this.#inner = Buffer.from(this.#inner.subarray(0, SCRATCH_BYTES));
-    return hash('sha256', this.#outer, 'base64url') as CacheKey;
+    return key;
   }
 }

@@ -2,7 +2,7 @@ import type { Timers } from '../process/timers.js';
 import type { Fingerprint } from '../vocabulary.js';
 import { ByteLru } from './byte-lru.js';
 import { type CacheKind, encodeFrame, type FrameDefect, isMixUp, readFrame } from './frame.js';
-import type { CacheKey } from './keys.js';
+import type { CacheKey, CacheKeys } from './keys.js';
 import type { RedisLayer } from './redis-layer.js';
 
 /** An entry says itself which space it belongs to; it is compared wherever it is used (invariant 1). */
@@ -23,6 +23,7 @@ export interface EntryCodec<Entry extends CacheEntry> {
 
 export interface LayeredCacheOptions<Entry extends CacheEntry> {
   readonly codec: EntryCodec<Entry>;
+  readonly keys: CacheKeys;
   readonly bytesMax: number;
   readonly ttlMs: number;
   readonly redis: RedisLayer | null;
@@ -95,15 +96,16 @@ export class LayeredCache<Entry extends CacheEntry> {
 
   /** From Redis, into this process. Null also where there is no Redis. */
   async fetch(key: CacheKey, fingerprint: Fingerprint): Promise<Entry | null> {
-    const { redis: layer, codec } = this.#options;
+    const { redis: layer, codec, keys } = this.#options;
     const { redis } = this.counters;
     if (layer === null) return null;
-    const read = await layer.get(key);
+    const shared = keys.shared(key);
+    const read = await layer.get(shared);
     if (read === 'absent') redis.misses++;
     else if (read === 'skipped') redis.skipped++;
     else if (read === 'failed') redis.failed++;
     else {
-      const payload = readFrame(read, { kind: codec.kind, fingerprint, key });
+      const payload = readFrame(read, { kind: codec.kind, fingerprint, key: shared });
       if (typeof payload === 'string') {
         if (isMixUp(payload)) layer.mixedUp();
         return this.#invalid(payload);
@@ -125,11 +127,12 @@ export class LayeredCache<Entry extends CacheEntry> {
   }
 
   put(key: CacheKey, entry: Entry): void {
-    const { redis, codec } = this.#options;
+    const { redis, codec, keys } = this.#options;
     this.#remember(key, entry);
     if (redis === null) return;
     const { fingerprint } = entry;
-    redis.set(key, encodeFrame({ kind: codec.kind, fingerprint, key }, codec.encode(entry)), this.#ttlMs());
+    const label = { kind: codec.kind, fingerprint, key: keys.shared(key) };
+    redis.set(label.key, encodeFrame(label, codec.encode(entry)), this.#ttlMs());
   }
 
   #remember(key: CacheKey, entry: Entry): void {

@@ -1,6 +1,6 @@
 import type { Redis } from 'ioredis';
 import type { Timers } from '../process/timers.js';
-import type { CacheKey } from './keys.js';
+import type { SharedKey } from './keys.js';
 import { messageOf, RedisConnection, type RedisConnectionOptions } from './redis-connection.js';
 
 export interface RedisLayerOptions extends RedisConnectionOptions {
@@ -60,7 +60,7 @@ export class RedisLayer {
     return this.#connection.openedCount;
   }
 
-  get(key: CacheKey): Promise<RedisRead> | RedisRead {
+  get(key: SharedKey): Promise<RedisRead> | RedisRead {
     if (this.#connection.client === null) return 'skipped';
     if (this.#readsUnderWay >= this.#options.readsMax) return 'skipped';
     this.#readsUnderWay++;
@@ -71,7 +71,7 @@ export class RedisLayer {
   }
 
   /** `value` is sent later and must not change. */
-  set(key: CacheKey, value: Buffer, ttlMs: number): void {
+  set(key: SharedKey, value: Buffer, ttlMs: number): void {
     const { keyPrefix, writeBytesMax } = this.#options;
     if (this.#connection.client === null || this.#writeBytesUnderWay + value.length > writeBytesMax) {
       this.counters.writesDropped++;

@@ -59,9 +59,9 @@ export class EmbeddingCache {
   readonly flights: SingleFlight<EncodedText>;
   private readonly keys: CacheKeys;
 
-  constructor(keys: CacheKeys, options: Omit<LayeredCacheOptions<EmbeddingEntry>, 'codec'>) {
+  constructor(keys: CacheKeys, options: Omit<LayeredCacheOptions<EmbeddingEntry>, 'codec' | 'keys'>) {
     this.keys = keys;
-    this.layers = new LayeredCache({ ...options, codec: CODEC });
+    this.layers = new LayeredCache({ ...options, keys, codec: CODEC });
     this.flights = new SingleFlight(options.timers);
   }
 

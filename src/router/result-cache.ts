@@ -39,9 +39,9 @@ export class ResultCache {
   readonly flights: SingleFlight<FoundResult>;
   private readonly keys: CacheKeys;
 
-  constructor(keys: CacheKeys, options: Omit<LayeredCacheOptions<ResultEntry>, 'codec'>) {
+  constructor(keys: CacheKeys, options: Omit<LayeredCacheOptions<ResultEntry>, 'codec' | 'keys'>) {
     this.keys = keys;
-    this.layers = new LayeredCache({ ...options, codec: CODEC });
+    this.layers = new LayeredCache({ ...options, keys, codec: CODEC });
     this.flights = new SingleFlight(options.timers);
   }
 

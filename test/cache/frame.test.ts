@@ -9,7 +9,7 @@ const fingerprint = fingerprintOf('alpha');
 const labelOf = (text: string): FrameLabel => ({
   kind: 'embedding',
   fingerprint,
-  key: keys.embedding(fingerprint, 'query', text),
+  key: keys.shared(keys.embedding(fingerprint, 'query', text)),
 });
 const LABEL = labelOf('owl');
 

@@ -1,7 +1,7 @@
 import { createHmac } from 'node:crypto';
 import fc from 'fast-check';
 import t from 'tap';
-import { CACHE_KEY_LENGTH, CacheKeys, type ResultQuestion } from '../../src/cache/keys.js';
+import { CacheKeys, type ResultQuestion, SHARED_KEY_LENGTH } from '../../src/cache/keys.js';
 import { buildOf, fingerprintOf } from '../router/small-manifests.js';
 
 const SECRET = Buffer.from('a secret of the key tests');
@@ -21,13 +21,13 @@ t.test('a key is the HMAC of its parts', async (t) => {
     fc.property(fc.string({ unit: 'grapheme', maxLength: 60 }), (text) => {
       const message = Buffer.concat([Buffer.from([1, 1]), Buffer.from(fingerprint), Buffer.from(text)]);
       t.equal(
-        keys.embedding(fingerprint, 'query', text),
+        keys.shared(keys.embedding(fingerprint, 'query', text)),
         createHmac('sha256', SECRET).update(message).digest('base64url'),
       );
     }),
     { numRuns: 100 },
   );
-  t.equal(keys.result(question).length, CACHE_KEY_LENGTH);
+  t.equal(keys.shared(keys.result(question)).length, SHARED_KEY_LENGTH);
 });
 
 t.test('everything an answer depends on changes its key, and nothing else does', async (t) => {

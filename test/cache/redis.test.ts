@@ -1,9 +1,9 @@
 import t, { type Test } from 'tap';
-import type { CacheKey } from '../../src/cache/keys.js';
+import type { SharedKey } from '../../src/cache/keys.js';
 import { startImpostor, startRedis } from '../fixtures/redis.js';
 import { ready, startLayer, until } from './redis-rig.js';
 
-const key = (name: string | number): CacheKey => `key-${name}` as CacheKey;
+const key = (name: string | number): SharedKey => `key-${name}` as SharedKey;
 const value = (text: string): Buffer => Buffer.from(text);
 
 t.test('values come back byte by byte, many in one turn, and expire', async (t) => {

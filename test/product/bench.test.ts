@@ -7,6 +7,7 @@ const MAIN = path.join(packageRoot(), 'dist', 'bench', 'main.js');
 
 for (const name of [
   'smoke',
+  'cache',
   'expansion',
   'routing',
   'mirror-faults',
