@@ -3,12 +3,15 @@ import { cache } from './cache.js';
 import { expansion } from './expansion.js';
 import { formats } from './formats.js';
 import { lanes } from './lanes.js';
+import { latency } from './latency.js';
+import { mirror } from './mirror.js';
 import { mirrorFaults } from './mirror-faults.js';
 import { type Bench, type BenchReport, surroundings } from './report.js';
 import { routing } from './routing.js';
 import { scale } from './scale.js';
 import { serving } from './serving.js';
 import { smoke } from './smoke.js';
+import { soak } from './soak.js';
 import { ssd } from './ssd.js';
 import { text } from './text.js';
 
@@ -20,6 +23,9 @@ const BENCHES: readonly Bench[] = [
   mirrorFaults,
   serving,
   text,
+  latency,
+  mirror,
+  soak,
   lanes,
   formats,
   scale,

@@ -103,6 +103,7 @@ export async function openMirrorRig(options: {
           }),
       },
       limits: { textBytesMax: 1000, topKMax: 1000 },
+      primaryIsBusy: () => pool.isBehind,
       metrics: {
         served: () => undefined,
         mirrorOffered: () => void counts.offered++,

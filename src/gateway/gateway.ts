@@ -85,6 +85,7 @@ export async function startGateway(
       recorder,
       caches,
       isKnownModel: (model) => follower?.isKnownModel(model) ?? false,
+      primaryIsBusy: () => engines.pool.isBehind,
       onError: (what, error) => log.error({ what, err: error }, 'background work failed'),
     });
     closers.push(() => router.close());

@@ -15,6 +15,8 @@ const GROUP_SIZE_MAX = 16;
 const BACKGROUND_GROUP_SIZE_MAX = 4;
 /** One in work and one that waits, so that a worker never idles between groups. */
 const GROUPS_PER_WORKER = 2;
+/** Live queries per worker, in work and waiting, above which the pool is behind. */
+const LIVE_PER_WORKER_WHEN_BEHIND = 2;
 /** How often expired queries are looked for while all workers are busy. */
 const SWEEP_INTERVAL_MS = 20;
 
@@ -126,6 +128,13 @@ export class SearchPool {
   /** Of all threads that search now. */
   majorFaults(): number {
     return this.#seats.reduce((sum, seat) => sum + majorFaultsOfThread(seat.threadId), 0);
+  }
+
+  /** More live queries than every worker has in work and one behind it: nothing else should be asked of the cores. */
+  get isBehind(): boolean {
+    let live = this.#queues.lengthOf('live');
+    for (const seat of this.#seats) live += seat.liveCount;
+    return live > LIVE_PER_WORKER_WHEN_BEHIND * this.workersReady;
   }
 
   /**

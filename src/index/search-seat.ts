@@ -76,6 +76,13 @@ export class SearchSeat<T> {
     return this.#groups.size;
   }
 
+  /** Live queries handed over and not answered. */
+  get liveCount(): number {
+    let count = 0;
+    for (const { isLive, queries } of this.#groups.values()) if (isLive) count += queries.length;
+    return count;
+  }
+
   get hasBackgroundGroup(): boolean {
     for (const group of this.#groups.values()) if (!group.isLive) return true;
     return false;

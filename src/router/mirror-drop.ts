@@ -7,6 +7,8 @@ export const MIRROR_DROPS = [
   /** As many mirrors run and wait as are allowed. */
   'concurrency',
   'deadline',
+  /** The search workers are behind with what is served: mirrors get what it leaves. */
+  'primary_busy',
   'breaker_open',
   /** The encoder's or the index's own queue was full. */
   'overloaded',

@@ -28,6 +28,8 @@ export interface MirrorsOptions {
   readonly recorder: ComparisonRecorder;
   /** Where a shadow finds and leaves vectors of its own model: all of the caches that a mirror may touch (invariant 3). */
   readonly embeddings: EmbeddingCache | null;
+  /** Whether what is served waits for search workers. Asked before anything is copied for a mirror. */
+  readonly primaryIsBusy: () => boolean;
   readonly onError: (what: string, error: unknown) => void;
 }
 
@@ -93,7 +95,7 @@ export class Mirrors {
     outcome: SearchOutcome,
     serviceUs: number,
   ): void {
-    const { metrics, mirror, timers } = this.options;
+    const { metrics, mirror, timers, primaryIsBusy } = this.options;
     const { call, snapshot } = admitted;
     const labels = labelsOf(snapshot.corpus, shadow);
     metrics.mirrorOffered(labels);
@@ -102,7 +104,10 @@ export class Mirrors {
     const lane = this.laneOf(shadow.shared);
     const bytes = (text?.length ?? 0) * 2 + (ownVector?.values.byteLength ?? 0);
     const shadowOpen = shadow.shared.value;
-    const refusal = ownVector === null && text === null ? 'no_text' : lane.refusal(bytes);
+    const refusal =
+      ownVector === null && text === null
+        ? 'no_text'
+        : (lane.refusal(bytes) ?? (primaryIsBusy() ? 'primary_busy' : null));
     if (refusal !== null || shadowOpen === null) {
       metrics.mirrorDropped(labels, refusal ?? 'not_ready');
       return;

@@ -39,6 +39,8 @@ export interface RouterOptions {
   readonly caches?: QueryCaches;
   /** Whether the registry has a model of this `name@version` or fingerprint, routed or not. */
   readonly isKnownModel: (model: string) => boolean;
+  /** Whether what is served waits for search workers: then nothing is mirrored. Default: never. */
+  readonly primaryIsBusy?: () => boolean;
   /** What nobody waits for and went wrong, for the log. `what` names the thing, e.g. a target's key. */
   readonly onError: (what: string, error: unknown) => void;
   readonly timers?: Timers;
@@ -92,6 +94,7 @@ export class Router implements QueryService {
       metrics,
       recorder,
       embeddings: caches.embeddings,
+      primaryIsBusy: options.primaryIsBusy ?? (() => false),
       onError,
     });
     this.queries = new QueryPath({

@@ -129,6 +129,29 @@ t.test('a vector that its owner changes after the call does not change the answe
   t.equal((await answer).hits[0]?.id, 'doc-1-7');
 });
 
+t.test(
+  'a pool is behind while more live searches wait than its workers have at hand, and not for bulk ones',
+  async (t) => {
+    const index = await open(1);
+    t.teardown(() => index.close());
+    const search = (count: number, lane: 'live' | 'bulk') =>
+      Promise.all(
+        Array.from({ length: count }, (_, row) => index.search(queryOf(rowOf(corpus, row), { lane }))),
+      );
+    t.equal(index.pool.isBehind, false);
+    const few = search(2, 'live');
+    t.equal(index.pool.isBehind, false, 'one in work and one behind it');
+    await few;
+    const bulk = search(20, 'bulk');
+    t.equal(index.pool.isBehind, false);
+    await bulk;
+    const many = search(20, 'live');
+    t.equal(index.pool.isBehind, true);
+    await many;
+    t.equal(index.pool.isBehind, false);
+  },
+);
+
 t.test('many searches at once share messages and get their own answers', async (t) => {
   const index = await open(2);
   t.teardown(() => index.close());

@@ -50,6 +50,18 @@ t.test(
   },
 );
 
+t.test('while what is served waits for workers nothing is mirrored, and that is counted', async (t) => {
+  let isBusy = true;
+  const rig = await mirroring({ over: { primaryIsBusy: () => isBusy } });
+  await rig.router.search(textCall('owl'));
+  t.same([rig.metrics.of('offered v2'), rig.metrics.of('dropped v2 primary_busy')], [1, 1]);
+  isBusy = false;
+  await rig.router.search(textCall('owl'));
+  await quiet(rig);
+  t.same([rig.metrics.of('offered v2'), rig.metrics.of('compared v2')], [2, 1]);
+  await rig.router.close();
+});
+
 t.test('a raw vector is mirrored to its own model only', async (t) => {
   const rig = await mirroring();
   await rig.router.search(vectorCall(embedText('alpha', 'owl'), { model: 'alpha@1' }));

@@ -1,0 +1,77 @@
+import { withoutFailures } from './load/load-generator.js';
+import { type Bench, median } from './report.js';
+import { openServingSides, SERVING_SIZES } from './serving.js';
+
+const SIZES = {
+  smoke: { ...SERVING_SIZES.smoke, pairs: 2, seconds: 0.4, warmUpSeconds: 0.3 },
+  full: { ...SERVING_SIZES.full, pairs: 12, seconds: 4, warmUpSeconds: 10 },
+} as const;
+
+const LOAD = 0.5;
+/** What the gateway may add to three times usearch's own p99. */
+const ADDED_US_MAX = 1_000;
+const TIMES_MAX = 3;
+
+/** p99 at half of the gateway's capacity beside usearch alone at the same arrivals. `ratio`: gateway ÷ usearch. */
+export const latency: Bench = {
+  name: 'latency',
+  about: 'p99 of an open loop at 50 % of capacity beside usearch alone at the same arrivals',
+  run: async ({ size, seed, rows, seconds }) => {
+    const plan = {
+      ...SIZES[size],
+      ...(rows === undefined ? {} : { rowCount: rows }),
+      ...(seconds === undefined ? {} : { seconds }),
+    };
+    const sides = await openServingSides(plan, seed);
+    try {
+      const closed = { kind: 'closed', inFlight: plan.inFlight, from: 0 } as const;
+      withoutFailures(await sides.load.run({ ...closed, seconds: plan.warmUpSeconds }));
+      const capacity = withoutFailures(await sides.load.run({ ...closed, seconds: plan.seconds })).perSecond;
+      const perSecond = capacity * LOAD;
+      const pairs: { readonly gatewayUs: number; readonly rawUs: number }[] = [];
+      for (let pair = 0; pair < plan.pairs; pair++) {
+        const run = {
+          kind: 'open',
+          perSecond,
+          seed: seed + pair,
+          seconds: plan.seconds,
+          from: pair * 331,
+        } as const;
+        const gateway = async (): Promise<number> => withoutFailures(await sides.load.run(run)).latencyUs.p99;
+        const raw = async (): Promise<number> => (await sides.raw.run(run)).latencyUs.p99;
+        if (pair % 2 === 0) {
+          const rawUs = await raw();
+          pairs.push({ rawUs, gatewayUs: await gateway() });
+        } else {
+          const gatewayUs = await gateway();
+          pairs.push({ rawUs: await raw(), gatewayUs });
+        }
+      }
+      const ratios = pairs.map(({ gatewayUs, rawUs }) => gatewayUs / rawUs);
+      const beyondUs = pairs.map(({ gatewayUs, rawUs }) => gatewayUs - TIMES_MAX * rawUs);
+      return {
+        input: sides.input,
+        ratio: median(ratios),
+        results: [
+          {
+            pairs: plan.pairs,
+            seconds: plan.seconds,
+            capacity_per_s: Math.round(capacity),
+            arrivals_per_s: Math.round(perSecond),
+            usearch_p99_us: Math.round(median(pairs.map(({ rawUs }) => rawUs))),
+            gateway_p99_us: Math.round(median(pairs.map(({ gatewayUs }) => gatewayUs))),
+            ratio_least: rounded(Math.min(...ratios)),
+            ratio_most: rounded(Math.max(...ratios)),
+            // Below 1 000 the bound of three times and a millisecond holds.
+            beyond_3_times_us: Math.round(median(beyondUs)),
+            holds: median(beyondUs) <= ADDED_US_MAX ? 'yes' : 'no',
+          },
+        ],
+      };
+    } finally {
+      await sides.close();
+    }
+  },
+};
+
+const rounded = (value: number): number => Math.round(value * 1000) / 1000;
