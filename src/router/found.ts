@@ -2,7 +2,6 @@ import type { Hit } from '../index/search-index.js';
 import type { Fingerprint, QueryVector } from '../vocabulary.js';
 import type { EncodedHits } from './encoded-hits.js';
 import type { ResultCacheUse } from './query.js';
-import type { ResultEntry } from './result-cache.js';
 
 /** What one encode and search gave. */
 export interface Run {
@@ -11,6 +10,19 @@ export interface Run {
   readonly queueUs: number;
   readonly encodeUs: number;
   readonly searchUs: number;
+}
+
+/** The answer of one build to one question. */
+export interface ResultEntry {
+  readonly fingerprint: Fingerprint;
+  readonly hits: EncodedHits;
+}
+
+/** What one run of a query found, for all who asked the same at that time. */
+export interface FoundResult {
+  readonly entry: ResultEntry;
+  /** Null when it came from the cache. */
+  readonly run: Run | null;
 }
 
 /** What an answer is made of, wherever it comes from. */

@@ -13,14 +13,14 @@ import { type AdmittedCall, assertSpace, type CallVector, labelsOf, vectorGiven 
 import { EncodeTogether } from './batch-encode.js';
 import { encodeText } from './encode-text.js';
 import { EncodedHits } from './encoded-hits.js';
-import { type Found, type Run, ran, remembered } from './found.js';
+import { type Found, type FoundResult, type ResultEntry, type Run, ran, remembered } from './found.js';
 import type { RouterMetrics } from './metrics.js';
 import type { Mirrors } from './mirror.js';
 import { EncodedOutcome } from './outcome.js';
 import { pickAtRandom, pickByKey } from './pick.js';
 import type { EmbedCall, EmbedOutcome, SearchCall, SearchOutcome } from './query.js';
 import type { QueryCaches } from './query-caches.js';
-import type { FoundResult, ResultCache, ResultEntry } from './result-cache.js';
+import type { ResultCache } from './result-cache.js';
 import type { RouteTable } from './route-table.js';
 import type { RouteSnapshot } from './snapshot.js';
 import type { TargetStore } from './targets.js';

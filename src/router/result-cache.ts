@@ -1,24 +1,10 @@
 import type { CacheKey, CacheKeys } from '../cache/keys.js';
 import { type EntryCodec, LayeredCache, type LayeredCacheOptions } from '../cache/layered-cache.js';
 import { type Flown, SingleFlight } from '../cache/single-flight.js';
-import type { Fingerprint } from '../vocabulary.js';
 import { EncodedHits } from './encoded-hits.js';
-import type { Run } from './found.js';
+import type { FoundResult, ResultEntry } from './found.js';
 import type { SearchCall } from './query.js';
 import type { OpenTarget } from './targets.js';
-
-/** The answer of one build to one question. */
-export interface ResultEntry {
-  readonly fingerprint: Fingerprint;
-  readonly hits: EncodedHits;
-}
-
-/** What one run of a query found, for all who asked the same at that time. */
-export interface FoundResult {
-  readonly entry: ResultEntry;
-  /** Null when it came from the cache. */
-  readonly run: Run | null;
-}
 
 const CODEC: EntryCodec<ResultEntry> = {
   kind: 'result',

@@ -1,6 +1,6 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
-import { DurationTally, LabelledTally } from './tally.js';
+import { DurationTally, type HistogramSeries, LabelledTally } from './tally.js';
 
 /** Seconds; from 100 µs, where a cache hit lies, to the default deadline. */
 const DURATION_BUCKETS = [
@@ -8,14 +8,6 @@ const DURATION_BUCKETS = [
 ];
 export const STAGES = ['queue', 'encode', 'search', 'total'] as const;
 export type Stage = (typeof STAGES)[number];
-
-/** One label set of a histogram. `buckets` are not cumulative, rise by `le`, and end with Infinity. */
-export interface HistogramSeries {
-  readonly labels: Readonly<Record<string, string>>;
-  readonly count: number;
-  readonly sum: number;
-  readonly buckets: readonly { readonly le: number; readonly count: number }[];
-}
 
 /**
  * The gateway's metrics, prefix `switchyard_`. Labels have few values by construction: corpora, versions, builds,

@@ -1,4 +1,10 @@
-import type { HistogramSeries } from './metrics.js';
+/** One label set of a histogram. `buckets` are not cumulative, rise by `le`, and end with Infinity. */
+export interface HistogramSeries {
+  readonly labels: Readonly<Record<string, string>>;
+  readonly count: number;
+  readonly sum: number;
+  readonly buckets: readonly { readonly le: number; readonly count: number }[];
+}
 
 /**
  * Numbers of the path of every request, as plain arrays that prom-client is shown when it is scraped: its own

@@ -21,6 +21,8 @@ interface Import {
   readonly file: string;
   readonly from: string;
   readonly to: string;
+  /** The imported file, from `src`. */
+  readonly target: string;
 }
 
 const src = path.join(packageRoot(), 'src');
@@ -30,15 +32,41 @@ const level = (name: string): number => LEVELS.findIndex((names) => names.includ
 function importsOf(file: string): Import[] {
   const text = readFileSync(file, 'utf8');
   const found = [...text.matchAll(/(?:from|import\(|import|new URL\()\s*'(\.{1,2}\/[^']+)'/g)];
-  return found.map(([, target]) => ({
-    file: path.relative(src, file),
-    from: place(file),
-    to: place(path.resolve(path.dirname(file), target as string).replace(/\.js$/, '.ts')),
-  }));
+  return found.map(([, name]) => {
+    const target = path.resolve(path.dirname(file), name as string).replace(/\.js$/, '.ts');
+    return {
+      file: path.relative(src, file),
+      from: place(file),
+      to: place(target),
+      target: path.relative(src, target),
+    };
+  });
+}
+
+/** The files of one circle of imports, or null. */
+function circle(imports: readonly Pick<Import, 'file' | 'target'>[]): string[] | null {
+  const after = new Map<string, string[]>();
+  for (const { file, target } of imports) after.set(file, [...(after.get(file) ?? []), target]);
+  const done = new Set<string>();
+  const visit = (file: string, way: readonly string[]): string[] | null => {
+    if (way.includes(file)) return [...way.slice(way.indexOf(file)), file];
+    if (done.has(file)) return null;
+    for (const next of after.get(file) ?? []) {
+      const found = visit(next, [...way, file]);
+      if (found !== null) return found;
+    }
+    done.add(file);
+    return null;
+  };
+  for (const file of after.keys()) {
+    const found = visit(file, []);
+    if (found !== null) return found;
+  }
+  return null;
 }
 
 /** Why an import breaks the layers, or null. */
-function fault({ from, to }: Import): string | null {
+function fault({ from, to }: Pick<Import, 'from' | 'to'>): string | null {
   if (from === to) return null;
   if (level(to) < 0) return 'is not a layer';
   if (level(from) > level(to)) return 'points upwards';
@@ -60,6 +88,16 @@ t.test('imports point downwards and siblings do not know each other', async (t) 
   t.ok(imports.length > 20, 'the check read the imports');
 });
 
+t.test('no file imports itself through others', async (t) => {
+  t.same(circle(files.flatMap(importsOf)), null);
+  const chain = [
+    { file: 'a', target: 'b' },
+    { file: 'b', target: 'c' },
+  ];
+  t.same(circle(chain), null);
+  t.same(circle([...chain, { file: 'c', target: 'b' }]), ['b', 'c', 'b'], 'the check sees a circle');
+});
+
 t.test('every file of src has a layer', async (t) => {
   t.same(
     files.filter((file) => level(place(file)) < 0).map((file) => path.relative(src, file)),
@@ -68,9 +106,9 @@ t.test('every file of src has a layer', async (t) => {
 });
 
 t.test('the check sees an upward import and a sibling', async (t) => {
-  t.equal(fault({ file: 'x', from: 'index', to: 'router' }), 'points upwards');
-  t.equal(fault({ file: 'x', from: 'index', to: 'encoder' }), 'knows a sibling');
-  t.equal(fault({ file: 'x', from: 'router', to: 'index' }), null);
+  t.equal(fault({ from: 'index', to: 'router' }), 'points upwards');
+  t.equal(fault({ from: 'index', to: 'encoder' }), 'knows a sibling');
+  t.equal(fault({ from: 'router', to: 'index' }), null);
 });
 
 t.test('nothing in src imports a development dependency or the shared data', async (t) => {

@@ -1,5 +1,6 @@
 import type { ComparisonMeasure, ComparisonRecorder, PairReport } from '../../router/comparison-recorder.js';
-import type { HistogramSeries, Metrics } from '../../telemetry/metrics.js';
+import type { Metrics } from '../../telemetry/metrics.js';
+import type { HistogramSeries } from '../../telemetry/tally.js';
 import { digestPrefix } from '../../vocabulary.js';
 
 const LABELS = ['corpus', 'kind', 'primary', 'primary_build', 'shadow', 'shadow_build'] as const;
