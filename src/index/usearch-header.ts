@@ -60,6 +60,7 @@ async function readHeader(handle: FileHandle): Promise<UsearchHeader | string> {
   const matrix = Buffer.alloc(MATRIX_HEADER_BYTES);
   if ((await handle.read(matrix, 0, matrix.length, 0)).bytesRead < matrix.length)
     return 'it is too short for a header';
+  if (!isPlace(headOffset(matrix))) return TOO_LARGE;
   const head = Buffer.alloc(HEAD_BYTES + GRAPH_HEADER_BYTES);
   if ((await handle.read(head, 0, head.length, headOffset(matrix))).bytesRead < head.length)
     return 'it ends before the header that should follow its vectors';
@@ -71,6 +72,7 @@ export function readUsearchHeaderSync(descriptor: number): UsearchHeader | strin
   const matrix = Buffer.alloc(MATRIX_HEADER_BYTES);
   if (readSync(descriptor, matrix, 0, matrix.length, 0) < matrix.length)
     return 'it is too short for a header';
+  if (!isPlace(headOffset(matrix))) return TOO_LARGE;
   const head = Buffer.alloc(HEAD_BYTES + GRAPH_HEADER_BYTES);
   if (readSync(descriptor, head, 0, head.length, headOffset(matrix)) < head.length)
     return 'it ends before the header that should follow its vectors';
@@ -79,6 +81,11 @@ export function readUsearchHeaderSync(descriptor: number): UsearchHeader | strin
 
 const headOffset = (matrix: Buffer): number =>
   MATRIX_HEADER_BYTES + matrix.readUInt32LE(0) * matrix.readUInt32LE(4);
+
+/** Two damaged numbers can name a place that no read takes. */
+const isPlace = (offset: number): boolean =>
+  offset <= Number.MAX_SAFE_INTEGER - HEAD_BYTES - GRAPH_HEADER_BYTES;
+const TOO_LARGE = 'it says that its vectors are larger than any file';
 
 function parseHeader(matrix: Buffer, head: Buffer): UsearchHeader | string {
   if (head.toString('latin1', 0, 7) !== 'usearch') return 'it has no usearch magic after its vectors';
