@@ -1,7 +1,8 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { lstat, readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { SwitchyardError } from '../errors.js';
 import { summariseFile } from '../files/hash.js';
+import { realFolderInside } from '../files/inside.js';
 import { type Fingerprint, isFingerprint, modelRef } from '../vocabulary.js';
 import { computeFingerprint } from './fingerprint.js';
 import type { ModelFolder, ModelManifest } from './manifest.js';
@@ -24,10 +25,12 @@ const REQUIRED_FILES = [
 
 /**
  * Reads a model by its fingerprint and verifies every byte of it.
- * Errors: UNKNOWN_MODEL (no such folder), CORRUPT_MODEL naming the file that is not what was imported.
+ * Errors: UNKNOWN_MODEL (no such folder), CORRUPT_MODEL naming the file that is not what was imported;
+ * INVALID_ARGUMENT for a folder that links lead out of `modelsFolder`.
  */
 export async function loadModelFolder(modelsFolder: string, fingerprint: Fingerprint): Promise<ModelFolder> {
-  const model = await readModelFolder(path.join(modelsFolder, fingerprint));
+  const place = path.join(modelsFolder, fingerprint);
+  const model = await readModelFolder((await realFolderInside(modelsFolder, place)) ?? place);
   if (model.manifest.fingerprint !== fingerprint) {
     throw corrupt(
       model.folder,
@@ -116,6 +119,7 @@ async function verifyFile(
 ): Promise<void> {
   let actual: { readonly bytes: number; readonly sha256: string };
   try {
+    if (!(await lstat(path.join(folder, name))).isFile()) throw corrupt(folder, name, 'is not a plain file');
     actual = await summariseFile(path.join(folder, name));
   } catch (error) {
     if (!isMissing(error)) throw error;

@@ -9,7 +9,7 @@ import { SwitchyardError } from '../errors.js';
 export async function realFolderInside(root: string, folder: string): Promise<string | null> {
   const real = await realpathOrNull(folder);
   if (real === null) return null;
-  const inside = path.relative(await realpath(root), real);
+  const inside = path.relative((await realpathOrNull(root)) ?? path.resolve(root), real);
   if (inside !== '' && !inside.startsWith(`..${path.sep}`) && inside !== '..' && !path.isAbsolute(inside))
     return real;
   throw new SwitchyardError(

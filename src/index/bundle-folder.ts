@@ -1,6 +1,6 @@
-import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { realFolderInside } from '../files/inside.js';
 import { type Digest, digestPrefix } from '../vocabulary.js';
 
 /** Where a build is published: `<bundles>/<corpus>/<version>/<digest prefix>/`. */
@@ -11,8 +11,11 @@ export const bundleFolder = (
   digest: Digest,
 ): string => path.join(bundlesFolder, corpus, version, digestPrefix(digest));
 
-/** Where a recorded build lies. The digest-keyed place comes before the recorded URI, so a moved checkout still finds its bundles. */
-export function findBundleFolder(
+/**
+ * Where a recorded build lies, below `bundlesFolder` whatever links lead there. The digest-keyed place comes before the
+ * recorded URI, so a moved checkout still finds its bundles. Errors: INVALID_ARGUMENT for a place outside.
+ */
+export async function findBundleFolder(
   bundlesFolder: string,
   build: {
     readonly corpus: string;
@@ -20,9 +23,11 @@ export function findBundleFolder(
     readonly build: Digest;
     readonly bundleUri: string;
   },
-): string {
+): Promise<string> {
   const local = bundleFolder(bundlesFolder, build.corpus, build.version, build.build);
-  if (existsSync(local) || !build.bundleUri.startsWith('file://')) return local;
-  const recorded = fileURLToPath(build.bundleUri);
-  return existsSync(recorded) ? recorded : local;
+  const found = await realFolderInside(bundlesFolder, local);
+  if (found !== null) return found;
+  const { bundleUri } = build;
+  const recorded = bundleUri.startsWith('file://') ? fileURLToPath(bundleUri) : null;
+  return (recorded === null ? null : await realFolderInside(bundlesFolder, recorded)) ?? local;
 }

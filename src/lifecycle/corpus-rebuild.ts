@@ -25,7 +25,8 @@ export async function recordedBundle(
   { config, records }: Pick<BuildParts, 'config' | 'records'>,
 ): Promise<Bundle> {
   const { digest, bundleUri } = await records.findBuild({ corpus, version }, build);
-  return readBundle(findBundleFolder(config.bundlesDir, { corpus, version, build: digest, bundleUri }));
+  const recorded = { corpus, version, build: digest, bundleUri };
+  return readBundle(await findBundleFolder(config.bundlesDir, recorded));
 }
 
 /**

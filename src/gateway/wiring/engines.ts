@@ -75,7 +75,7 @@ export class Engines implements TargetFactories {
   }
 
   async openTarget(spec: TargetSpec): Promise<SearchIndex> {
-    const bundle = await readBundle(findBundleFolder(this.#config.bundlesDir, spec));
+    const bundle = await readBundle(await findBundleFolder(this.#config.bundlesDir, spec));
     const model = await loadModelFolder(this.#config.modelsDir, spec.fingerprint);
     if (bundle.digest !== spec.build) {
       throw new SwitchyardError(
