@@ -1,5 +1,6 @@
 import t from 'tap';
 import type { SwitchyardError } from '../../src/errors.js';
+import { signedActor } from '../../src/gateway/admin/callers.js';
 import { claimedKeyId, mintKey } from '../../src/gateway/auth/api-key.js';
 import { Quota } from '../../src/gateway/auth/quota.js';
 import { TestRandom } from '../fixtures/random.js';
@@ -171,3 +172,9 @@ t.test(
     t.equal(refusal.reason, 'PERMISSION_DENIED');
   },
 );
+
+t.test('the audit names the key that was used, whoever its holder says to be', async (t) => {
+  t.equal(signedActor('anna', 'abc'), 'anna (key abc)');
+  t.equal(signedActor(null, 'abc'), 'key abc');
+  t.equal(signedActor('anna', null), 'anna');
+});

@@ -18,7 +18,7 @@ interface RingKey {
   readonly stored: StoredKey;
   readonly caller: Caller & { readonly role: StoredKey['role'] };
   readonly quota: Quota;
-  /** The key's own bytes once its HMAC was right: comparing them costs a tenth of another HMAC. */
+  /** The key's own bytes once its HMAC was right: comparing them costs a fraction of another HMAC. */
   proven: Buffer | null;
 }
 
