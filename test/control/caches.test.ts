@@ -39,7 +39,7 @@ t.test('two gateways share what they remember in Redis', { timeout: 240_000 }, a
   const admins = gateways.map(({ addresses }) => urlOf(addresses.adminHttp)) as [string, string];
 
   const ask = async (http: string, text: string, more: Record<string, unknown> = {}) => {
-    const answer = await search(http, { text, ...more });
+    const answer = await search(http, { text, bypass_cache: false, ...more });
     if (answer.status !== 200) throw new Error(`${text}: ${JSON.stringify(answer.body)}`);
     return { hits: answer.body.hits, served: answer.body.served_by as ServedBy };
   };

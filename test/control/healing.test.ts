@@ -1,4 +1,4 @@
-import { mkdir, readdir, realpath, rm, symlink } from 'node:fs/promises';
+import { cp, realpath, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import t from 'tap';
 
@@ -9,26 +9,28 @@ import { keepSearching, routeOf, search, send, urlOf } from './http.js';
 import { AUTHOR, CORPUS, makeYard, until, type Yard } from './yard.js';
 
 /** Something a gateway reads that a test takes away and puts back. */
-interface Link {
-  take(): Promise<void>;
-  putBack(): Promise<void>;
+class Taken {
+  readonly #place: string;
+
+  constructor(place: string) {
+    this.#place = place;
+  }
+
+  take(): Promise<void> {
+    return rename(this.#place, `${this.#place}.taken`);
+  }
+
+  putBack(): Promise<void> {
+    return rename(`${this.#place}.taken`, this.#place);
+  }
 }
 
-/** A folder of its own whose entries link to those of the folder that was linked to. */
-async function entryLinks(link: string): Promise<ReadonlyMap<string, Link>> {
-  const entries = (await readdir(link)).filter((entry) => !entry.startsWith('.'));
-  const real = `${link}.real`;
-  await symlink(await realpath(link), real);
+/** What was linked to becomes a folder with copies of `entries`: a link out of it would be refused. */
+async function copied(link: string, entries: readonly string[]): Promise<readonly Taken[]> {
+  const real = await realpath(link);
   await rm(link);
-  await mkdir(link);
-  const links = new Map<string, Link>();
-  for (const entry of entries) {
-    const at = path.join(link, entry);
-    const putBack = (): Promise<void> => symlink(path.join(real, entry), at);
-    await putBack();
-    links.set(entry, { putBack, take: () => rm(at) });
-  }
-  return links;
+  for (const entry of entries) await cp(path.join(real, entry), path.join(link, entry), { recursive: true });
+  return entries.map((entry) => new Taken(path.join(link, entry)));
 }
 
 /** State and reason of v1 and v2 by `/v1/status`, and the states by `/metrics`. */
@@ -68,10 +70,12 @@ async function shadowedYard(t: Parameters<typeof makeYard>[0]): Promise<Yard> {
 
 t.test('what fails is reported as it is, and heals by itself', { timeout: 240_000 }, async (t) => {
   const yard = await shadowedYard(t);
-  const models = await entryLinks(path.join(yard.varDir, 'models'));
-  const modelOfV1 = models.get(yard.fp16.manifest.fingerprint) as Link;
-  const modelOfV2 = models.get(yard.int8.manifest.fingerprint) as Link;
-  const bundles = await entryLinks(path.join(yard.varDir, 'bundles'));
+  const fingerprints = [yard.fp16, yard.int8].map(({ manifest }) => manifest.fingerprint);
+  const [modelOfV1, modelOfV2] = (await copied(path.join(yard.varDir, 'models'), fingerprints)) as [
+    Taken,
+    Taken,
+  ];
+  const [bundles] = (await copied(path.join(yard.varDir, 'bundles'), [CORPUS])) as [Taken];
   await modelOfV2.take();
   const config = yard.config();
   const engines = new Engines(config, silentLog);
@@ -114,13 +118,12 @@ t.test('what fails is reported as it is, and heals by itself', { timeout: 240_00
 
   await t.test('a shadow whose process gave up, until its bundle is there again', async (t) => {
     const load = keepSearching(http);
-    const v2 = bundles.get(CORPUS) as Link;
     const pid = shadowPid();
-    await v2.take();
+    await bundles.take();
     process.kill(pid, 'SIGKILL');
     await until('it gave up', async () => engines.processes.indexes[0]?.state.kind === 'failed', 60_000);
     await says(gateway, 'v2', 'failed failed INDEX_UNAVAILABLE');
-    await v2.putBack();
+    await bundles.putBack();
     await says(gateway, 'v2', READY);
     t.same((await load.stop()).refused, []);
     t.same((await reported(gateway)).v1, READY, 'what is open needs no folder');

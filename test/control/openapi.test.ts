@@ -1,14 +1,17 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
-import { type FastifyInstance, fastify } from 'fastify';
+import type { FastifyInstance } from 'fastify';
 import t from 'tap';
 import { REASONS } from '../../src/errors.js';
 import { fastifyPath } from '../../src/gateway/admin/address.js';
 import { operationNames, operationOf } from '../../src/gateway/admin/api.js';
 import { addAdminRoutes } from '../../src/gateway/admin/http-face.js';
 import { AdminOperations } from '../../src/gateway/admin/operations.js';
+import { OPEN_GUARD } from '../../src/gateway/auth/guard.js';
 import { loadAdminProtos } from '../../src/gateway/grpc/protos.js';
+import { createHttpApp } from '../../src/gateway/http/app.js';
 import { packageRoot } from '../../src/package-root.js';
+import { silentLog } from '../fixtures/postgres.js';
 
 interface Operation {
   readonly operationId?: string;
@@ -26,7 +29,9 @@ interface Document {
 
 /** The listener's routes on a server that listens nowhere, with what fastify was told. */
 async function adminApp(): Promise<{ readonly app: FastifyInstance; readonly routes: Set<string> }> {
-  const app = fastify();
+  const metrics = { requestFinished: () => undefined };
+  const context = { log: silentLog, metrics, guard: OPEN_GUARD, certificates: null };
+  const app = createHttpApp(context, 65_536, new Map(), 'operate');
   const routes = new Set<string>();
   app.addHook('onRoute', ({ method, url }) => {
     for (const one of Array.isArray(method) ? method : [method])
@@ -87,7 +92,7 @@ t.test('the admin OpenAPI document', async (t) => {
     t.same(put?.requestBody?.content['application/json']?.schema.required, ['targets', 'reason']);
     t.match(put?.parameters, [{ name: 'corpus' }, { name: 'if-match' }, { name: 'if-none-match' }]);
     const response = await app.inject({ method: 'PUT', url: '/v1/routes/x', payload: { targets: [] } });
-    t.match(response.json(), { message: /reason is missing/ });
+    t.match(response.json(), { status: 400, detail: /reason/ });
     const undesire = document.paths['/v1/corpora/{corpus}/desired-targets/{version}']?.delete;
     t.match(undesire?.parameters, [{}, {}, { name: 'build' }, { name: 'reason', required: true }]);
   });
