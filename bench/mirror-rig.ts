@@ -167,6 +167,7 @@ const callOf = (values: Float32Array): SearchCall => ({
   affinityKey: null,
   withDocument: false,
   bypassCache: false,
+  priority: 'live',
   deadlineAtMs: performance.now() + DEADLINE_MS,
 });
 

@@ -28,6 +28,10 @@ export type InputRole = (typeof INPUT_ROLES)[number];
 export const LANES = ['live', 'shadow', 'bulk'] as const;
 export type Lane = (typeof LANES)[number];
 
+/** What a client may say of a request, and the lane it then takes: somebody waits for it, or a program has time. */
+export const PRIORITIES = ['live', 'bulk'] as const satisfies readonly Lane[];
+export type Priority = (typeof PRIORITIES)[number];
+
 export const TARGET_ROLES = ['active', 'shadow', 'draining'] as const;
 export type TargetRole = (typeof TARGET_ROLES)[number];
 

@@ -1,7 +1,14 @@
 import type { Limits } from '../config/config.js';
 import { SwitchyardError } from '../errors.js';
 import type { EmbedCall, SearchCall } from '../router/query.js';
-import { type InputRole, isCorpusName, isFingerprint, isModelName, isVersionName } from '../vocabulary.js';
+import {
+  type InputRole,
+  isCorpusName,
+  isFingerprint,
+  isModelName,
+  isVersionName,
+  type Priority,
+} from '../vocabulary.js';
 
 /** One search as either protocol decoded it: types are right, nothing else is checked. '' means absent. */
 export interface SearchInput {
@@ -14,12 +21,14 @@ export interface SearchInput {
   readonly affinityKey: string;
   readonly withDocument: boolean;
   readonly bypassCache: boolean;
+  readonly priority: Priority;
 }
 
 export interface EmbedInput {
   readonly model: string;
   readonly text: string;
   readonly role: InputRole;
+  readonly priority: Priority;
 }
 
 export const TOP_K_DEFAULT = 10;
@@ -63,6 +72,7 @@ export function checkSearch(input: SearchInput, limits: Limits, deadlineAtMs: nu
     affinityKey: input.affinityKey === '' ? null : input.affinityKey,
     withDocument: input.withDocument,
     bypassCache: input.bypassCache,
+    priority: input.priority,
     deadlineAtMs,
   };
 }
@@ -72,7 +82,8 @@ export function checkEmbed(input: EmbedInput, limits: Limits, deadlineAtMs: numb
     throw invalidArgument('model', 'model is missing: name@version or fingerprint of the encoder to use');
   checkModel(input.model);
   checkText(input.text, limits.textBytesMax);
-  return { model: input.model, text: input.text, role: input.role, deadlineAtMs };
+  const { model, text, role, priority } = input;
+  return { model, text, role, priority, deadlineAtMs };
 }
 
 /** What holds for a batch as a whole; its items are checked one by one. */

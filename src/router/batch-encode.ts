@@ -1,5 +1,4 @@
 import { REASONS, SwitchyardError, toSwitchyardError } from '../errors.js';
-import type { Fingerprint } from '../vocabulary.js';
 import { type AdmittedCall, assertSpace, type CallVector, vectorGiven } from './admitted-call.js';
 import type { EmbeddingCache, EncodedText } from './embedding-cache.js';
 
@@ -7,7 +6,7 @@ import type { EmbeddingCache, EncodedText } from './embedding-cache.js';
 const TEXTS_MAX = 1024;
 
 /**
- * The vectors of a batch's texts, with one encode call per model. Who needs one asks before `start`; who asks later
+ * The vectors of a batch's texts, with one encode call per model and lane. Who needs one asks before `start`; who asks later
  * gets its text encoded alone.
  */
 export class EncodeTogether {
@@ -50,14 +49,14 @@ export class EncodeTogether {
         else missing.push(call);
       }),
     );
-    const byModel = new Map<Fingerprint, AdmittedCall[]>();
+    const together = new Map<string, AdmittedCall[]>();
     for (const call of missing) {
-      const { fingerprint } = call.open.spec;
-      const last = byModel.get(fingerprint);
-      if (last === undefined) byModel.set(fingerprint, [call]);
+      const key = `${call.call.priority} ${call.open.spec.fingerprint}`;
+      const last = together.get(key);
+      if (last === undefined) together.set(key, [call]);
       else last.push(call);
     }
-    const groups = [...byModel.values()].flatMap((group) => slices(group, TEXTS_MAX));
+    const groups = [...together.values()].flatMap((group) => slices(group, TEXTS_MAX));
     await Promise.all(
       groups.map(async (group) => {
         for (const [call, encoded] of await encodeGroup(group)) {
@@ -92,7 +91,7 @@ async function encodeGroup(group: readonly AdmittedCall[]): Promise<Encoded> {
     const batch = await encoder.encode({
       texts: group.map((call) => textOf(call).text),
       role: 'query',
-      lane: 'live',
+      lane: first.call.priority,
       // Worthless only when the last of them is.
       deadlineAtMs: Math.max(...group.map(({ call }) => call.deadlineAtMs)),
     });

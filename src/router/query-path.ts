@@ -117,12 +117,12 @@ export class QueryPath {
     assertInTime(timers, call.deadlineAtMs, 'encode');
     shared.retain();
     try {
-      const { text, role, deadlineAtMs } = call;
+      const { text, role, priority, deadlineAtMs } = call;
       const encoded = await encodeText(caches.embeddings, {
         encoder,
         text,
         role,
-        lane: 'live',
+        lane: priority,
         deadlineAtMs,
       });
       return {
@@ -188,7 +188,7 @@ export class QueryPath {
         encoder: open.encoder,
         text: call.query.text,
         role: 'query',
-        lane: 'live',
+        lane: call.priority,
         deadlineAtMs: call.deadlineAtMs,
       },
     );
@@ -203,7 +203,7 @@ export class QueryPath {
     const found = await open.index.search({
       vector,
       topK: call.topK,
-      lane: 'live',
+      lane: call.priority,
       deadlineAtMs: call.deadlineAtMs,
       withDocument: call.withDocument,
     });
@@ -245,7 +245,7 @@ export class QueryPath {
   ): Promise<SearchOutcome> {
     const { timers } = this.options;
     const fromMs = timers.nowMs();
-    const { value, joined } = await results.once(key, admitted.call.deadlineAtMs, work);
+    const { value, joined } = await results.once(key, admitted.call, work);
     const { entry, run } = value;
     if (run === null) return this.conclude(admitted, remembered(entry));
     if (!joined) return this.conclude(admitted, ran(run, 'MISS', entry.hits));

@@ -1,5 +1,5 @@
 import type { Hit } from '../index/search-index.js';
-import type { Digest, Fingerprint, InputRole, Revision, Tier } from '../vocabulary.js';
+import type { Digest, Fingerprint, InputRole, Priority, Revision, Tier } from '../vocabulary.js';
 
 export type QueryInput =
   | { readonly kind: 'text'; readonly text: string }
@@ -18,6 +18,8 @@ export interface SearchCall {
   readonly withDocument: boolean;
   /** Neither answered from a cache nor remembered in one. */
   readonly bypassCache: boolean;
+  /** The lane it takes in the encoder and the search workers. */
+  readonly priority: Priority;
   /** `performance.now()` after which the answer is worthless. */
   readonly deadlineAtMs: number;
 }
@@ -54,6 +56,7 @@ export interface EmbedCall {
   readonly model: string;
   readonly text: string;
   readonly role: InputRole;
+  readonly priority: Priority;
   readonly deadlineAtMs: number;
 }
 

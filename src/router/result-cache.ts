@@ -55,7 +55,12 @@ export class ResultCache {
     this.layers.put(key, entry);
   }
 
-  once(key: CacheKey, deadlineAtMs: number, work: () => Promise<FoundResult>): Promise<Flown<FoundResult>> {
-    return this.flights.run(key, deadlineAtMs, work);
+  /** `work` once for all who ask the same in the same lane: nobody who is urgent waits for somebody who is not. */
+  once(
+    key: CacheKey,
+    { priority, deadlineAtMs }: SearchCall,
+    work: () => Promise<FoundResult>,
+  ): Promise<Flown<FoundResult>> {
+    return this.flights.run(priority === 'live' ? key : `${priority} ${key}`, deadlineAtMs, work);
   }
 }

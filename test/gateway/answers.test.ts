@@ -60,6 +60,24 @@ t.test('the faces answer over both protocols', async (t) => {
     );
   });
 
+  t.test('a request is live unless it says that it is bulk', async (t) => {
+    const search = { corpus: 'animals', text: 'fish' };
+    const embed = { model: 'words@1', text: 'fish' };
+    for (const [method, path, request] of [
+      ['Search', '/v1/search', search],
+      ['Embed', '/v1/embed', embed],
+    ] as const) {
+      await gateway.call(method, request);
+      t.equal(gateway.service.lastPriority, 'live');
+      await gateway.call(method, { ...request, priority: 'PRIORITY_BULK' });
+      t.equal(gateway.service.lastPriority, 'bulk');
+      await gateway.post(path, request);
+      t.equal(gateway.service.lastPriority, 'live');
+      await gateway.post(path, { ...request, priority: 'bulk' });
+      t.equal(gateway.service.lastPriority, 'bulk');
+    }
+  });
+
   t.test('without top_k ten documents come back', async (t) => {
     t.equal(ids(await gateway.call('Search', { corpus: 'animals', text: 'fish' })).length, 10);
     t.equal(ids(await gateway.post('/v1/search', { corpus: 'animals', text: 'fish' })).length, 10);

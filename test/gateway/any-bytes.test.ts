@@ -18,6 +18,7 @@ const searchMessage = fc.record(
     corpus_version: fc.string(),
     affinity_key: fc.string({ unit: 'grapheme' }),
     with_document: fc.boolean(),
+    priority: fc.constantFrom(0, 1, 2),
   },
   { requiredKeys: [] },
 );
@@ -91,6 +92,7 @@ t.test('a valid message decodes to what protobufjs reads', async (t) => {
           corpusVersion: decoded.corpusVersion,
           affinityKey: decoded.affinityKey,
           withDocument: decoded.withDocument,
+          priority: decoded.priority,
           vector: decoded.vector === null ? null : Array.from(decoded.vector),
         },
         {
@@ -101,6 +103,7 @@ t.test('a valid message decodes to what protobufjs reads', async (t) => {
           corpusVersion: expected.corpus_version ?? '',
           affinityKey: expected.affinity_key ?? '',
           withDocument: expected.with_document ?? false,
+          priority: expected.priority === 2 ? 'bulk' : 'live',
           vector: vectorOf(expected.vector),
         },
       );
@@ -126,10 +129,9 @@ t.test('every field of the contract is known to the decoder', async (t) => {
   ];
   for (const { type, decode } of cases) {
     for (const field of contract.lookupType(`switchyard.v1.${type}`).fieldsArray) {
-      const bytes =
-        field.type === 'uint32' || field.type === 'bool' || field.type === 'InputRole'
-          ? Buffer.from([field.id << 3, 1])
-          : Buffer.from([(field.id << 3) | 2, 0]);
+      const bytes = ['uint32', 'bool', 'InputRole', 'Priority'].includes(field.type)
+        ? Buffer.from([field.id << 3, 1])
+        : Buffer.from([(field.id << 3) | 2, 0]);
       t.notOk(decode(bytes) instanceof SwitchyardError, `${type}.${field.name}`);
     }
   }

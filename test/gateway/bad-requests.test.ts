@@ -90,6 +90,12 @@ t.test('an embedding is refused for its own reasons', async (t) => {
   t.equal((await gateway.callRaw('Embed', Buffer.from(role.finish()))).reason, 'INVALID_ARGUMENT');
   const word = await gateway.post('/v1/embed', { model: MODEL, text: 'x', input_role: 'passage' });
   t.match(word, { reason: 'INVALID_ARGUMENT', message: 'input_role must be one of query, document' });
+  const priority = contract
+    .lookupType('switchyard.v1.EmbedRequest')
+    .encode({ model: MODEL, text: 'x', priority: 3 });
+  t.equal((await gateway.callRaw('Embed', Buffer.from(priority.finish()))).reason, 'INVALID_ARGUMENT');
+  const urgent = await gateway.post('/v1/search', { corpus, text: 'x', priority: 'shadow' });
+  t.match(urgent, { reason: 'INVALID_ARGUMENT', message: 'priority must be one of live, bulk' });
 });
 
 t.test('a request beyond the size limit is refused, whatever its size', async (t) => {

@@ -9,7 +9,7 @@ import type {
   SearchCall,
   SearchOutcome,
 } from '../../src/router/query.js';
-import type { Digest, Fingerprint, Metric, Revision } from '../../src/vocabulary.js';
+import type { Digest, Fingerprint, Metric, Priority, Revision } from '../../src/vocabulary.js';
 
 export const DIMENSIONS = 16;
 const CORPUS = 'animals';
@@ -74,11 +74,13 @@ export class BruteForceService implements QueryService {
   /** Calls that reached it, and the last deadline it was given. */
   callCount = 0;
   lastDeadlineAtMs = 0;
+  lastPriority: Priority | null = null;
   failure: Error | null = null;
 
   async search(call: SearchCall): Promise<SearchOutcome> {
     this.callCount++;
     this.lastDeadlineAtMs = call.deadlineAtMs;
+    this.lastPriority = call.priority;
     const startedAtMs = performance.now();
     if (this.failure !== null) throw this.failure;
     if (this.delayMs > 0) await sleep(this.delayMs);
@@ -137,6 +139,7 @@ export class BruteForceService implements QueryService {
 
   async embed(call: EmbedCall): Promise<EmbedOutcome> {
     this.callCount++;
+    this.lastPriority = call.priority;
     const model = this.#model(call.model);
     const tokenCount = call.text.split(/\s+/).length;
     return {

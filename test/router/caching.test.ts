@@ -53,6 +53,7 @@ t.test('another size, form or text is another question; an embedding serves them
     model: 'alpha@1',
     text: 'owl',
     role: 'query',
+    priority: 'live',
     deadlineAtMs: Number.POSITIVE_INFINITY,
   });
   t.equal(rig.work.filter((work) => work.startsWith('encode')).length, 1, 'owls alone');
@@ -67,6 +68,7 @@ t.test('what a caller does to a vector does not change what is remembered', asyn
     model: 'alpha@1',
     text: 'owl',
     role: 'query',
+    priority: 'live',
     deadlineAtMs: Number.POSITIVE_INFINITY,
   } as const;
   for (let turn = 0; turn < 3; turn++) {

@@ -45,6 +45,7 @@ export const textCall = (text: string, over: Partial<SearchCall> = {}): SearchCa
   affinityKey: null,
   withDocument: false,
   bypassCache: false,
+  priority: 'live',
   deadlineAtMs: Number.POSITIVE_INFINITY,
   ...over,
 });

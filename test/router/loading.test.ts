@@ -177,6 +177,7 @@ t.test('an index and an encoder are opened once, whatever wants them', async (t)
         model: 'gamma@1',
         text: 'owl',
         role: 'query',
+        priority: 'live',
         deadlineAtMs: Number.POSITIVE_INFINITY,
       })
     ).values,

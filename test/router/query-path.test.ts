@@ -281,6 +281,7 @@ t.test('embed gives the vector of a loaded model and names the loaded ones else'
     model: 'beta@1',
     text: 'owl',
     role: 'query',
+    priority: 'live',
     deadlineAtMs: Number.POSITIVE_INFINITY,
   } as const;
   for (const model of ['beta@1', fingerprintOf('beta')]) {

@@ -1,7 +1,7 @@
 import type protobuf from 'protobufjs';
 import { SwitchyardError } from '../../errors.js';
 import type { EmbedOutcome, SearchOutcome } from '../../router/query.js';
-import type { InputRole } from '../../vocabulary.js';
+import type { InputRole, Priority } from '../../vocabulary.js';
 import { float32View } from '../float32.js';
 import { type EmbedInput, invalidArgument, type SearchInput } from '../limits.js';
 import { writeSearchResponse } from './search-response.js';
@@ -43,6 +43,7 @@ function readSearch(bytes: Buffer): SearchInput {
     affinityKey: '',
     withDocument: false,
     bypassCache: false,
+    priority: 'live' as Priority,
   };
   readFields(bytes, 'SearchRequest', (reader, field, wireType) => {
     switch (field) {
@@ -77,6 +78,9 @@ function readSearch(bytes: Buffer): SearchInput {
       case 10:
         expectWireType('SearchRequest', 'bypass_cache', wireType, VARINT);
         input.bypassCache = reader.integer() !== 0;
+        return true;
+      case 11:
+        input.priority = priority(reader, wireType, 'SearchRequest');
         return true;
       default:
         return false;
@@ -125,10 +129,21 @@ function readBatch(bytes: Buffer): readonly SearchInput[] {
   return inputs;
 }
 
+const PRIORITY_BY_NUMBER: readonly Priority[] = ['live', 'live', 'bulk'];
+
+function priority(reader: StrictReader, wireType: number, message: string): Priority {
+  expectWireType(message, 'priority', wireType, VARINT);
+  const number = reader.integer();
+  const word = PRIORITY_BY_NUMBER[number];
+  if (word === undefined)
+    throw invalidArgument('priority', `priority ${number} must be 1 (PRIORITY_LIVE) or 2 (PRIORITY_BULK)`);
+  return word;
+}
+
 const INPUT_ROLE_BY_NUMBER: readonly InputRole[] = ['query', 'query', 'document'];
 
 function readEmbed(bytes: Buffer): EmbedInput {
-  const input = { model: '', text: '', role: 'query' as InputRole };
+  const input = { model: '', text: '', role: 'query' as InputRole, priority: 'live' as Priority };
   readFields(bytes, 'EmbedRequest', (reader, field, wireType) => {
     switch (field) {
       case 1:
@@ -146,6 +161,9 @@ function readEmbed(bytes: Buffer): EmbedInput {
         input.role = role;
         return true;
       }
+      case 4:
+        input.priority = priority(reader, wireType, 'EmbedRequest');
+        return true;
       default:
         return false;
     }

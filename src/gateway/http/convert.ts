@@ -1,7 +1,7 @@
 import { SwitchyardError } from '../../errors.js';
 import type { Hit } from '../../index/search-index.js';
 import type { EmbedOutcome, SearchOutcome } from '../../router/query.js';
-import { digestPrefix, type InputRole } from '../../vocabulary.js';
+import { digestPrefix, type InputRole, type Priority } from '../../vocabulary.js';
 import { float32View } from '../float32.js';
 import { type EmbedInput, echo, invalidArgument, type SearchInput } from '../limits.js';
 
@@ -16,6 +16,7 @@ export interface SearchBody {
   readonly affinity_key?: string;
   readonly with_document?: boolean;
   readonly bypass_cache?: boolean;
+  readonly priority?: Priority;
 }
 export interface BatchBody {
   readonly requests: readonly SearchBody[];
@@ -24,6 +25,7 @@ export interface EmbedBody {
   readonly model: string;
   readonly text: string;
   readonly input_role?: InputRole;
+  readonly priority?: Priority;
 }
 
 export function searchInput(body: SearchBody): SearchInput {
@@ -37,6 +39,7 @@ export function searchInput(body: SearchBody): SearchInput {
     affinityKey: body.affinity_key ?? '',
     withDocument: body.with_document ?? false,
     bypassCache: body.bypass_cache ?? false,
+    priority: body.priority ?? 'live',
   };
 }
 
@@ -44,6 +47,7 @@ export const embedInput = (body: EmbedBody): EmbedInput => ({
   model: body.model,
   text: body.text,
   role: body.input_role ?? 'query',
+  priority: body.priority ?? 'live',
 });
 
 /** Numbers, or `{"f32le": base64}`. A number beyond float32 becomes infinite here and is refused by the limits. */

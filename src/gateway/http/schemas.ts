@@ -1,6 +1,6 @@
 import { type TSchema, Type } from '@sinclair/typebox';
 import type { Limits } from '../../config/config.js';
-import { INPUT_ROLES, TIERS } from '../../vocabulary.js';
+import { INPUT_ROLES, PRIORITIES, TIERS } from '../../vocabulary.js';
 import { AFFINITY_KEY_BYTES_MAX, DIMENSIONS_MAX, TOP_K_DEFAULT } from '../limits.js';
 
 const closed = { additionalProperties: false } as const;
@@ -85,6 +85,13 @@ export function apiSchemas(limits: Limits) {
           description: 'Encode and search whatever is remembered, and remember nothing: for measurements.',
         }),
       ),
+      priority: Type.Optional(
+        oneOf(PRIORITIES, {
+          default: 'live',
+          description:
+            'bulk: a program has time for the answer. It waits behind live requests and is refused before them.',
+        }),
+      ),
     },
     closed,
   );
@@ -103,6 +110,7 @@ export function apiSchemas(limits: Limits) {
       model: Type.String({ description: 'name@version or fingerprint.', examples: ['all-MiniLM-L6-v2@1'] }),
       text: Type.String({ minLength: 1, examples: ['a big cat with stripes'] }),
       input_role: Type.Optional(oneOf(INPUT_ROLES, { default: 'query' })),
+      priority: Type.Optional(oneOf(PRIORITIES, { default: 'live', description: 'As of a search.' })),
     },
     closed,
   );
