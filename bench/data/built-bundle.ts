@@ -18,6 +18,9 @@ export interface BenchBundle {
   readonly bundlesFolder: string;
 }
 
+/** Every bench's bundles lie below it: a gateway reads them below one folder alone. */
+export const benchBundles = (): string => path.join(benchFolder(), 'bundles');
+
 export const documentId = (row: number): string => `g${row}`;
 
 /**
@@ -29,7 +32,7 @@ export async function builtBundle(
   version: string,
   order: 'forwards' | 'backwards' = 'forwards',
 ): Promise<BenchBundle> {
-  const bundlesFolder = path.join(benchFolder(), 'bundles', `${corpus.key}-${REVISION}-${version}-${order}`);
+  const bundlesFolder = path.join(benchBundles(), `${corpus.key}-${REVISION}-${version}-${order}`);
   const versionFolder = path.join(bundlesFolder, CORPUS, version);
   const found = existsSync(versionFolder)
     ? (await readdir(versionFolder)).filter((name) => !name.startsWith('.'))[0]

@@ -10,6 +10,7 @@ import { registerModel } from '../../src/lifecycle/register-model.js';
 import { packageRoot } from '../../src/package-root.js';
 import { openRegistry } from '../../src/registry/registry.js';
 import { createLogger } from '../../src/telemetry/log.js';
+import { benchBundles } from '../data/built-bundle.js';
 
 const AUTHOR = { actor: 'bench', reason: 'a bench' } as const;
 const START_MS_MAX = 120_000;
@@ -50,6 +51,7 @@ export async function startGatewayRig(options: RigOptions): Promise<GatewayRig> 
   const cleanUp = (): Promise<void> => rm(varDir, { recursive: true, force: true });
   try {
     await symlink(path.dirname(options.model.folder), path.join(varDir, 'models'));
+    await symlink(benchBundles(), path.join(varDir, 'bundles'));
     await register(varDir, options);
     const gateway = await serve(varDir, options);
     return {
