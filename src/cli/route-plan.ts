@@ -80,6 +80,17 @@ function knownTarget(
   return meant;
 }
 
+/** The words of `route set` that say what a route is already: where a change of it begins. */
+export function routeWords({ targets }: RouteView): readonly string[] {
+  return targets.flatMap(({ version, build, role, weight, mirror_bps }) => {
+    const isAlone = targets.filter((other) => other.version === version).length === 1;
+    const name = isAlone ? version : `${version}:${build}`;
+    if (role === 'active') return [`${name}=${weight}`];
+    if (role === 'draining') return ['--draining', name];
+    return mirror_bps === 0 ? ['--shadow', name] : ['--mirror', `${name}=${mirror_bps}`];
+  });
+}
+
 /** One line per target that differs, as `-` and `+` lines; empty when nothing does. */
 export function diffLines(before: readonly TargetView[], after: readonly TargetView[]): readonly string[] {
   const old = new Map(before.map((target) => [target.build, describe(target)]));

@@ -6,9 +6,17 @@ import { DOCUMENT_OFFSETS_FILE, DOCUMENTS_FILE, VECTORS_FILE } from './file-name
 import { IdTable } from './ids-file.js';
 import type { Bundle } from './manifest.js';
 import type { StoredDocument } from './search-index.js';
+import { SeededRandom } from './seeded-random.js';
 import { loadVerified } from './verify-bundle.js';
 
 const ROWS_PER_BATCH = 1024;
+
+export interface StoredRowsOptions {
+  /** Documents come in another order, which the seed decides; the chunks of each stay together, in theirs. */
+  readonly shuffleSeed?: number;
+  readonly signal?: AbortSignal;
+  readonly onRows?: (rowsDone: number) => void;
+}
 
 /**
  * The rows of a published build as its builder got them: whole vectors, ids, chunks, stored documents. Every file is
@@ -17,7 +25,7 @@ const ROWS_PER_BATCH = 1024;
  */
 export async function* storedRows(
   given: Bundle,
-  options: { readonly signal?: AbortSignal; readonly onRows?: (rowsDone: number) => void } = {},
+  options: StoredRowsOptions = {},
 ): AsyncGenerator<BuildBatch> {
   const { bundle, ids } = await loadVerified(given, undefined, options.signal);
   const { manifest, folder } = bundle;
@@ -29,13 +37,23 @@ export async function* storedRows(
       : await DocumentLines.open(folder).catch(closing(vectors));
   try {
     const { row_count: rowCount, full_dimensions: dimensions } = manifest;
+    const order =
+      options.shuffleSeed === undefined ? null : shuffledRows(table.ordinals, options.shuffleSeed);
+    const rowBytes = dimensions * 4;
     let last = -1;
     for (let first = 0; first < rowCount; first += ROWS_PER_BATCH) {
+      options.signal?.throwIfAborted();
       const count = Math.min(ROWS_PER_BATCH, rowCount - first);
       const values = new Float32Array(count * dimensions);
-      await fill(vectors, new Uint8Array(values.buffer), first * dimensions * 4, VECTORS_FILE);
+      const bytes = new Uint8Array(values.buffer);
+      if (order === null) await fill(vectors, bytes, first * rowBytes, VECTORS_FILE);
       const rows: BuildRow[] = [];
-      for (let row = first; row < first + count; row++) {
+      for (let at = first; at < first + count; at++) {
+        const row = order === null ? at : (order[at] as number);
+        if (order !== null) {
+          const place = (at - first) * rowBytes;
+          await fill(vectors, bytes.subarray(place, place + rowBytes), row * rowBytes, VECTORS_FILE);
+        }
         const ordinal = table.ordinals[row] as number;
         const isFirst = ordinal !== last;
         last = ordinal;
@@ -55,6 +73,26 @@ export async function* storedRows(
     await vectors.close();
     await documents?.close();
   }
+}
+
+/** Row numbers by shuffled document. `ordinals`: the document of each row, in rising order. */
+function shuffledRows(ordinals: Uint32Array, seed: number): Uint32Array {
+  const starts: number[] = [];
+  for (let row = 0; row < ordinals.length; row++)
+    if (row === 0 || ordinals[row] !== ordinals[row - 1]) starts.push(row);
+  const random = new SeededRandom(seed);
+  const documents = Uint32Array.from(starts.keys());
+  for (let at = documents.length - 1; at > 0; at--) {
+    const other = random.below(at + 1);
+    [documents[at], documents[other]] = [documents[other] as number, documents[at] as number];
+  }
+  const order = new Uint32Array(ordinals.length);
+  let filled = 0;
+  for (const document of documents) {
+    const end = starts[document + 1] ?? ordinals.length;
+    for (let row = starts[document] as number; row < end; row++) order[filled++] = row;
+  }
+  return order;
 }
 
 /** documents.jsonl by ordinal. */

@@ -1,7 +1,7 @@
 import { buildBundle } from '../index/build-bundle.js';
 import { findBundleFolder } from '../index/bundle-folder.js';
 import { DOCUMENTS_FILE } from '../index/file-names.js';
-import type { Bundle } from '../index/manifest.js';
+import type { Bundle, BundleManifest } from '../index/manifest.js';
 import { readBundle } from '../index/read-bundle.js';
 import { storedRows } from '../index/stored-rows.js';
 import {
@@ -12,11 +12,15 @@ import {
   indexOptions,
 } from './corpus-build.js';
 
-export interface CorpusRebuildRequest extends IndexFormat {
+export interface CorpusRebuildRequest {
   readonly corpus: string;
   readonly version: string;
   /** Build whose vectors are taken: digest or its first characters; null for the default one. */
   readonly build: string | null;
+  readonly variant:
+    | { readonly kind: 'format'; readonly format: IndexFormat }
+    /** The same format, its documents inserted in another order: the noise floor of comparisons. */
+    | { readonly kind: 'shuffled'; readonly seed: number };
 }
 
 /** The bundle of a recorded build. Errors: UNKNOWN_CORPUS(_VERSION), UNKNOWN_BUILD, CORRUPT_BUNDLE. */
@@ -30,8 +34,8 @@ export async function recordedBundle(
 }
 
 /**
- * One more build of a corpus version in another format, from the whole vectors that its builds keep: nothing is read
- * or embedded again, so it is the same rows of the same model and source. The default build stays what it is.
+ * One more build of a corpus version in another format or order, from the whole vectors that its builds keep: nothing is
+ * read or embedded again, so it is the same rows of the same model and source. The default build stays what it is.
  * Errors: those of `recordedBundle` and `buildBundle`; STATUS_CONFLICT for an archived version.
  */
 export async function rebuildCorpusVersion(
@@ -39,6 +43,7 @@ export async function rebuildCorpusVersion(
   parts: BuildParts,
 ): Promise<CorpusBuildResult> {
   const { config, records, events, signal } = parts;
+  const { variant } = request;
   const from = await recordedBundle(request, parts);
   const { manifest } = from;
   events.onCounted(manifest.row_count);
@@ -52,7 +57,7 @@ export async function rebuildCorpusVersion(
       metric: manifest.metric,
       connectivity: manifest.connectivity,
       expansionAdd: manifest.expansion_add,
-      ...indexOptions(request),
+      ...indexOptions(variant.kind === 'format' ? variant.format : formatOf(manifest)),
       documentTemplate: manifest.document_template,
       textNormalisation: manifest.text_normalisation,
       storeDocuments: manifest.files[DOCUMENTS_FILE] !== undefined,
@@ -62,8 +67,19 @@ export async function rebuildCorpusVersion(
       onProgress: ({ phase }) => announcePhase(phase, events),
       signal,
     },
-    storedRows(from, { signal, onRows: (done) => events.onDocuments(done) }),
+    storedRows(from, {
+      signal,
+      onRows: (done) => events.onDocuments(done),
+      ...(variant.kind === 'shuffled' ? { shuffleSeed: variant.seed } : {}),
+    }),
   );
   await records.record(bundle);
   return { bundle, routed: false };
 }
+
+const formatOf = (manifest: BundleManifest): IndexFormat => ({
+  quantization: manifest.quantization,
+  expansionSearch: manifest.expansion_search,
+  ...(manifest.dimensions === manifest.full_dimensions ? {} : { indexDimensions: manifest.dimensions }),
+  ...(manifest.rescore_factor === undefined ? {} : { rescoreFactor: manifest.rescore_factor }),
+});

@@ -21,6 +21,7 @@ const SAME_INDEX = [
   'connectivity',
   'expansion_add',
   'expansion_search',
+  'rescore_factor',
 ] as const satisfies readonly (keyof BundleManifest)[];
 
 /** A second build that is also quantized, linked or cut otherwise is a candidate: its differences are not chance. */

@@ -92,17 +92,24 @@ t.test('what the truncation leaves nothing of is refused, as a row and as a quer
   });
 });
 
+async function readRows(
+  ...given: Parameters<typeof storedRows>
+): Promise<{ readonly rows: readonly BuildRow[]; readonly vectors: Float32Array }> {
+  const rows: BuildRow[] = [];
+  const values: number[] = [];
+  for await (const batch of storedRows(...given)) {
+    rows.push(...batch.rows);
+    values.push(...batch.vectors);
+  }
+  return { rows, vectors: Float32Array.from(values) };
+}
+
 t.test('the rows of a build are given back as its builder got them', async (t) => {
   const corpus = testCorpus(8, 700, 16, 4, false);
   const folder = temporaryFolder(t);
   const bundle = await buildTestBundle(folder, corpus, { storeDocuments: true, indexDimensions: 8 });
-  const rows: BuildRow[] = [];
-  const values: number[] = [];
-  for await (const batch of storedRows(bundle)) {
-    rows.push(...batch.rows);
-    values.push(...batch.vectors);
-  }
-  t.strictSame(Float32Array.from(values), corpus.vectors);
+  const { rows, vectors } = await readRows(bundle);
+  t.strictSame(vectors, corpus.vectors);
   t.strictSame(
     rows,
     corpus.rows.map(({ document, ...row }) => (row.chunk === 0 ? { ...row, document } : row)),
@@ -115,3 +122,37 @@ t.test('the rows of a build are given back as its builder got them', async (t) =
   for (const name of ['ids.bin', 'vectors.f32', 'documents.jsonl', 'documents.offsets'])
     t.strictSame(again.manifest.files[name], bundle.manifest.files[name], name);
 });
+
+t.test(
+  'in another order they are the same rows, chunks together, and a build of them is another',
+  async (t) => {
+    const corpus = testCorpus(9, 2_500, 16, 3, false);
+    const folder = temporaryFolder(t);
+    const bundle = await buildTestBundle(folder, corpus, { storeDocuments: true });
+    const straight = await readRows(bundle);
+    const shuffled = await readRows(bundle, { shuffleSeed: 7 });
+    const byName = ({ rows, vectors }: typeof straight) =>
+      rows
+        .map((row, at) => [
+          `${row.documentId} ${row.chunk}`,
+          row.document,
+          [...vectors.slice(at * 16, at * 16 + 16)],
+        ])
+        .sort(([a], [b]) => ((a as string) < (b as string) ? -1 : 1));
+    t.strictSame(byName(shuffled), byName(straight));
+    const documents = (rows: readonly BuildRow[]) =>
+      rows.filter(({ chunk }) => chunk === 0).map(({ documentId }) => documentId);
+    const [before, after] = [documents(straight.rows), documents(shuffled.rows)];
+    const stayed = after.filter((id, at) => id === before[at]).length;
+    t.ok(stayed < before.length / 20, `${stayed} of ${before.length} documents stayed in their place`);
+    t.strictSame(await readRows(bundle, { shuffleSeed: 7 }), shuffled, 'a seed is an order');
+    t.notSame(documents((await readRows(bundle, { shuffleSeed: 8 })).rows), after);
+    const options = optionsOf(folder, { dimensions: 16, storeDocuments: true, threads: 1 });
+    const built = await buildBundle(options, storedRows(bundle, { shuffleSeed: 7 }));
+    t.not(built.digest, bundle.digest);
+    t.match(built.manifest, {
+      row_count: bundle.manifest.row_count,
+      document_count: bundle.manifest.document_count,
+    });
+  },
+);

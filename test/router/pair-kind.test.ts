@@ -38,6 +38,7 @@ t.test('nor is one with any other parameter', async (t) => {
     { connectivity: 32 },
     { expansion_add: 256 },
     { expansion_search: 65 },
+    { rescore_factor: 4 },
     { document_template: '{title} {text}' },
     { text_normalisation: 'nfc' },
     { row_count: manifest.row_count + 1 },

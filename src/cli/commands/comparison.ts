@@ -31,7 +31,9 @@ function formatComparison(
   return [
     ...pairs.map((pair) => formatPair(pair, 'candidate')),
     ...(noise_floor.length === 0
-      ? ['noise floor: not measured; mirror to a second build of the same version to see it']
+      ? [
+          `noise floor: not measured. How far apart two builds of the same embeddings are by chance alone, a second build shows:\n  ${printed(`corpus build ${corpus} --from-version ${pairs[0]?.primary.version ?? '<version>'} --shuffle 1`)}`,
+        ]
       : noise_floor.map((pair) => formatPair(pair, 'noise floor'))),
     'overlap measures change, not quality: a better model changes answers too',
   ].join('\n\n');

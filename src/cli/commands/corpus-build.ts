@@ -2,6 +2,7 @@ import path from 'node:path';
 import type { Command } from 'commander';
 import { InvalidArgumentError } from 'commander';
 import { SwitchyardError } from '../../errors.js';
+import type { RouteView } from '../../gateway/admin/views.js';
 import {
   type BuildParts,
   buildCorpus,
@@ -23,11 +24,16 @@ import {
   wholeNumber,
 } from '../options.js';
 import { type Printed, printedCommand } from '../printed-command.js';
+import { routeWords } from '../route-plan.js';
+
+/** A tenth of the reads: a noise floor needs some hundred answers, not all of them. */
+const NOISE_FLOOR_BPS = 1_000;
 
 interface BuildOptions extends CommonOptions {
   readonly model?: string;
   readonly fromVersion?: string;
   readonly fromBuild?: string;
+  readonly shuffle?: number;
   readonly corpusVersion: string;
   readonly template: string;
   readonly chunkTokens?: number;
@@ -55,6 +61,11 @@ export function addCorpusBuild(corpus: Command): void {
     .option(
       '--from-build <digest>',
       'with --from-version: the build whose vectors are taken (default: its default one)',
+    )
+    .option(
+      '--shuffle <seed>',
+      'with --from-version: the same format with its documents inserted in another order, for the noise floor of `comparison show`',
+      wholeNumber,
     )
     .option(
       '--template <template>',
@@ -85,16 +96,22 @@ export function addCorpusBuild(corpus: Command): void {
   addActorOption(command).action(
     async (corpusName: string, file: string | undefined, _options: unknown, command: Command) => {
       const options = command.optsWithGlobals<BuildOptions>();
+      if (options.shuffle !== undefined) refuseFormat(command);
       const build = file === undefined ? rebuild(corpusName, options) : fromFile(corpusName, file, options);
       const config = commandConfig(options);
       const log = commandLog(config);
       const watcher = buildWatcher(options.json === true, file === undefined ? 'adding rows' : 'embedding');
       const { actor, reason = reasonOf(corpusName, file, options) } = options;
       // Embeds and publishes here; what is recorded goes through the gateway where one runs.
-      const result = await withAdmin(options, async (admin) => {
+      const { result, route } = await withAdmin(options, async (admin) => {
         await assertSharedStorage(admin, config);
         const records = adminRecords(admin, { actor, reason });
-        return watcher.run((signal) => build({ config, records, log, events: watcher.events, signal }));
+        return {
+          result: await watcher.run((signal) =>
+            build({ config, records, log, events: watcher.events, signal }),
+          ),
+          route: (await admin.listRoutes()).find((known) => known.corpus === corpusName) ?? null,
+        };
       });
       const { manifest, digest } = result.bundle;
       commandOutput(options).answer(
@@ -110,26 +127,50 @@ export function addCorpusBuild(corpus: Command): void {
           recall_at_10: manifest.recall_at_10.value,
           routed: result.routed,
         },
-        () => formatResult(result, file === undefined, printedCommand(options)),
+        () => formatResult(result, nextStep(result, route, options, file), printedCommand(options)),
       );
     },
   );
 }
 
-function formatResult({ bundle, routed }: CorpusBuildResult, isAdded: boolean, printed: Printed): string {
+function formatResult({ bundle, routed }: CorpusBuildResult, next: NextStep, printed: Printed): string {
   const { manifest } = bundle;
   const { corpus, version } = manifest;
   const build = digestPrefix(bundle.digest);
   const head = `${corpus}/${version} is ready: build ${build}, ${manifest.document_count} documents in ${manifest.row_count} rows, ${manifest.truncated_count} cut at max tokens, recall@10 ${manifest.recall_at_10.value.toFixed(3)}`;
   if (routed) return `${head}\n${corpus} had no route: this version now serves all of it`;
-  const next = isAdded
-    ? `route set ${corpus} ${version}:${build}=10000 --preload --reason "${manifest.quantization}"`
-    : `route show ${corpus}`;
   return [
     head,
-    `${corpus} has its route; this build waits for a change of it. ${isAdded ? 'To serve all of it from this build' : 'To see what serves now'}:`,
-    `  ${printed(next)}`,
+    `${corpus} has its route; this build waits for a change of it. ${next.what}:`,
+    `  ${printed(next.command)}`,
   ].join('\n');
+}
+
+interface NextStep {
+  readonly what: string;
+  readonly command: string;
+}
+
+/** What is usually done with a build next. */
+function nextStep(
+  { bundle: { manifest, digest } }: CorpusBuildResult,
+  route: RouteView | null,
+  { shuffle }: BuildOptions,
+  file: string | undefined,
+): NextStep {
+  const { corpus, version, quantization } = manifest;
+  const build = `${version}:${digestPrefix(digest)}`;
+  if (file !== undefined || route === null)
+    return { what: 'To see what serves now', command: `route show ${corpus}` };
+  if (shuffle === undefined)
+    return {
+      what: 'To serve all of it from this build',
+      command: `route set ${corpus} ${build}=10000 --preload --reason "${quantization}"`,
+    };
+  return {
+    what: `To measure the noise floor of ${version} beside what is routed`,
+    command: `route set ${corpus} ${routeWords(route).join(' ')} --mirror ${build}=${NOISE_FLOOR_BPS} --reason "noise floor"`,
+  };
 }
 
 const reasonOf = (
@@ -151,9 +192,11 @@ const formatFrom = (options: BuildOptions): IndexFormat => ({
 });
 
 function fromFile(corpus: string, file: string, options: BuildOptions): Build {
-  const { model, fromVersion, fromBuild } = options;
+  const { model, fromVersion, fromBuild, shuffle } = options;
   if (fromVersion !== undefined || fromBuild !== undefined)
     throw usage('give a file to embed or --from-version, not both');
+  if (shuffle !== undefined)
+    throw usage('--shuffle adds a build to a version: name the version with --from-version');
   if (model === undefined) throw usage('a file is embedded by a model: name it with --model <name@version>');
   return (parts) =>
     buildCorpus(
@@ -175,7 +218,7 @@ function fromFile(corpus: string, file: string, options: BuildOptions): Build {
 }
 
 function rebuild(corpus: string, options: BuildOptions): Build {
-  const { fromVersion, model, chunkTokens } = options;
+  const { fromVersion, model, chunkTokens, shuffle } = options;
   if (fromVersion === undefined)
     throw usage(
       'give a file of documents and --model, or --from-version <version> to add a build to a version',
@@ -186,9 +229,26 @@ function rebuild(corpus: string, options: BuildOptions): Build {
     );
   return (parts) =>
     rebuildCorpusVersion(
-      { corpus, version: fromVersion, build: options.fromBuild ?? null, ...formatFrom(options) },
+      {
+        corpus,
+        version: fromVersion,
+        build: options.fromBuild ?? null,
+        variant:
+          shuffle === undefined
+            ? { kind: 'format', format: formatFrom(options) }
+            : { kind: 'shuffled', seed: shuffle },
+      },
       parts,
     );
+}
+
+/** A noise floor differs by the order alone. */
+function refuseFormat(command: Command): void {
+  for (const name of ['quantization', 'dimensions', 'rescoreFactor', 'expansionSearch'])
+    if (command.getOptionValueSource(name) === 'cli')
+      throw usage(
+        `--shuffle keeps the format of the build it comes from: leave --${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)} out`,
+      );
 }
 
 const usage = (message: string): SwitchyardError => new SwitchyardError('INVALID_ARGUMENT', message);
