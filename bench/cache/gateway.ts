@@ -7,6 +7,7 @@ import { Calls } from '../../src/gateway/calls.js';
 import { startGrpcFace } from '../../src/gateway/grpc/server.js';
 import { InFlight } from '../../src/gateway/in-flight.js';
 import { Readiness } from '../../src/gateway/readiness.js';
+import { Requests } from '../../src/gateway/requests.js';
 import { observeCaches } from '../../src/gateway/wiring/cache-metrics.js';
 import { openCaches } from '../../src/gateway/wiring/caches.js';
 import { faceMetrics, routerMetrics } from '../../src/gateway/wiring/metrics.js';
@@ -93,7 +94,12 @@ export async function startBenchGateway(seed: number, rowCount: number): Promise
       limits: config.limits,
       listener: { host: '127.0.0.1', port: 0 },
       connectionAgeMsMax: null,
-      context: { log, metrics: faceMetrics(metrics), guard: OPEN_GUARD, certificates: null },
+      context: {
+        log,
+        requests: new Requests({ log, metrics: faceMetrics(metrics), tracer: null, slowRequestMs: 0 }),
+        guard: OPEN_GUARD,
+        certificates: null,
+      },
     });
     closers.push(() => face.destroy());
     return {

@@ -115,5 +115,15 @@ export interface Config {
     readonly redis: RedisSettings | null;
   };
   readonly shutdown: { readonly lameDuckMs: number; readonly drainMs: number };
-  readonly log: { readonly level: 'debug' | 'info' | 'warn' | 'error' | 'silent' };
+  /** Where traces go is said by the standard OTEL_* variables. */
+  readonly tracing: {
+    readonly enabled: boolean;
+    readonly sampleBps: number;
+    readonly tracesPerSMax: number;
+  };
+  readonly log: {
+    readonly level: 'debug' | 'info' | 'warn' | 'error' | 'silent';
+    /** 0: none is logged for being slow. */
+    readonly slowRequestMs: number;
+  };
 }

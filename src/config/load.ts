@@ -230,7 +230,12 @@ function compile(file: ConfigFile, cwd: string): Config {
     },
     cache: compileCache(file.cache),
     shutdown: { lameDuckMs: file.shutdown.lame_duck_ms, drainMs: file.shutdown.drain_ms },
-    log: { level: file.log.level },
+    tracing: {
+      enabled: file.tracing.enabled,
+      sampleBps: file.tracing.sample_bps,
+      tracesPerSMax: file.tracing.traces_per_s_max,
+    },
+    log: { level: file.log.level, slowRequestMs: file.log.slow_request_ms },
   });
 }
 

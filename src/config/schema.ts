@@ -157,8 +157,21 @@ export const ConfigFileSchema = Type.Object(
       },
       { ...closed, default: {} },
     ),
+    /** OpenTelemetry traces; the standard OTEL_* variables say where they go and how. */
+    tracing: Type.Object(
+      {
+        enabled: Type.Boolean({ default: false }),
+        /** Of the requests that come without a trace of their own, in basis points. */
+        sample_bps: count(100, 0, 10_000),
+        /** Whatever clients ask for. */
+        traces_per_s_max: count(100, 1, 100_000),
+      },
+      { ...closed, default: {} },
+    ),
     log: Type.Object(
       {
+        /** Requests that took longer are logged, at most ten a second; 0: none. */
+        slow_request_ms: count(1_000, 0, 3_600_000),
         level: Type.Union(
           (['debug', 'info', 'warn', 'error', 'silent'] as const).map((level) => Type.Literal(level)),
           { default: 'info' },

@@ -1,3 +1,4 @@
+import type { Span } from '../telemetry/trace.js';
 import type { Device, Fingerprint, InputRole, Lane } from '../vocabulary.js';
 import type { ModelManifest } from './manifest.js';
 
@@ -8,6 +9,8 @@ export interface EncodeRequest {
   readonly lane: Lane;
   /** `performance.now()` of this process after which the answer is worthless; Infinity for none. */
   readonly deadlineAtMs: number;
+  /** Where the encoder records its work, linked to the runs that did it. Absent where nothing is traced. */
+  readonly trace?: Span | undefined;
 }
 
 export interface EncodedBatch {

@@ -1,5 +1,5 @@
 import { fileURLToPath } from 'node:url';
-import { type ErrorFrame, errorFromFrame, SwitchyardError } from '../errors.js';
+import { type ErrorFrame, errorFromFrame, SwitchyardError, toSwitchyardError } from '../errors.js';
 import { childEnv } from '../process/child-env.js';
 import { type ChildState, describeDown } from '../process/child-state.js';
 import type { Frame } from '../process/frames.js';
@@ -28,6 +28,7 @@ import {
   type ProcessEncoder,
   type ProcessEncoderOptions,
 } from './process-encoder-options.js';
+import { RunSpans } from './run-spans.js';
 
 /** Bytes that may wait on this side of the pipe, beyond what the kernel holds. */
 const BUFFERED_BYTES_MAX = 4 * 1024 * 1024;
@@ -47,6 +48,7 @@ class SupervisedEncoder implements ProcessEncoder {
   readonly #child: SupervisedChild;
   readonly #queue: EncodeQueue;
   readonly #readiness: EncoderReadiness;
+  readonly #spans: RunSpans;
   readonly #totals = { batches: 0, texts: 0, tokens: 0, paddedTokens: 0 };
   /** What the process of now said when it was ready. */
   #ready: ReadyMessage | null = null;
@@ -57,6 +59,7 @@ class SupervisedEncoder implements ProcessEncoder {
     this.model = settings.folder.manifest;
     this.#settings = settings;
     this.#name = `encoder ${modelRef(this.model)}`;
+    this.#spans = new RunSpans(modelRef(this.model));
     this.#queue = new EncodeQueue(settings);
     this.#readiness = new EncoderReadiness(settings.onState, () => this.#shuttingDown());
     this.#child = new SupervisedChild({
@@ -110,14 +113,24 @@ class SupervisedEncoder implements ProcessEncoder {
     if (request.deadlineAtMs <= startedAtMs) throw deadlineExceeded();
     this.#queue.checkRoom(request.lane, textBytes);
     const { fingerprint, dimensions } = this.model;
-    const encoded = await new Promise<Omit<EncodedBatch, 'fingerprint' | 'dimensions'>>((resolve, reject) => {
+    let runs: Iterable<number> = [];
+    const answer = new Promise<Omit<EncodedBatch, 'fingerprint' | 'dimensions'>>((resolve, reject) => {
       const ticket = openTicket(request, textBytes, dimensions, startedAtMs, resolve, reject);
+      runs = ticket.runUsOf.keys();
       if (request.deadlineAtMs !== Number.POSITIVE_INFINITY)
         ticket.cancelTimer = timers.after(request.deadlineAtMs - startedAtMs, () => this.#expire(ticket));
       this.#queue.add(ticket);
       this.#pump();
     });
-    return { fingerprint, dimensions, ...encoded };
+    if (request.trace === undefined) return { fingerprint, dimensions, ...(await answer) };
+    try {
+      const encoded = await answer;
+      this.#spans.record(request, startedAtMs, timers.nowMs(), { runs, ...encoded });
+      return { fingerprint, dimensions, ...encoded };
+    } catch (thrown) {
+      this.#spans.record(request, startedAtMs, timers.nowMs(), null, toSwitchyardError(thrown).reason);
+      throw thrown;
+    }
   }
 
   close(): Promise<void> {
@@ -211,6 +224,7 @@ class SupervisedEncoder implements ProcessEncoder {
         this.#totals.tokens += batch.tokens;
         this.#totals.paddedTokens += batch.paddedTokens;
         this.#queue.observeRun(batch.texts, batch.runUs);
+        this.#spans.ran(batch, this.#settings.timers.nowMs());
         this.#settings.onBatch(batch);
         return;
       }

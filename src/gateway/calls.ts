@@ -1,9 +1,10 @@
 import type { Limits } from '../config/config.js';
 import { SwitchyardError, toSwitchyardError } from '../errors.js';
-import type { EmbedOutcome, QueryService, SearchCall, SearchOutcome } from '../router/query.js';
+import type { EmbedCall, EmbedOutcome, QueryService, SearchCall, SearchOutcome } from '../router/query.js';
 import type { Caller } from './auth/caller.js';
 import type { InFlight } from './in-flight.js';
 import { checkBatch, checkEmbed, checkSearch, type EmbedInput, type SearchInput } from './limits.js';
+import type { RequestScope } from './requests.js';
 
 /** What both protocols do with a decoded request: deadline, limits, the query service, the clock on the answer. */
 export class Calls {
@@ -18,10 +19,17 @@ export class Calls {
   }
 
   /** `timeoutMs`: what the client left, null when it named none. */
-  async search(input: SearchInput, timeoutMs: number | null, caller: Caller): Promise<SearchOutcome> {
-    const call = checkSearch(input, this.#limits, this.#deadlineAtMs(timeoutMs));
+  async search(
+    input: SearchInput,
+    timeoutMs: number | null,
+    caller: Caller,
+    scope: RequestScope | null = null,
+  ): Promise<SearchOutcome> {
+    const call = traced(checkSearch(input, this.#limits, this.#deadlineAtMs(timeoutMs)), scope);
     caller.checkCorpus(call.corpus);
-    return this.#inFlight.run(call.deadlineAtMs, () => this.#service.search(call));
+    const outcome = await this.#inFlight.run(call.deadlineAtMs, () => this.#service.search(call));
+    if (scope !== null) scope.answer = outcome;
+    return outcome;
   }
 
   /** An item beyond a limit gets its own error; the others are answered under one revision. */
@@ -29,6 +37,7 @@ export class Calls {
     inputs: readonly SearchInput[],
     timeoutMs: number | null,
     caller: Caller,
+    scope: RequestScope | null = null,
   ): Promise<readonly (SearchOutcome | SwitchyardError)[]> {
     checkBatch(inputs, this.#limits);
     caller.charge(inputs.length - 1);
@@ -37,7 +46,8 @@ export class Calls {
     const checked = inputs.map((input) => this.#check(input, deadlineAtMs));
     const calls = checked.filter((item): item is SearchCall => !(item instanceof SwitchyardError));
     if (calls.length === 0) return checked as readonly SwitchyardError[];
-    const outcomes = await this.#inFlight.run(deadlineAtMs, () => this.#service.batchSearch(calls));
+    const ready = calls.map((call) => traced(call, scope));
+    const outcomes = await this.#inFlight.run(deadlineAtMs, () => this.#service.batchSearch(ready));
     if (outcomes.length !== calls.length) {
       throw new SwitchyardError(
         'INTERNAL',
@@ -52,8 +62,12 @@ export class Calls {
     });
   }
 
-  async embed(input: EmbedInput, timeoutMs: number | null): Promise<EmbedOutcome> {
-    const call = checkEmbed(input, this.#limits, this.#deadlineAtMs(timeoutMs));
+  async embed(
+    input: EmbedInput,
+    timeoutMs: number | null,
+    scope: RequestScope | null = null,
+  ): Promise<EmbedOutcome> {
+    const call = traced(checkEmbed(input, this.#limits, this.#deadlineAtMs(timeoutMs)), scope);
     return this.#inFlight.run(call.deadlineAtMs, () => this.#service.embed(call));
   }
 
@@ -70,3 +84,7 @@ export class Calls {
     return performance.now() + (timeoutMs === null ? deadlineMsDefault : Math.min(timeoutMs, deadlineMsMax));
   }
 }
+
+/** The call itself where it is not traced. */
+const traced = <Call extends SearchCall | EmbedCall>(call: Call, scope: RequestScope | null): Call =>
+  scope === null || scope.trace === null ? call : { ...call, trace: scope.trace };

@@ -1,17 +1,9 @@
-import type { Reason } from '../errors.js';
 import type { Route } from '../registry/route.js';
 import type { Logger } from '../telemetry/log.js';
 import type { AdminApi } from './admin/api.js';
 import type { Guard } from './auth/guard.js';
+import type { Requests } from './requests.js';
 import type { Certificates } from './tls/certificates.js';
-
-export type Protocol = 'grpc' | 'http';
-export type Operation = 'search' | 'batch_search' | 'embed';
-
-/** Told once per request of the three operations, whatever became of it. */
-export interface FaceMetrics {
-  requestFinished(protocol: Protocol, operation: Operation, outcome: Reason | 'OK', durationMs: number): void;
-}
 
 /** What an operator may read of this process; the composition root wires each to what knows it. */
 export interface AdminViews {
@@ -38,7 +30,7 @@ export interface AdminSources {
 
 export interface FaceContext {
   readonly log: Logger;
-  readonly metrics: FaceMetrics;
+  readonly requests: Requests;
   /** Of the listener. */
   readonly guard: Guard;
   /** Of the listener; null: without TLS. */

@@ -26,6 +26,7 @@ import { RegistryLink } from './wiring/registry-link.js';
 import { RouteFollower } from './wiring/route-follower.js';
 import { observeTiers } from './wiring/tier-metrics.js';
 import { TierWatch } from './wiring/tier-watch.js';
+import { observeTraces, openTracing } from './wiring/tracing.js';
 
 const HOST_NAME_LENGTH_MAX = 40;
 
@@ -108,6 +109,9 @@ export async function startGateway(
     closers.push(() => comparisons.close());
     await comparisons.start();
 
+    const tracer = await openTracing(config, gatewayId, log);
+    closers.push(() => tracer?.close());
+    if (tracer !== null) observeTraces(metrics, tracer);
     const keys = await followKeys(config, link, log, closers);
     const faces = await startFaces({
       keys,
@@ -126,6 +130,8 @@ export async function startGateway(
       limits: config.limits,
       log,
       metrics: faceMetrics(metrics),
+      tracer,
+      slowRequestMs: config.log.slowRequestMs,
       connectionAgeMsMax: config.connectionAgeMsMax,
     });
     const heartbeats = new Heartbeats({

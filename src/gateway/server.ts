@@ -2,17 +2,19 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Limits, Listener, ListenerSettings } from '../config/config.js';
 import type { QueryService } from '../router/query.js';
 import type { Logger } from '../telemetry/log.js';
+import type { Tracer } from '../telemetry/tracer.js';
 import { startAdminFace } from './admin/http-face.js';
 import { type Guard, KeyGuard, OPEN_GUARD } from './auth/guard.js';
 import type { KeyRing } from './auth/key-ring.js';
 import { assertGuarded } from './bind.js';
 import { Calls } from './calls.js';
-import type { AdminSources, FaceContext, FaceMetrics } from './faces.js';
+import type { AdminSources, FaceContext } from './faces.js';
 import { startAdminGrpcFace } from './grpc/admin-server.js';
 import { startGrpcFace } from './grpc/server.js';
 import { startHttpFace } from './http/server.js';
 import { InFlight } from './in-flight.js';
 import { Readiness } from './readiness.js';
+import { type FaceMetrics, Requests } from './requests.js';
 import { Certificates } from './tls/certificates.js';
 
 /** After the last answer its bytes still have to leave, and clients to hang up. */
@@ -37,6 +39,10 @@ export interface FacesOptions {
   readonly limits: Limits;
   readonly log: Logger;
   readonly metrics: FaceMetrics;
+  /** Null: nothing is traced. */
+  readonly tracer: Tracer | null;
+  /** Longer requests are logged; 0: none. */
+  readonly slowRequestMs: number;
   /** gRPC connections are asked to reconnect after this long, ± 10 %; null: never. */
   readonly connectionAgeMsMax: number | null;
 }
@@ -62,7 +68,7 @@ export interface Faces {
  * Errors: INVALID_CONFIG for a port in use, or an address that other machines reach.
  */
 export async function startFaces(options: FacesOptions): Promise<Faces> {
-  const { service, admin, limits, log, metrics } = options;
+  const { service, admin, limits, log } = options;
   assertGuarded('grpc', options.listen.grpc);
   assertGuarded('http', options.listen.http);
   assertGuarded('admin_http', options.listen.adminHttp);
@@ -74,16 +80,17 @@ export async function startFaces(options: FacesOptions): Promise<Faces> {
       throw new TypeError('a listener asks for keys and there is nothing to hold them');
     return new KeyGuard(options.keys);
   };
+  const requests = new Requests(options);
   const inFlight = new InFlight();
   const readiness = new Readiness(service);
   const calls = new Calls(service, limits, inFlight);
   const certificates: Certificates[] = [];
   const contextOf = async (listener: ListenerSettings): Promise<FaceContext> => {
     const guard = guardOf(listener);
-    if (listener.tls === null) return { log, metrics, guard, certificates: null };
+    if (listener.tls === null) return { log, requests, guard, certificates: null };
     const opened = await Certificates.open(listener.tls, options.tlsReloadIntervalMs, log);
     certificates.push(opened);
-    return { log, metrics, guard, certificates: opened };
+    return { log, requests, guard, certificates: opened };
   };
   const closeCertificates = (): void => {
     for (const one of certificates) one.close();

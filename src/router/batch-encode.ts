@@ -94,6 +94,8 @@ async function encodeGroup(group: readonly AdmittedCall[]): Promise<Encoded> {
       lane: first.call.priority,
       // Worthless only when the last of them is.
       deadlineAtMs: Math.max(...group.map(({ call }) => call.deadlineAtMs)),
+      // All of one request.
+      trace: first.call.trace,
     });
     assertSpace(batch, spec.fingerprint);
     const { fingerprint, dimensions, queueUs, encodeUs } = batch;

@@ -2,6 +2,7 @@ import type { CacheKey, CacheKeys } from '../cache/keys.js';
 import { type EntryCodec, LayeredCache, type LayeredCacheOptions } from '../cache/layered-cache.js';
 import { SingleFlight } from '../cache/single-flight.js';
 import type { Encoder } from '../encoder/encoder.js';
+import type { Span } from '../telemetry/trace.js';
 import type { Fingerprint, InputRole, Lane } from '../vocabulary.js';
 
 /** One text's vector in one space, with what its encoder said of the text. `values` is never handed out: see `copyOf`. */
@@ -49,6 +50,8 @@ export interface EncodeText {
   readonly role: InputRole;
   readonly lane: Lane;
   readonly deadlineAtMs: number;
+  /** Absent where nothing is traced. */
+  readonly trace?: Span | undefined;
 }
 
 type TextOf = Pick<EncodeText, 'encoder' | 'text' | 'role'>;

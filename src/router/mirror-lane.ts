@@ -1,6 +1,7 @@
 import { type Reason, toSwitchyardError } from '../errors.js';
 import type { Hit } from '../index/search-index.js';
 import type { Timers } from '../process/timers.js';
+import type { OpenSpan } from '../telemetry/trace.js';
 import type { QueryVector } from '../vocabulary.js';
 import { Breaker, type BreakerOptions, type BreakerState } from './breaker.js';
 import type { EmbeddingCache } from './embedding-cache.js';
@@ -8,6 +9,7 @@ import { encodeText } from './encode-text.js';
 import type { MirrorDrop } from './mirror-drop.js';
 import type { Shared } from './shared-pool.js';
 import type { OpenTarget } from './targets.js';
+import { inSpan, targetAttributes } from './traced.js';
 
 export interface MirrorOptions {
   /** Mirrors of one shadow that run at once. */
@@ -38,6 +40,8 @@ export interface MirrorJob {
   readonly topK: number;
   readonly bytes: number;
   readonly deadlineAtMs: number;
+  /** Of the mirror, below the request's; absent where that is not traced. */
+  readonly trace?: OpenSpan | undefined;
   done(hits: readonly Hit[], serviceUs: number): void;
   dropped(why: MirrorDrop): void;
 }
@@ -166,13 +170,13 @@ export class MirrorLane {
     try {
       const { vector, encodeUs } = await encodeFor(job, target, this.embeddings);
       if (!isOpen) return;
-      const found = await target.index.search({
-        vector,
-        topK: job.topK,
+      const { topK, deadlineAtMs, trace } = job;
+      const work = () =>
+        target.index.search({ vector, topK, lane: 'shadow', deadlineAtMs, withDocument: false });
+      const found = await inSpan(trace, 'search', this.timers, work, () => ({
+        ...targetAttributes(target),
         lane: 'shadow',
-        deadlineAtMs: job.deadlineAtMs,
-        withDocument: false,
-      });
+      }));
       end(() => {
         this.breaker.succeeded();
         job.done(found.hits, encodeUs + found.searchUs);
@@ -189,7 +193,7 @@ export class MirrorLane {
 }
 
 async function encodeFor(
-  { query, deadlineAtMs }: MirrorJob,
+  { query, deadlineAtMs, trace }: MirrorJob,
   { encoder }: OpenTarget,
   embeddings: EmbeddingCache | null,
 ): Promise<{ readonly vector: QueryVector; readonly encodeUs: number }> {
@@ -200,6 +204,7 @@ async function encodeFor(
     role: 'query',
     lane: 'shadow',
     deadlineAtMs,
+    trace,
   });
   return { vector: { fingerprint, values }, encodeUs };
 }

@@ -1,5 +1,6 @@
 import type { Hit } from '../index/search-index.js';
 import type { Timers } from '../process/timers.js';
+import type { OpenSpan } from '../telemetry/trace.js';
 import { type QueryVector, WEIGHT_TOTAL_BPS } from '../vocabulary.js';
 import { type AdmittedCall, labelsOf } from './admitted-call.js';
 import { compareAnswers, type RankedAnswer } from './comparison.js';
@@ -108,8 +109,10 @@ export class Mirrors {
       ownVector === null && text === null
         ? 'no_text'
         : (lane.refusal(bytes) ?? (primaryIsBusy() ? 'primary_busy' : null));
+    const trace = call.trace?.open('mirror', timers.nowMs());
     if (refusal !== null || shadowOpen === null) {
       metrics.mirrorDropped(labels, refusal ?? 'not_ready');
+      trace?.end(timers.nowMs(), { corpus_version: labels.version, outcome: refusal ?? 'not_ready' });
       return;
     }
     const { primaryLabels, pair } = pairOf(admitted, shadow, shadowOpen);
@@ -122,6 +125,7 @@ export class Mirrors {
         ownVector === null ? null : { fingerprint: ownVector.fingerprint, values: ownVector.values.slice() },
       topK: call.topK,
       bytes,
+      trace,
       primary: rankedAnswer(outcome.hits, call.topK, serviceUs),
     };
     lane.add(this.jobOf(copy, timers.nowMs() + mirror.deadlineMs));
@@ -129,8 +133,10 @@ export class Mirrors {
 
   /** Reaches nothing but the copy, so that a waiting mirror keeps no request, snapshot or document alive. */
   private jobOf(copy: CopiedRead, deadlineAtMs: number): MirrorJob {
-    const { metrics, onError } = this.options;
-    const { text, vector, topK, bytes } = copy;
+    const { metrics, timers, onError } = this.options;
+    const { text, vector, topK, bytes, trace } = copy;
+    const version = copy.shadowLabels.version;
+    const ended = (outcome: string): void => trace?.end(timers.nowMs(), { corpus_version: version, outcome });
     const query: MirroredQuery =
       vector === null ? { kind: 'text', text: text ?? '' } : { kind: 'vector', vector };
     return {
@@ -138,12 +144,18 @@ export class Mirrors {
       topK,
       bytes,
       deadlineAtMs,
-      dropped: (why) => metrics.mirrorDropped(copy.shadowLabels, why),
+      trace,
+      dropped: (why) => {
+        metrics.mirrorDropped(copy.shadowLabels, why);
+        ended(why);
+      },
       done: (hits, serviceUs) => {
         try {
           this.compare(copy, rankedAnswer(hits, topK, serviceUs));
+          ended('compared');
         } catch (error) {
           metrics.mirrorDropped(copy.shadowLabels, 'error');
+          ended('error');
           onError('comparison', error);
         }
       },
@@ -188,6 +200,7 @@ interface CopiedRead {
   readonly vector: QueryVector | null;
   readonly topK: number;
   readonly bytes: number;
+  readonly trace: OpenSpan | undefined;
   readonly primary: RankedAnswer;
 }
 

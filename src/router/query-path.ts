@@ -24,6 +24,7 @@ import type { ResultCache } from './result-cache.js';
 import type { RouteTable } from './route-table.js';
 import type { RouteSnapshot } from './snapshot.js';
 import type { TargetStore } from './targets.js';
+import { inSpan, recordCache, recordPick, targetAttributes } from './traced.js';
 
 export interface QueryPathOptions {
   readonly routes: RouteTable;
@@ -56,11 +57,16 @@ export class QueryPath {
       const vectorOf = (): Promise<CallVector> => this.vectorOf(admitted);
       const results = this.resultsFor(call);
       if (results === null) return this.conclude(admitted, ran(await this.run(admitted, vectorOf), 'BYPASS'));
+      const lookedUpAtMs = call.trace === undefined ? 0 : this.options.timers.nowMs();
       const key = results.keyOf(call, admitted.open);
       const known = results.recall(key, admitted.open);
-      if (known !== null) return this.conclude(admitted, remembered(known));
+      if (known !== null) {
+        this.tracedCache(admitted, 'memory', lookedUpAtMs);
+        return this.conclude(admitted, remembered(known));
+      }
       return await this.once(results, key, admitted, async () => {
         const shared = await results.fetch(key, admitted.open);
+        this.tracedCache(admitted, shared === null ? 'miss' : 'redis', lookedUpAtMs);
         if (shared !== null) return { entry: shared, run: null };
         return this.remember(results, key, admitted, await this.run(admitted, vectorOf));
       });
@@ -117,13 +123,14 @@ export class QueryPath {
     assertInTime(timers, call.deadlineAtMs, 'encode');
     shared.retain();
     try {
-      const { text, role, priority, deadlineAtMs } = call;
+      const { text, role, priority, deadlineAtMs, trace } = call;
       const encoded = await encodeText(caches.embeddings, {
         encoder,
         text,
         role,
         lane: priority,
         deadlineAtMs,
+        trace,
       });
       return {
         model: modelRef(encoder.model),
@@ -175,7 +182,9 @@ export class QueryPath {
     const kind = call.corpusVersion === null ? 'split' : 'pinned';
     target.shared.retain();
     const sampled = kind === 'split' ? mirrors.sample(snapshot, target) : [];
-    return { call, snapshot, target, open, kind, startedAtMs, mirrors: sampled };
+    const admitted = { call, snapshot, target, open, kind, startedAtMs, mirrors: sampled } as const;
+    if (call.trace !== undefined) recordPick(admitted, this.options.timers.nowMs());
+    return admitted;
   }
 
   private async vectorOf(admitted: AdmittedCall): Promise<CallVector> {
@@ -190,6 +199,7 @@ export class QueryPath {
         role: 'query',
         lane: call.priority,
         deadlineAtMs: call.deadlineAtMs,
+        trace: call.trace,
       },
     );
     assertSpace({ fingerprint }, open.spec.fingerprint);
@@ -200,13 +210,19 @@ export class QueryPath {
     const { call, open } = admitted;
     const { vector, queueUs, encodeUs } = await vectorOf();
     this.assertInTime(call, 'search');
-    const found = await open.index.search({
-      vector,
-      topK: call.topK,
-      lane: call.priority,
-      deadlineAtMs: call.deadlineAtMs,
-      withDocument: call.withDocument,
-    });
+    const { topK, deadlineAtMs, withDocument, priority, trace } = call;
+    const work = () => open.index.search({ vector, topK, lane: priority, deadlineAtMs, withDocument });
+    const found =
+      trace === undefined
+        ? await work()
+        : await inSpan(trace, 'search', this.options.timers, work, (answer) => ({
+            ...targetAttributes(open),
+            lane: priority,
+            top_k: topK,
+            ...(answer === null
+              ? {}
+              : { hits: answer.hits.length, queue_us: answer.queueUs, search_us: answer.searchUs }),
+          }));
     return { hits: found.hits, vector, queueUs: queueUs + found.queueUs, encodeUs, searchUs: found.searchUs };
   }
 
@@ -219,8 +235,27 @@ export class QueryPath {
   private async lookUp({ call, open }: AdmittedCall): Promise<LookedUp | null> {
     const results = this.resultsFor(call);
     if (results === null) return null;
+    const startMs = call.trace === undefined ? 0 : this.options.timers.nowMs();
     const key = results.keyOf(call, open);
-    return { results, key, entry: results.recall(key, open) ?? (await results.fetch(key, open)) };
+    const entry = results.recall(key, open) ?? (await results.fetch(key, open));
+    if (call.trace !== undefined)
+      recordCache(
+        call.trace,
+        'result',
+        entry === null ? 'miss' : 'found',
+        startMs,
+        this.options.timers.nowMs(),
+      );
+    return { results, key, entry };
+  }
+
+  private tracedCache(
+    { call }: AdmittedCall,
+    outcome: 'memory' | 'redis' | 'miss' | 'joined',
+    startMs: number,
+  ): void {
+    if (call.trace !== undefined)
+      recordCache(call.trace, 'result', outcome, startMs, this.options.timers.nowMs());
   }
 
   private async answerItem(
@@ -249,6 +284,7 @@ export class QueryPath {
     const { entry, run } = value;
     if (run === null) return this.conclude(admitted, remembered(entry));
     if (!joined) return this.conclude(admitted, ran(run, 'MISS', entry.hits));
+    this.tracedCache(admitted, 'joined', fromMs);
     const waitedUs = Math.round((timers.nowMs() - fromMs) * 1000);
     return this.conclude(admitted, {
       ...remembered(entry),

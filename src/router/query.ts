@@ -1,4 +1,5 @@
 import type { Hit } from '../index/search-index.js';
+import type { Span } from '../telemetry/trace.js';
 import type { Digest, Fingerprint, InputRole, Priority, Revision, Tier } from '../vocabulary.js';
 
 export type QueryInput =
@@ -22,6 +23,8 @@ export interface SearchCall {
   readonly priority: Priority;
   /** `performance.now()` after which the answer is worthless. */
   readonly deadlineAtMs: number;
+  /** Absent where the request is not traced. */
+  readonly trace?: Span;
 }
 
 export type ResultCacheUse = 'HIT' | 'MISS' | 'BYPASS';
@@ -58,6 +61,7 @@ export interface EmbedCall {
   readonly role: InputRole;
   readonly priority: Priority;
   readonly deadlineAtMs: number;
+  readonly trace?: Span;
 }
 
 export interface EmbedOutcome {

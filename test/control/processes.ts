@@ -7,6 +7,9 @@ const CLI = fileURLToPath(new URL('./cli-main.js', import.meta.url));
 
 export interface GatewayProcess {
   readonly http: string;
+  /** host:port */
+  readonly grpc: string;
+  readonly pid: number;
   readonly admin: string;
   readonly adminPort: number;
   stop(): Promise<number | null>;
@@ -51,13 +54,15 @@ export async function startGatewayProcess(
   let said = '';
   for await (const chunk of child.stderr.iterator({ destroyOnReturn: false })) {
     said += String(chunk);
-    const serving = /serving: HTTP (\S+), gRPC \S+, admin (http:\/\/\S+:(\d+)) /.exec(said);
+    const serving = /serving: HTTP (\S+), gRPC ([^\s,]+), admin (http:\/\/\S+:(\d+)) /.exec(said);
     if (serving === null) continue;
     child.stderr.resume();
     return {
       http: serving[1] ?? '',
-      admin: serving[2] ?? '',
-      adminPort: Number(serving[3]),
+      grpc: serving[2] ?? '',
+      pid: child.pid ?? 0,
+      admin: serving[3] ?? '',
+      adminPort: Number(serving[4]),
       stop,
     };
   }

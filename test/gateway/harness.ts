@@ -15,7 +15,7 @@ import protobuf from 'protobufjs';
 import type { Limits, ListenerSettings } from '../../src/config/config.js';
 import { SwitchyardError } from '../../src/errors.js';
 import { AdminOperations } from '../../src/gateway/admin/operations.js';
-import type { FaceMetrics, Operation, Protocol } from '../../src/gateway/faces.js';
+import type { FaceMetrics, Operation, Protocol } from '../../src/gateway/requests.js';
 import { type Faces, type FacesOptions, startFaces } from '../../src/gateway/server.js';
 import { RouteFeed } from '../../src/gateway/wiring/route-feed.js';
 import { packageRoot } from '../../src/package-root.js';
@@ -110,6 +110,8 @@ export async function startGateway(overrides: Partial<FacesOptions> = {}): Promi
     limits: LIMITS,
     log: pino({ level: 'debug' }, { write: (line: string) => logged.push(line) }),
     metrics,
+    tracer: null,
+    slowRequestMs: 0,
     connectionAgeMsMax: null,
     ...overrides,
   });

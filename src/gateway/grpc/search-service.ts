@@ -1,17 +1,19 @@
-import type { handleUnaryCall, ServerUnaryCall, sendUnaryData } from '@grpc/grpc-js';
+import { type handleUnaryCall, Metadata, type ServerUnaryCall, type sendUnaryData } from '@grpc/grpc-js';
 import { type Reason, SwitchyardError } from '../../errors.js';
+import { TRACE_RESPONSE } from '../../telemetry/tracer.js';
 import type { Caller } from '../auth/caller.js';
 import type { Calls } from '../calls.js';
-import type { FaceContext, Operation } from '../faces.js';
+import type { FaceContext } from '../faces.js';
 import { refusal } from '../failure.js';
 import type { EmbedInput, SearchInput } from '../limits.js';
 import { REQUEST_ID_HEADER, RequestIds } from '../request-id.js';
+import type { Operation, RequestScope } from '../requests.js';
 import type { ResponseEncoder } from './convert.js';
 import type { Door } from './door.js';
 import type { StatusEncoder } from './status.js';
 
 type Decoded<T> = T | SwitchyardError;
-type Answer<T> = (input: T, timeoutMs: number | null, caller: Caller) => Promise<Buffer>;
+type Answer<T> = (input: T, timeoutMs: number | null, caller: Caller, scope: RequestScope) => Promise<Buffer>;
 
 /** Handlers of switchyard.v1.SearchService. Requests come decoded or refused, answers go out as bytes. */
 export function searchHandlers(
@@ -33,37 +35,48 @@ export function searchHandlers(
     callback: sendUnaryData<Buffer>,
     run: Answer<T>,
   ): Promise<void> {
-    const startedAtMs = performance.now();
+    const { metadata } = call;
+    const given = metadata.get(REQUEST_ID_HEADER)[0];
+    const scope = context.requests.begin('grpc', operation, ids.of(given), (name) => metadata.get(name)[0]);
+    if (given !== undefined || scope.trace !== null) call.sendMetadata(told(scope));
     let outcome: Reason | 'OK' = 'OK';
-    const caller = door.callerOf(call.metadata);
+    const caller = door.callerOf(metadata);
     let entered = false;
     try {
       caller.enter();
       entered = true;
       if (call.request instanceof SwitchyardError) throw call.request;
-      callback(null, await run(call.request, timeoutMs(call.getDeadline()), caller));
+      callback(null, await run(call.request, timeoutMs(call.getDeadline()), caller, scope));
     } catch (thrown) {
-      const requestId = ids.of(call.metadata.get(REQUEST_ID_HEADER)[0]);
+      const { requestId } = scope;
       const error = refusal(thrown, context.log, `grpc ${operation}`, requestId);
       outcome = error.reason;
       callback(statuses.encode(error, requestId));
     }
     if (entered) caller.leave();
-    context.metrics.requestFinished('grpc', operation, outcome, performance.now() - startedAtMs);
+    context.requests.finish(scope, outcome);
   }
 
-  const search: Answer<SearchInput> = async (input, timeout, caller) =>
-    responses.search(await calls.search(input, timeout, caller));
-  const batch: Answer<readonly SearchInput[]> = async (inputs, timeout, caller) =>
-    responses.batch(await calls.batchSearch(inputs, timeout, caller));
-  const embed: Answer<EmbedInput> = async (input, timeout) =>
-    responses.embed(await calls.embed(input, timeout));
+  const search: Answer<SearchInput> = async (input, timeout, caller, scope) =>
+    responses.search(await calls.search(input, timeout, caller, scope));
+  const batch: Answer<readonly SearchInput[]> = async (inputs, timeout, caller, scope) =>
+    responses.batch(await calls.batchSearch(inputs, timeout, caller, scope));
+  const embed: Answer<EmbedInput> = async (input, timeout, _caller, scope) =>
+    responses.embed(await calls.embed(input, timeout, scope));
 
   return {
     Search: (call, callback) => void answer('search', call, callback, search),
     BatchSearch: (call, callback) => void answer('batch_search', call, callback, batch),
     Embed: (call, callback) => void answer('embed', call, callback, embed),
   };
+}
+
+/** What a client that brought an id, or whose request is traced, is told before the answer. */
+function told({ requestId, trace }: RequestScope): Metadata {
+  const metadata = new Metadata();
+  metadata.set(REQUEST_ID_HEADER, requestId);
+  if (trace !== null) metadata.set(TRACE_RESPONSE, trace.traceResponse);
+  return metadata;
 }
 
 /** grpc-js gives the client's deadline as a point on the wall clock, Infinity for none. */

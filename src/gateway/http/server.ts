@@ -1,11 +1,12 @@
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Limits, Listener } from '../../config/config.js';
-import type { Reason } from '../../errors.js';
 import { packageVersion } from '../../package-root.js';
+import { TRACE_RESPONSE } from '../../telemetry/tracer.js';
 import type { Calls } from '../calls.js';
-import type { FaceContext, Operation } from '../faces.js';
+import type { FaceContext } from '../faces.js';
 import { invalidArgument } from '../limits.js';
 import type { Readiness } from '../readiness.js';
+import type { Operation, RequestScope } from '../requests.js';
 import { createHttpApp, listen } from './app.js';
 import {
   type BatchBody,
@@ -21,6 +22,13 @@ import { openApiDocument, TIMEOUT_HEADER } from './openapi.js';
 import { OPERATIONS } from './operations.js';
 import { apiSchemas } from './schemas.js';
 import { compileStructure } from './structure.js';
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Of the three operations; null before it was let in, and elsewhere. */
+    scope: RequestScope | null;
+  }
+}
 
 export interface HttpFaceOptions {
   readonly calls: Calls;
@@ -60,29 +68,53 @@ export async function startHttpFace(options: HttpFaceOptions): Promise<HttpFace>
     if (stopping) reply.header('connection', 'close');
   });
 
-  const count = (operation: Operation) => ({
-    onResponse: async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
-      const outcome: Reason | 'OK' = request.refused?.reason ?? 'OK';
-      context.metrics.requestFinished('http', operation, outcome, reply.elapsedTime);
-    },
-  });
+  const { requests } = context;
+  app.decorateRequest('scope', null);
+  const count = (operation: Operation) => {
+    const unadmitted = (request: FastifyRequest, reply: FastifyReply): RequestScope => ({
+      protocol: 'http',
+      operation,
+      requestId: request.id,
+      trace: null,
+      startedAtMs: performance.now() - reply.elapsedTime,
+      answer: null,
+    });
+    return {
+      onRequest: (request: FastifyRequest, reply: FastifyReply, done: () => void): void => {
+        const scope = requests.begin('http', operation, request.id, (name) => request.headers[name]);
+        request.scope = scope;
+        if (scope.trace !== null) reply.header(TRACE_RESPONSE, scope.trace.traceResponse);
+        done();
+      },
+      onResponse: async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
+        // Whoever was not let in has none yet.
+        requests.finish(request.scope ?? unadmitted(request, reply), request.refused?.reason ?? 'OK');
+      },
+    };
+  };
   // A colon begins a parameter in fastify's paths; two are one colon.
   const route = (path: string): string => path.replaceAll(':', '::');
 
   app.post(route(PATH.search), count('search'), async (request, reply) => {
     checkSearchBody(request.body);
     const input = searchInput(request.body as SearchBody);
-    return sendJson(reply, searchJson(await calls.search(input, timeoutMs(request), request.caller)));
+    return sendJson(
+      reply,
+      searchJson(await calls.search(input, timeoutMs(request), request.caller, request.scope)),
+    );
   });
   app.post(route(PATH.batch), count('batch_search'), async (request, reply) => {
     checkBatchBody(request.body);
     const inputs = (request.body as BatchBody).requests.map(searchInput);
-    return sendJson(reply, batchJson(await calls.batchSearch(inputs, timeoutMs(request), request.caller)));
+    return sendJson(
+      reply,
+      batchJson(await calls.batchSearch(inputs, timeoutMs(request), request.caller, request.scope)),
+    );
   });
   app.post(route(PATH.embed), count('embed'), async (request, reply) => {
     checkEmbedBody(request.body);
     const input = embedInput(request.body as EmbedBody);
-    return sendJson(reply, embedJson(await calls.embed(input, timeoutMs(request))));
+    return sendJson(reply, embedJson(await calls.embed(input, timeoutMs(request), request.scope)));
   });
 
   // Probes have no key; names of corpora are for those who have one, on the admin listener.

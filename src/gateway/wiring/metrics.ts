@@ -1,7 +1,7 @@
 import type { RouterMetrics } from '../../router/metrics.js';
 import type { Metrics } from '../../telemetry/metrics.js';
 import { digestPrefix, LANES, modelRef } from '../../vocabulary.js';
-import type { FaceMetrics } from '../faces.js';
+import type { FaceMetrics } from '../requests.js';
 import type { Engines } from './engines.js';
 import { poolsOf } from './tier-metrics.js';
 

@@ -1,0 +1,120 @@
+import type { Reason } from '../errors.js';
+import type { SearchOutcome } from '../router/query.js';
+import type { Logger } from '../telemetry/log.js';
+import type { RequestSpan, SpanAttributes } from '../telemetry/trace.js';
+import { TRACE_PARENT, TRACE_STATE, type Tracer } from '../telemetry/tracer.js';
+
+export type Protocol = 'grpc' | 'http';
+export type Operation = 'search' | 'batch_search' | 'embed';
+
+/** Told once per request of the three operations, whatever became of it. */
+export interface FaceMetrics {
+  requestFinished(protocol: Protocol, operation: Operation, outcome: Reason | 'OK', durationMs: number): void;
+}
+
+/** Lines about slow requests in one second at most: a slow disk under the log must not make the next ones slow. */
+const SLOW_LINES_PER_S_MAX = 10;
+
+/** One request of the three operations, as the log and the trace know it. */
+export interface RequestScope {
+  readonly protocol: Protocol;
+  readonly operation: Operation;
+  readonly requestId: string;
+  /** Null for a request that is not traced. */
+  readonly trace: RequestSpan | null;
+  readonly startedAtMs: number;
+  /** The answer to a search, once there is one. */
+  answer: SearchOutcome | null;
+}
+
+export interface RequestsOptions {
+  readonly log: Logger;
+  readonly metrics: FaceMetrics;
+  /** Null: nothing is traced. */
+  readonly tracer: Tracer | null;
+  /** 0: none is logged for being slow. */
+  readonly slowRequestMs: number;
+}
+
+/** What is counted, logged and traced of every request, whatever became of it. */
+export class Requests {
+  readonly #options: RequestsOptions;
+  readonly #logsAll: boolean;
+  #second = 0;
+  #slowLines = 0;
+
+  constructor(options: RequestsOptions) {
+    this.#options = options;
+    this.#logsAll = options.log.isLevelEnabled('debug');
+  }
+
+  /** `header`: a header or metadata of the request by its name; asked only where tracing is on. */
+  begin(
+    protocol: Protocol,
+    operation: Operation,
+    requestId: string,
+    header: (name: string) => unknown,
+  ): RequestScope {
+    const { tracer } = this.#options;
+    const trace =
+      tracer === null
+        ? null
+        : tracer.begin(`${protocol} ${operation}`, header(TRACE_PARENT), header(TRACE_STATE));
+    return { protocol, operation, requestId, trace, startedAtMs: performance.now(), answer: null };
+  }
+
+  finish(scope: RequestScope, outcome: Reason | 'OK'): void {
+    const endedAtMs = performance.now();
+    const durationMs = endedAtMs - scope.startedAtMs;
+    const { metrics, slowRequestMs } = this.#options;
+    metrics.requestFinished(scope.protocol, scope.operation, outcome, durationMs);
+    scope.trace?.end(endedAtMs, attributesOf(scope), outcome === 'OK' ? undefined : outcome);
+    const isSlow = slowRequestMs > 0 && durationMs >= slowRequestMs && this.#hasRoom(endedAtMs);
+    if (isSlow || this.#logsAll) this.#write(scope, outcome, durationMs, isSlow);
+  }
+
+  #write(scope: RequestScope, outcome: Reason | 'OK', durationMs: number, isSlow: boolean): void {
+    const { protocol, operation, requestId, trace, answer } = scope;
+    const fields = {
+      protocol,
+      operation,
+      requestId,
+      ...(trace === null ? {} : { traceId: trace.traceId }),
+      outcome,
+      durationMs: Number(durationMs.toFixed(3)),
+      ...(answer === null ? {} : { queryId: answer.queryId, ...answer.servedBy, ...answer.timings }),
+    };
+    if (isSlow) this.#options.log.warn(fields, 'a request was slow');
+    else this.#options.log.debug(fields, 'a request was answered');
+  }
+
+  #hasRoom(atMs: number): boolean {
+    const second = Math.floor(atMs / 1000);
+    if (second !== this.#second) {
+      this.#second = second;
+      this.#slowLines = 0;
+    }
+    return ++this.#slowLines <= SLOW_LINES_PER_S_MAX;
+  }
+}
+
+/** By the conventions of OpenTelemetry where they have a name. */
+function attributesOf({ protocol, operation, requestId, answer }: RequestScope): SpanAttributes {
+  return {
+    'rpc.system': protocol,
+    'rpc.method': operation,
+    request_id: requestId,
+    ...(answer === null
+      ? {}
+      : {
+          query_id: answer.queryId,
+          corpus_version: answer.servedBy.corpusVersion,
+          build: answer.servedBy.build.slice(0, 16),
+          model: answer.servedBy.model,
+          fingerprint: answer.servedBy.fingerprint,
+          route_revision: answer.servedBy.routeRevision,
+          tier: answer.servedBy.tier,
+          result_cache: answer.servedBy.resultCache,
+        }),
+  };
+}
