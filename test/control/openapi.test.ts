@@ -10,6 +10,7 @@ import { AdminOperations } from '../../src/gateway/admin/operations.js';
 import { OPEN_GUARD } from '../../src/gateway/auth/guard.js';
 import { loadAdminProtos } from '../../src/gateway/grpc/protos.js';
 import { createHttpApp } from '../../src/gateway/http/app.js';
+import { Requests } from '../../src/gateway/requests.js';
 import { packageRoot } from '../../src/package-root.js';
 import { silentLog } from '../fixtures/postgres.js';
 
@@ -30,7 +31,8 @@ interface Document {
 /** The listener's routes on a server that listens nowhere, with what fastify was told. */
 async function adminApp(): Promise<{ readonly app: FastifyInstance; readonly routes: Set<string> }> {
   const metrics = { requestFinished: () => undefined };
-  const context = { log: silentLog, metrics, guard: OPEN_GUARD, certificates: null };
+  const requests = new Requests({ log: silentLog, metrics, tracer: null, slowRequestMs: 0 });
+  const context = { log: silentLog, requests, guard: OPEN_GUARD, certificates: null };
   const app = createHttpApp(context, 65_536, new Map(), 'operate');
   const routes = new Set<string>();
   app.addHook('onRoute', ({ method, url }) => {
