@@ -263,6 +263,12 @@ const CATALOGUE = {
   DISK_FULL: { grpc: 'RESOURCE_EXHAUSTED', http: 507, retry: 'backoff', title: 'The disk is full' },
   // Load, time and parts that are down
   DEADLINE_EXCEEDED: { grpc: 'DEADLINE_EXCEEDED', http: 504, retry: 'backoff', title: 'The deadline passed' },
+  OVERLOADED: {
+    grpc: 'UNAVAILABLE',
+    http: 503,
+    retry: 'backoff',
+    title: 'The gateway has more to do than it can answer in time',
+  },
   QUEUE_FULL: { grpc: 'UNAVAILABLE', http: 503, retry: 'backoff', title: 'The queue is full' },
   ENCODER_UNAVAILABLE: {
     grpc: 'UNAVAILABLE',

@@ -6,6 +6,7 @@ import { OPEN_GUARD } from '../../src/gateway/auth/guard.js';
 import { Calls } from '../../src/gateway/calls.js';
 import { startGrpcFace } from '../../src/gateway/grpc/server.js';
 import { InFlight } from '../../src/gateway/in-flight.js';
+import { Overload } from '../../src/gateway/overload/overload.js';
 import { Readiness } from '../../src/gateway/readiness.js';
 import { Requests } from '../../src/gateway/requests.js';
 import { observeCaches } from '../../src/gateway/wiring/cache-metrics.js';
@@ -14,6 +15,7 @@ import { faceMetrics, routerMetrics } from '../../src/gateway/wiring/metrics.js'
 import { buildBundle } from '../../src/index/build-bundle.js';
 import { SearchPool } from '../../src/index/search-pool.js';
 import { SeededRandom } from '../../src/index/seeded-random.js';
+import { systemTimers } from '../../src/process/timers.js';
 import { ComparisonRecorder, DEFAULT_RECORDER } from '../../src/router/comparison-recorder.js';
 import { DEFAULT_MIRROR } from '../../src/router/mirror-lane.js';
 import { Router } from '../../src/router/router.js';
@@ -88,14 +90,16 @@ export async function startBenchGateway(seed: number, rowCount: number): Promise
     });
     const readiness = new Readiness(router);
     closers.push(() => readiness.close());
+    const overload = new Overload(config.overload, systemTimers);
     const face = await startGrpcFace({
-      calls: new Calls(router, config.limits, new InFlight()),
+      calls: new Calls(router, config.limits, new InFlight(), overload),
       readiness,
       limits: config.limits,
       listener: { host: '127.0.0.1', port: 0 },
       connectionAgeMsMax: null,
       context: {
         log,
+        overload,
         requests: new Requests({ log, metrics: faceMetrics(metrics), tracer: null, slowRequestMs: 0 }),
         guard: OPEN_GUARD,
         certificates: null,

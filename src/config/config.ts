@@ -47,6 +47,20 @@ export interface Limits {
   readonly deadlineMsMax: number;
 }
 
+/** When requests are refused because others are in flight. */
+export interface OverloadSettings {
+  readonly enabled: boolean;
+  /** Standing queue time above which fewer requests are let in. */
+  readonly queueMsTarget: number;
+  /** The adaptive limit of requests in flight stays within these. */
+  readonly limitMin: number;
+  readonly limitMax: number;
+  /** Of the limit, guaranteed to each lane; 0..1, together at most 1. */
+  readonly shares: { readonly live: number; readonly shadow: number; readonly bulk: number };
+  /** Operators' requests at once, on both admin listeners together. */
+  readonly adminConcurrencyMax: number;
+}
+
 /** One kind of cache entry. */
 export interface CacheSize {
   readonly enabled: boolean;
@@ -114,6 +128,7 @@ export interface Config {
     /** null: no layer is shared. */
     readonly redis: RedisSettings | null;
   };
+  readonly overload: OverloadSettings;
   readonly shutdown: { readonly lameDuckMs: number; readonly drainMs: number };
   /** Where traces go is said by the standard OTEL_* variables. */
   readonly tracing: {

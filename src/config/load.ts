@@ -229,6 +229,7 @@ function compile(file: ConfigFile, cwd: string): Config {
       worstQueriesMax: file.comparison.worst_queries_max,
     },
     cache: compileCache(file.cache),
+    overload: compileOverload(file),
     shutdown: { lameDuckMs: file.shutdown.lame_duck_ms, drainMs: file.shutdown.drain_ms },
     tracing: {
       enabled: file.tracing.enabled,
@@ -237,6 +238,26 @@ function compile(file: ConfigFile, cwd: string): Config {
     },
     log: { level: file.log.level, slowRequestMs: file.log.slow_request_ms },
   });
+}
+
+function compileOverload({ overload, limits }: ConfigFile): Config['overload'] {
+  const { limit_min, limit_max, queue_ms_target, shares } = overload;
+  if (limit_min > limit_max)
+    throw invalid(`overload.limit_min ${limit_min} must be <= overload.limit_max ${limit_max}`);
+  if (queue_ms_target > limits.deadline_ms_max)
+    throw invalid(
+      `overload.queue_ms_target ${queue_ms_target} must be <= limits.deadline_ms_max ${limits.deadline_ms_max}`,
+    );
+  const sum = shares.live + shares.shadow + shares.bulk;
+  if (sum > 100) throw invalid(`overload.shares are ${sum} per cent together, must be <= 100`);
+  return {
+    enabled: overload.enabled,
+    queueMsTarget: queue_ms_target,
+    limitMin: limit_min,
+    limitMax: limit_max,
+    shares: { live: shares.live / 100, shadow: shares.shadow / 100, bulk: shares.bulk / 100 },
+    adminConcurrencyMax: overload.admin_concurrency_max,
+  };
 }
 
 const CACHE_SECRET_LENGTH_MIN = 32;

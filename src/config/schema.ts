@@ -150,6 +150,23 @@ export const ConfigFileSchema = Type.Object(
       },
       { ...closed, default: {} },
     ),
+    overload: Type.Object(
+      {
+        enabled: Type.Boolean({ default: true }),
+        /** Queue time that live requests may always have; above it fewer are let in. */
+        queue_ms_target: count(100, 1, 60_000),
+        /** Bounds of the limit that adapts itself, for texts and for vectors each. */
+        limit_min: count(32, 1, 1_000_000),
+        limit_max: count(2_048, 1, 1_000_000),
+        /** Per cent of the limit that each is sure of; together at most 100. */
+        shares: Type.Object(
+          { live: count(80, 1, 100), shadow: count(5, 0, 100), bulk: count(15, 0, 100) },
+          { ...closed, default: {} },
+        ),
+        admin_concurrency_max: count(64, 1, 100_000),
+      },
+      { ...closed, default: {} },
+    ),
     shutdown: Type.Object(
       {
         lame_duck_ms: count(0, 0, 600_000),

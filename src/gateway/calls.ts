@@ -1,21 +1,25 @@
 import type { Limits } from '../config/config.js';
 import { SwitchyardError, toSwitchyardError } from '../errors.js';
 import type { EmbedCall, EmbedOutcome, QueryService, SearchCall, SearchOutcome } from '../router/query.js';
+import type { Priority } from '../vocabulary.js';
 import type { Caller } from './auth/caller.js';
 import type { InFlight } from './in-flight.js';
 import { checkBatch, checkEmbed, checkSearch, type EmbedInput, type SearchInput } from './limits.js';
+import type { Overload, WorkKind } from './overload/overload.js';
 import type { RequestScope } from './requests.js';
 
-/** What both protocols do with a decoded request: deadline, limits, the query service, the clock on the answer. */
+/** What both protocols do with a decoded request: deadline, limits, room, the query service, the clock on the answer. */
 export class Calls {
   readonly #service: QueryService;
   readonly #limits: Limits;
   readonly #inFlight: InFlight;
+  readonly #overload: Overload;
 
-  constructor(service: QueryService, limits: Limits, inFlight: InFlight) {
+  constructor(service: QueryService, limits: Limits, inFlight: InFlight, overload: Overload) {
     this.#service = service;
     this.#limits = limits;
     this.#inFlight = inFlight;
+    this.#overload = overload;
   }
 
   /** `timeoutMs`: what the client left, null when it named none. */
@@ -27,7 +31,7 @@ export class Calls {
   ): Promise<SearchOutcome> {
     const call = traced(checkSearch(input, this.#limits, this.#deadlineAtMs(timeoutMs)), scope);
     caller.checkCorpus(call.corpus);
-    const outcome = await this.#inFlight.run(call.deadlineAtMs, () => this.#service.search(call));
+    const outcome = await this.#admitted(call.query.kind, call, () => this.#service.search(call), waitedMs);
     if (scope !== null) scope.answer = outcome;
     return outcome;
   }
@@ -47,7 +51,13 @@ export class Calls {
     const calls = checked.filter((item): item is SearchCall => !(item instanceof SwitchyardError));
     if (calls.length === 0) return checked as readonly SwitchyardError[];
     const ready = calls.map((call) => traced(call, scope));
-    const outcomes = await this.#inFlight.run(deadlineAtMs, () => this.#service.batchSearch(ready));
+    const outcomes = await this.#admitted(
+      calls.some(({ query }) => query.kind === 'text') ? 'text' : 'vector',
+      { deadlineAtMs, priority: calls.some(({ priority }) => priority === 'live') ? 'live' : 'bulk' },
+      () => this.#service.batchSearch(ready),
+      leastWaitedMs,
+      calls.length,
+    );
     if (outcomes.length !== calls.length) {
       throw new SwitchyardError(
         'INTERNAL',
@@ -68,7 +78,31 @@ export class Calls {
     scope: RequestScope | null = null,
   ): Promise<EmbedOutcome> {
     const call = traced(checkEmbed(input, this.#limits, this.#deadlineAtMs(timeoutMs)), scope);
-    return this.#inFlight.run(call.deadlineAtMs, () => this.#service.embed(call));
+    return this.#admitted('text', call, () => this.#service.embed(call), embedWaitedMs);
+  }
+
+  /** Lets a request in, or refuses it, and learns from how long it waited. Errors: OVERLOADED, DEADLINE_EXCEEDED. */
+  async #admitted<T>(
+    kind: WorkKind,
+    { priority, deadlineAtMs }: { readonly priority: Priority; readonly deadlineAtMs: number },
+    work: () => Promise<T>,
+    waitedMsOf: (outcome: T) => number | null,
+    weight = 1,
+  ): Promise<T> {
+    this.#overload.enter(kind, priority, weight);
+    let queueMs: number | null = null;
+    try {
+      const outcome = await this.#inFlight.run(deadlineAtMs, work);
+      queueMs = waitedMsOf(outcome);
+      return outcome;
+    } catch (error) {
+      // Longer than anybody waits. One alone changes nothing: the least of an interval counts.
+      const { reason } = toSwitchyardError(error);
+      if (reason === 'DEADLINE_EXCEEDED' || reason === 'QUEUE_FULL') queueMs = Number.POSITIVE_INFINITY;
+      throw error;
+    } finally {
+      this.#overload.leave(kind, priority, weight, queueMs);
+    }
   }
 
   #check(input: SearchInput, deadlineAtMs: number): SearchCall | SwitchyardError {
@@ -88,3 +122,20 @@ export class Calls {
 /** The call itself where it is not traced. */
 const traced = <Call extends SearchCall | EmbedCall>(call: Call, scope: RequestScope | null): Call =>
   scope === null || scope.trace === null ? call : { ...call, trace: scope.trace };
+
+/** Null where an answer was remembered: that says nothing of the queues. */
+function waitedMs({ servedBy, timings }: SearchOutcome): number | null {
+  return servedBy.resultCache === 'HIT' ? null : timings.queueUs / 1000;
+}
+
+const embedWaitedMs = ({ queueUs }: EmbedOutcome): number | null => (queueUs === 0 ? null : queueUs / 1000);
+
+/** The items of a batch wait for each other, so only the first of them tells of others. */
+function leastWaitedMs(outcomes: readonly (SearchOutcome | Error)[]): number | null {
+  let least: number | null = null;
+  for (const outcome of outcomes) {
+    const ms = outcome instanceof Error ? null : waitedMs(outcome);
+    if (ms !== null && (least === null || ms < least)) least = ms;
+  }
+  return least;
+}

@@ -2,6 +2,7 @@ import type { Route } from '../registry/route.js';
 import type { Logger } from '../telemetry/log.js';
 import type { AdminApi } from './admin/api.js';
 import type { Guard } from './auth/guard.js';
+import type { Overload } from './overload/overload.js';
 import type { Requests } from './requests.js';
 import type { Certificates } from './tls/certificates.js';
 
@@ -31,6 +32,7 @@ export interface AdminSources {
 export interface FaceContext {
   readonly log: Logger;
   readonly requests: Requests;
+  readonly overload: Overload;
   /** Of the listener. */
   readonly guard: Guard;
   /** Of the listener; null: without TLS. */

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { Config, ListenerSettings } from '../config/config.js';
+import { systemTimers } from '../process/timers.js';
 import { openRegistry } from '../registry/registry.js';
 import { ComparisonRecorder, DEFAULT_RECORDER } from '../router/comparison-recorder.js';
 import { DEFAULT_MIRROR } from '../router/mirror-lane.js';
@@ -10,6 +11,7 @@ import { Metrics } from '../telemetry/metrics.js';
 import { AdminOperations } from './admin/operations.js';
 import { KeyRing } from './auth/key-ring.js';
 import { loadKeySecret } from './auth/key-secret.js';
+import { Overload } from './overload/overload.js';
 import { type Faces, startFaces } from './server.js';
 import { adminViews, processFacts } from './wiring/admin-views.js';
 import { observeCaches } from './wiring/cache-metrics.js';
@@ -22,6 +24,7 @@ import { Engines } from './wiring/engines.js';
 import { Heartbeats } from './wiring/heartbeats.js';
 import { KeyFollower } from './wiring/key-follower.js';
 import { faceMetrics, observeEngines, routerMetrics } from './wiring/metrics.js';
+import { observeOverload } from './wiring/overload-metrics.js';
 import { RegistryLink } from './wiring/registry-link.js';
 import { RouteFollower } from './wiring/route-follower.js';
 import { observeTiers } from './wiring/tier-metrics.js';
@@ -77,6 +80,8 @@ export async function startGateway(
       ...config.comparison,
       hashKey: await readHashKey(varDir),
     });
+    const overload = new Overload(config.overload, systemTimers);
+    observeOverload(metrics, overload);
     let follower: RouteFollower | null = null;
     const router = new Router({
       factories: engines,
@@ -86,7 +91,7 @@ export async function startGateway(
       recorder,
       caches,
       isKnownModel: (model) => follower?.isKnownModel(model) ?? false,
-      primaryIsBusy: () => engines.pool.isBehind,
+      primaryIsBusy: (running) => engines.pool.isBehind || !overload.hasRoomForMirrors(running),
       onError: (what, error) => log.error({ what, err: error }, 'background work failed'),
     });
     closers.push(() => router.close());
@@ -132,6 +137,7 @@ export async function startGateway(
       metrics: faceMetrics(metrics),
       tracer,
       slowRequestMs: config.log.slowRequestMs,
+      overload,
       connectionAgeMsMax: config.connectionAgeMsMax,
     });
     const heartbeats = new Heartbeats({

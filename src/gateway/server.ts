@@ -13,6 +13,7 @@ import { startAdminGrpcFace } from './grpc/admin-server.js';
 import { startGrpcFace } from './grpc/server.js';
 import { startHttpFace } from './http/server.js';
 import { InFlight } from './in-flight.js';
+import type { Overload } from './overload/overload.js';
 import { Readiness } from './readiness.js';
 import { type FaceMetrics, Requests } from './requests.js';
 import { Certificates } from './tls/certificates.js';
@@ -43,6 +44,8 @@ export interface FacesOptions {
   readonly tracer: Tracer | null;
   /** Longer requests are logged; 0: none. */
   readonly slowRequestMs: number;
+  /** What keeps the queues behind the listeners short. */
+  readonly overload: Overload;
   /** gRPC connections are asked to reconnect after this long, ± 10 %; null: never. */
   readonly connectionAgeMsMax: number | null;
 }
@@ -68,7 +71,7 @@ export interface Faces {
  * Errors: INVALID_CONFIG for a port in use, or an address that other machines reach.
  */
 export async function startFaces(options: FacesOptions): Promise<Faces> {
-  const { service, admin, limits, log } = options;
+  const { service, admin, limits, log, overload } = options;
   assertGuarded('grpc', options.listen.grpc);
   assertGuarded('http', options.listen.http);
   assertGuarded('admin_http', options.listen.adminHttp);
@@ -83,14 +86,14 @@ export async function startFaces(options: FacesOptions): Promise<Faces> {
   const requests = new Requests(options);
   const inFlight = new InFlight();
   const readiness = new Readiness(service);
-  const calls = new Calls(service, limits, inFlight);
+  const calls = new Calls(service, limits, inFlight, overload);
   const certificates: Certificates[] = [];
   const contextOf = async (listener: ListenerSettings): Promise<FaceContext> => {
     const guard = guardOf(listener);
-    if (listener.tls === null) return { log, requests, guard, certificates: null };
+    if (listener.tls === null) return { log, requests, overload, guard, certificates: null };
     const opened = await Certificates.open(listener.tls, options.tlsReloadIntervalMs, log);
     certificates.push(opened);
-    return { log, requests, guard, certificates: opened };
+    return { log, requests, overload, guard, certificates: opened };
   };
   const closeCertificates = (): void => {
     for (const one of certificates) one.close();

@@ -29,8 +29,8 @@ export interface MirrorsOptions {
   readonly recorder: ComparisonRecorder;
   /** Where a shadow finds and leaves vectors of its own model: all of the caches that a mirror may touch (invariant 3). */
   readonly embeddings: EmbeddingCache | null;
-  /** Whether what is served waits for search workers. Asked before anything is copied for a mirror. */
-  readonly primaryIsBusy: () => boolean;
+  /** Whether what is served leaves no room for one more beside those that run. Asked before anything is copied. */
+  readonly primaryIsBusy: (running: number) => boolean;
   readonly onError: (what: string, error: unknown) => void;
 }
 
@@ -108,7 +108,7 @@ export class Mirrors {
     const refusal =
       ownVector === null && text === null
         ? 'no_text'
-        : (lane.refusal(bytes) ?? (primaryIsBusy() ? 'primary_busy' : null));
+        : (lane.refusal(bytes) ?? (primaryIsBusy(lane.state.running) ? 'primary_busy' : null));
     const trace = call.trace?.open('mirror', timers.nowMs());
     if (refusal !== null || shadowOpen === null) {
       metrics.mirrorDropped(labels, refusal ?? 'not_ready');

@@ -138,6 +138,7 @@ export class QueryPath {
         values: encoded.values,
         tokenCount: encoded.tokenCount,
         truncated: encoded.isTruncated,
+        queueUs: encoded.queueUs,
       };
     } finally {
       shared.release();

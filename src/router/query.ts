@@ -70,6 +70,8 @@ export interface EmbedOutcome {
   readonly values: Float32Array;
   readonly tokenCount: number;
   readonly truncated: boolean;
+  /** Time in the encoder's queue; 0 where the vector was remembered. */
+  readonly queueUs: number;
 }
 
 /** What the faces call. Every failure is a SwitchyardError. */

@@ -39,8 +39,8 @@ export interface RouterOptions {
   readonly caches?: QueryCaches;
   /** Whether the registry has a model of this `name@version` or fingerprint, routed or not. */
   readonly isKnownModel: (model: string) => boolean;
-  /** Whether what is served waits for search workers: then nothing is mirrored. Default: never. */
-  readonly primaryIsBusy?: () => boolean;
+  /** Whether what is served leaves no room for a mirror beside those of its shadow that run. Default: never. */
+  readonly primaryIsBusy?: (running: number) => boolean;
   /** What nobody waits for and went wrong, for the log. `what` names the thing, e.g. a target's key. */
   readonly onError: (what: string, error: unknown) => void;
   readonly timers?: Timers;

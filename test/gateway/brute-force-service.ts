@@ -71,6 +71,8 @@ export class BruteForceService implements QueryService {
   #served = 0;
   ready = true;
   delayMs = 0;
+  /** Searches and embeddings end after it. */
+  hold: Promise<void> | null = null;
   /** Calls that reached it, and the last deadline it was given. */
   callCount = 0;
   lastDeadlineAtMs = 0;
@@ -84,6 +86,7 @@ export class BruteForceService implements QueryService {
     const startedAtMs = performance.now();
     if (this.failure !== null) throw this.failure;
     if (this.delayMs > 0) await sleep(this.delayMs);
+    if (this.hold !== null) await this.hold;
     if (performance.now() > call.deadlineAtMs)
       throw new SwitchyardError('DEADLINE_EXCEEDED', 'the deadline passed before the search');
     if (call.corpus !== CORPUS)
@@ -148,6 +151,7 @@ export class BruteForceService implements QueryService {
       values: embed(model, call.text),
       tokenCount,
       truncated: false,
+      queueUs: 0,
     };
   }
 

@@ -12,13 +12,15 @@ import {
 import { loadSync } from '@grpc/proto-loader';
 import { pino } from 'pino';
 import protobuf from 'protobufjs';
-import type { Limits, ListenerSettings } from '../../src/config/config.js';
+import type { Limits, ListenerSettings, OverloadSettings } from '../../src/config/config.js';
 import { SwitchyardError } from '../../src/errors.js';
 import { AdminOperations } from '../../src/gateway/admin/operations.js';
+import { Overload } from '../../src/gateway/overload/overload.js';
 import type { FaceMetrics, Operation, Protocol } from '../../src/gateway/requests.js';
 import { type Faces, type FacesOptions, startFaces } from '../../src/gateway/server.js';
 import { RouteFeed } from '../../src/gateway/wiring/route-feed.js';
 import { packageRoot } from '../../src/package-root.js';
+import { systemTimers } from '../../src/process/timers.js';
 import { BruteForceService } from './brute-force-service.js';
 
 export const LIMITS: Limits = {
@@ -57,6 +59,15 @@ export interface Counted {
   readonly operation: Operation;
   readonly outcome: string;
 }
+
+export const OVERLOAD: OverloadSettings = {
+  enabled: true,
+  queueMsTarget: 1_000,
+  limitMin: 32,
+  limitMax: 2_048,
+  shares: { live: 0.8, shadow: 0.05, bulk: 0.15 },
+  adminConcurrencyMax: 64,
+};
 
 export interface Gateway {
   readonly service: BruteForceService;
@@ -112,6 +123,7 @@ export async function startGateway(overrides: Partial<FacesOptions> = {}): Promi
     metrics,
     tracer: null,
     slowRequestMs: 0,
+    overload: new Overload(OVERLOAD, systemTimers),
     connectionAgeMsMax: null,
     ...overrides,
   });
@@ -236,12 +248,12 @@ export function grpcRefused(error: ServiceError): Outcome {
     retryBytes === undefined
       ? null
       : (RETRY_INFO.toObject(RETRY_INFO.decode(retryBytes.value), { longs: Number, defaults: true })
-          .retry_delay as { seconds: number });
+          .retry_delay as { seconds: number; nanos: number });
   return {
     ...base,
     reason: info.reason as string,
     details: info.metadata as Record<string, string>,
-    retryAfterMs: retry === null ? null : (retry.seconds ?? 0) * 1000,
+    retryAfterMs: retry === null ? null : (retry.seconds ?? 0) * 1000 + (retry.nanos ?? 0) / 1e6,
   };
 }
 

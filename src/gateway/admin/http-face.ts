@@ -37,6 +37,11 @@ export async function startAdminFace({
 }: AdminFaceOptions): Promise<AdminFace> {
   const readOnly = VIEW_ADDRESSES.map((address) => ({ method: 'GET', address }));
   const app = createHttpApp(context, BODY_BYTES_MAX, methodsByAddress([...places(), ...readOnly]), 'operate');
+  app.addHook('onRequest', async (request, reply) => {
+    if (request.routeOptions.config.access === 'open') return;
+    context.overload.enterAdmin();
+    reply.raw.once('close', () => context.overload.leaveAdmin());
+  });
   addAdminRoutes(app, api, views);
   const address = await listen(app, 'admin_http', listener);
   return {

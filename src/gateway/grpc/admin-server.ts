@@ -71,6 +71,14 @@ export async function startAdminGrpcFace(options: AdminGrpcOptions): Promise<Adm
     (name: string, method: AdminMethod): handleUnaryCall<Decoded, object> =>
     (call, callback) => {
       const run = async (): Promise<object> => {
+        context.overload.enterAdmin();
+        try {
+          return await answer();
+        } finally {
+          context.overload.leaveAdmin();
+        }
+      };
+      const answer = async (): Promise<object> => {
         if (call.request instanceof SwitchyardError) throw call.request;
         return method.run(api, call.request, {
           stated: statedActor(call),
@@ -78,7 +86,7 @@ export async function startAdminGrpcFace(options: AdminGrpcOptions): Promise<Adm
         });
       };
       run().then(
-        (answer) => callback(null, answer),
+        (answered) => callback(null, answered),
         (thrown: unknown) => callback(failed(name, call.metadata, thrown)),
       );
     };

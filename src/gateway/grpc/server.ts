@@ -16,6 +16,7 @@ import { decodeBatch, decodeEmbed, decodeSearch, ResponseEncoder } from './conve
 import { credentialsOf } from './credentials.js';
 import { Door } from './door.js';
 import { Health } from './health.js';
+import { EMBED_FIELDS, type PeekFields, peek, SEARCH_FIELDS } from './peek.js';
 import { loadProtos } from './protos.js';
 import { reflectable } from './reflection.js';
 import { searchHandlers } from './search-service.js';
@@ -65,9 +66,13 @@ export async function startGrpcFace(options: GrpcFaceOptions): Promise<GrpcFace>
   });
 
   const bounded =
-    <T>(decode: (bytes: Buffer) => T | SwitchyardError) =>
-    (bytes: Buffer): T | SwitchyardError =>
-      bytes.length <= limits.requestBytesMax ? decode(bytes) : requestTooLarge(bytes.length, limits);
+    <T>(decode: (bytes: Buffer) => T | SwitchyardError, fields: PeekFields | null) =>
+    (bytes: Buffer): T | SwitchyardError => {
+      if (bytes.length > limits.requestBytesMax) return requestTooLarge(bytes.length, limits);
+      const peeked = fields === null ? null : peek(bytes, fields);
+      const refused = peeked === null ? null : context.overload.refusal(peeked.kind, peeked.priority);
+      return refused ?? decode(bytes);
+    };
   const handlers = searchHandlers(calls, door, new ResponseEncoder(protos.root), statuses, context);
   const search = serviceOf(protos.definition, SEARCH_SERVICE);
   const identity = (bytes: Buffer): Buffer => bytes;
@@ -75,17 +80,17 @@ export async function startGrpcFace(options: GrpcFaceOptions): Promise<GrpcFace>
     {
       Search: {
         ...methodOf(search, 'Search'),
-        requestDeserialize: bounded(decodeSearch),
+        requestDeserialize: bounded(decodeSearch, SEARCH_FIELDS),
         responseSerialize: identity,
       },
       BatchSearch: {
         ...methodOf(search, 'BatchSearch'),
-        requestDeserialize: bounded(decodeBatch),
+        requestDeserialize: bounded(decodeBatch, null),
         responseSerialize: identity,
       },
       Embed: {
         ...methodOf(search, 'Embed'),
-        requestDeserialize: bounded(decodeEmbed),
+        requestDeserialize: bounded(decodeEmbed, EMBED_FIELDS),
         responseSerialize: identity,
       },
     },

@@ -12,11 +12,19 @@ const MESSAGE_CHARS_MAX = 1024;
 const DETAIL_CHARS_MAX = 512;
 const DETAILS_MAX = 8;
 
+interface EncodedError {
+  readonly error: SwitchyardError;
+  readonly code: number;
+  readonly message: string;
+  readonly status: Buffer;
+}
+
 /** The one mapping of an error to its gRPC status: code by the catalogue, google.rpc.ErrorInfo, and RetryInfo where it may pass. */
 export class StatusEncoder {
   readonly #status: protobuf.Type;
   readonly #errorInfo: protobuf.Type;
   readonly #retryInfo: protobuf.Type;
+  #last: EncodedError | null = null;
 
   constructor(root: protobuf.Root) {
     this.#status = root.lookupType('google.rpc.Status');
@@ -25,6 +33,16 @@ export class StatusEncoder {
   }
 
   encode(error: SwitchyardError, requestId: string): StatusObject {
+    // One refusal goes to many under overload.
+    const known = this.#last?.error === error ? this.#last : this.#encode(error);
+    this.#last = known;
+    const metadata = new Metadata();
+    metadata.set(DETAILS_HEADER, known.status);
+    metadata.set(REQUEST_ID_HEADER, requestId);
+    return { code: known.code, details: known.message, metadata };
+  }
+
+  #encode(error: SwitchyardError): EncodedError {
     const code = GRPC_CODES[REASONS[error.reason].grpc];
     const message = bounded(error.message, MESSAGE_CHARS_MAX);
     const details = [
@@ -39,10 +57,8 @@ export class StatusEncoder {
       const retry_delay = { seconds: Math.floor(delayMs / 1000), nanos: (delayMs % 1000) * 1_000_000 };
       details.push(any('google.rpc.RetryInfo', this.#retryInfo, { retry_delay }));
     }
-    const metadata = new Metadata();
-    metadata.set(DETAILS_HEADER, Buffer.from(this.#status.encode({ code, message, details }).finish()));
-    metadata.set(REQUEST_ID_HEADER, requestId);
-    return { code, details: message, metadata };
+    const status = Buffer.from(this.#status.encode({ code, message, details }).finish());
+    return { error, code, message, status };
   }
 }
 

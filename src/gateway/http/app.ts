@@ -44,7 +44,7 @@ export interface MethodsByPath {
  * from: socket, router, body parser, handler. `access`: what a route needs that does not say otherwise.
  */
 export function createHttpApp(
-  context: FaceContext,
+  context: Omit<FaceContext, 'overload'>,
   bodyBytesMax: number,
   methods: MethodsByPath,
   access: Access,

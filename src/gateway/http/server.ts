@@ -80,11 +80,12 @@ export async function startHttpFace(options: HttpFaceOptions): Promise<HttpFace>
       answer: null,
     });
     return {
-      onRequest: (request: FastifyRequest, reply: FastifyReply, done: () => void): void => {
+      onRequest: (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void => {
         const scope = requests.begin('http', operation, request.id, (name) => request.headers[name]);
         request.scope = scope;
         if (scope.trace !== null) reply.header(TRACE_RESPONSE, scope.trace.traceResponse);
-        done();
+        // Before the body is read.
+        done(context.overload.refusalOfAll() ?? undefined);
       },
       onResponse: async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
         // Whoever was not let in has none yet.

@@ -1,0 +1,73 @@
+/** CoDel's interval: long enough that a burst drains within it, so that what is left at its end is a standing queue. */
+const INTERVAL_MS = 100;
+/** Fewer requests say little; they are then waited for, for so many intervals. */
+const SAMPLES_MIN = 8;
+const INTERVALS_MAX = 10;
+/** One interval takes away no more than this share, whatever it saw. */
+const DECREASE_LEAST = 0.5;
+
+export interface AdaptiveLimitOptions {
+  /** Queue time that a request may always have; a limit that gives more is lowered. */
+  readonly queueMsTarget: number;
+  readonly limitMin: number;
+  readonly limitMax: number;
+}
+
+/**
+ * How many requests may be in flight. The signal is CoDel's (Nichols and Jacobson, 2012): the least queue time of an
+ * interval, which a burst leaves low and a standing queue does not. The control is AIMD: by the ratio of target and
+ * queue time down, by half a square root up, and up only where the limit was what held requests back.
+ */
+export class AdaptiveLimit {
+  readonly #options: AdaptiveLimitOptions;
+  readonly #nowMs: () => number;
+  #limit: number;
+  #startedAtMs: number;
+  #samples = 0;
+  #queueMsLeast = Number.POSITIVE_INFINITY;
+  #inFlightMost = 0;
+  #queueMs = 0;
+
+  /** `nowMs`: a monotonic clock. */
+  constructor(options: AdaptiveLimitOptions, nowMs: () => number) {
+    this.#options = options;
+    this.#nowMs = nowMs;
+    this.#limit = options.limitMax;
+    this.#startedAtMs = nowMs();
+  }
+
+  get limit(): number {
+    return this.#limit;
+  }
+
+  /** Least queue time of the last interval that was looked at. */
+  get queueMs(): number {
+    return this.#queueMs;
+  }
+
+  /** A request ended. `queueMs`: how long it waited; `inFlight`: how many there were, with it. */
+  observe(queueMs: number, inFlight: number): void {
+    this.#samples++;
+    if (queueMs < this.#queueMsLeast) this.#queueMsLeast = queueMs;
+    if (inFlight > this.#inFlightMost) this.#inFlightMost = inFlight;
+    const elapsedMs = this.#nowMs() - this.#startedAtMs;
+    if (elapsedMs < INTERVAL_MS) return;
+    if (this.#samples < SAMPLES_MIN && elapsedMs < INTERVAL_MS * INTERVALS_MAX) return;
+    this.#adjust();
+  }
+
+  #adjust(): void {
+    const { queueMsTarget, limitMin, limitMax } = this.#options;
+    this.#queueMs = this.#queueMsLeast;
+    if (this.#queueMs > queueMsTarget) {
+      const ratio = Math.max(DECREASE_LEAST, queueMsTarget / this.#queueMs);
+      // What was never in flight is no evidence that so many could be.
+      this.#limit = Math.max(limitMin, Math.floor(Math.min(this.#limit, this.#inFlightMost) * ratio));
+    } else if (this.#inFlightMost * 2 > this.#limit)
+      this.#limit = Math.min(limitMax, this.#limit + Math.ceil(Math.sqrt(this.#limit) / 2));
+    this.#startedAtMs = this.#nowMs();
+    this.#samples = 0;
+    this.#queueMsLeast = Number.POSITIVE_INFINITY;
+    this.#inFlightMost = 0;
+  }
+}
