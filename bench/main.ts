@@ -6,6 +6,7 @@ import { lanes } from './lanes.js';
 import { latency } from './latency.js';
 import { mirror } from './mirror.js';
 import { mirrorFaults } from './mirror-faults.js';
+import { peers } from './peers.js';
 import { type Bench, type BenchReport, surroundings } from './report.js';
 import { routing } from './routing.js';
 import { scale } from './scale.js';
@@ -30,6 +31,7 @@ const BENCHES: readonly Bench[] = [
   formats,
   scale,
   ssd,
+  peers,
 ];
 
 const program = new Command('bench')

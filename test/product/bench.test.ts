@@ -20,6 +20,7 @@ for (const name of [
   'formats',
   'scale',
   'ssd',
+  'peers',
 ]) {
   t.test(`bench ${name} runs at its smoke size and says where it ran`, async (t) => {
     const { code, stdout, stderr } = await finished(spawnNode(MAIN, [name, '--json', '--smoke']));
@@ -33,8 +34,8 @@ for (const name of [
     });
     t.match(report.input, /^[0-9a-f]{16}$/);
     t.ok(report.results.length > 0);
-    if (name === 'ssd' && report.results[0]?.skipped !== undefined)
-      t.match(stderr, /bench ssd SKIPPED, nothing was measured: \S/, 'loudly');
+    if (report.results[0]?.skipped !== undefined)
+      t.match(stderr, new RegExp(`bench ${name} SKIPPED, nothing was measured: \\S`), 'loudly');
     else if (name !== 'expansion') t.ok((report.ratio ?? 0) > 0, `ratio ${report.ratio}`);
   });
 }
