@@ -2,7 +2,7 @@ import { type Reason, SwitchyardError } from '../errors.js';
 import type { BuildBatch, BuildOptions, BuildPlan, BuildRow } from './build-options.js';
 import { DOCUMENT_ID_BYTES_MAX, IdsWriter } from './ids-file.js';
 import { ROW_COUNT_MAX } from './manifest-schema.js';
-import { findPrefixDefect, findVectorDefect, isUnitNorm, measureVector } from './vector-check.js';
+import { findPrefixDefect, findVectorDefect, isUnitNorm, measureNorm } from './vector-check.js';
 
 /** A Set holds no more; with ids in a JS Set this is tens of gigabytes away from a machine's memory first. */
 const DOCUMENT_COUNT_MAX = 16_000_000;
@@ -75,14 +75,14 @@ export class BuildInput {
 
   #checkVector(vectors: Float32Array, offset: number, row: BuildRow): void {
     const { format, dimensions, fullDimensions } = this.#plan;
-    const size = measureVector(vectors, offset, fullDimensions);
+    const norm = measureNorm(vectors, offset, fullDimensions);
     const defect =
-      findVectorDefect(size, this.#metric, format) ??
+      findVectorDefect({ values: vectors, offset, dimensions: fullDimensions, norm }, this.#metric, format) ??
       findPrefixDefect(vectors, offset, { dimensions, fullDimensions }, format);
     if (defect !== null) throw refused(`${named(row)}: ${defect.message}`, defect.reason);
-    if (format.unitVectorsOnly && !isUnitNorm(size.norm))
+    if (format.unitVectorsOnly && !isUnitNorm(norm))
       throw refused(
-        `${named(row)} has norm ${size.norm.toFixed(4)}: ${format.quantization} drops norms, so with ${this.#metric} it takes unit vectors only; use bf16`,
+        `${named(row)} has norm ${norm.toFixed(4)}: ${format.quantization} drops norms, so with ${this.#metric} it takes unit vectors only; use bf16`,
         'UNSUPPORTED_FORMAT',
       );
   }

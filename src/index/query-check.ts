@@ -6,7 +6,7 @@ import type { IndexQuery } from './search-index.js';
 import {
   findPrefixDefect,
   findVectorDefect,
-  measureVector,
+  measureNorm,
   needsScaling,
   scaleToUnit,
 } from './vector-check.js';
@@ -43,11 +43,11 @@ export function checkQuery(query: IndexQuery, manifest: BundleManifest): Float32
   const { dimensions, full_dimensions: fullDimensions, metric } = manifest;
   const vector = SLAB.copy(values);
   const format = formatOf(manifest);
-  const size = measureVector(vector, 0, fullDimensions);
+  const norm = measureNorm(vector, 0, fullDimensions);
   const defect =
-    findVectorDefect(size, metric, format) ??
+    findVectorDefect({ values: vector, offset: 0, dimensions: fullDimensions, norm }, metric, format) ??
     findPrefixDefect(vector, 0, { dimensions, fullDimensions }, format);
   if (defect !== null) throw defect;
-  if (needsScaling(metric, size.norm)) scaleToUnit(vector, 0, fullDimensions, size.norm);
+  if (needsScaling(metric, norm)) scaleToUnit(vector, 0, fullDimensions, norm);
   return vector;
 }

@@ -1,5 +1,6 @@
 import { SwitchyardError } from '../errors.js';
 import type { Metric } from '../vocabulary.js';
+import { sumOfSquares } from './distances.js';
 import type { Format } from './formats.js';
 
 /**
@@ -14,45 +15,54 @@ const PLAIN_NORM_MAX = 1e2;
 /** Vectors of an fp16 model miss norm 1 by less than this. */
 const UNIT_NORM_TOLERANCE = 2e-3;
 
-export interface VectorSize {
-  /** Infinite or NaN when one of the numbers is. */
-  readonly norm: number;
-  readonly magnitude: number;
-}
+/** Norm of `dimensions` numbers from `offset`; infinite or NaN when one of them is. */
+export const measureNorm = (values: Float32Array, offset: number, dimensions: number): number =>
+  Math.sqrt(sumOfSquares(values, offset, dimensions));
 
-/** Norm and largest magnitude of `dimensions` numbers from `offset`. float32 squares cannot overflow a double. */
-export function measureVector(values: Float32Array, offset: number, dimensions: number): VectorSize {
-  let squares = 0;
-  let magnitude = 0;
-  for (let i = offset; i < offset + dimensions; i++) {
-    const value = values[i] as number;
-    squares += value * value;
-    const absolute = value < 0 ? -value : value;
-    if (absolute > magnitude) magnitude = absolute;
-  }
-  return { norm: Math.sqrt(squares), magnitude };
-}
-
-/** Null, or why a vector cannot be searched under `metric` in `format`. Rows and queries keep the same rules. */
-export function findVectorDefect(size: VectorSize, metric: Metric, format: Format): SwitchyardError | null {
-  if (!Number.isFinite(size.norm))
+/**
+ * Null, or why the `dimensions` numbers from `offset`, whose norm is given, cannot be searched under `metric` in
+ * `format`. Rows and queries keep the same rules.
+ */
+export function findVectorDefect(
+  { values, offset, dimensions, norm }: MeasuredVector,
+  metric: Metric,
+  format: Format,
+): SwitchyardError | null {
+  if (!Number.isFinite(norm))
     return new SwitchyardError(
       'NON_FINITE_VECTOR',
       'the vector has a NaN or an infinity: every number must be finite',
     );
-  if (metric === 'cosine' && size.norm === 0)
+  if (metric === 'cosine' && norm === 0)
     return new SwitchyardError('ZERO_VECTOR', 'the vector is zero: under cosine it has no direction');
-  if (size.norm > NORM_MAX || (metric === 'cosine' && size.norm < NORM_MIN))
+  if (norm > NORM_MAX || (metric === 'cosine' && norm < NORM_MIN))
     return new SwitchyardError(
       'INVALID_ARGUMENT',
-      `the vector has norm ${size.norm.toExponential(2)}, which must be within ${NORM_MIN} and ${NORM_MAX}`,
+      `the vector has norm ${norm.toExponential(2)}, which must be within ${NORM_MIN} and ${NORM_MAX}`,
     );
-  if (metric !== 'cosine' && size.magnitude > format.magnitudeMax)
+  // No number is larger than the norm, so most vectors need not be looked at.
+  if (metric === 'cosine' || norm <= format.magnitudeMax) return null;
+  const magnitude = largestMagnitude(values, offset, dimensions);
+  if (magnitude > format.magnitudeMax)
     return new SwitchyardError(
       'INVALID_ARGUMENT',
-      `the vector has a number of ${size.magnitude}, and ${format.quantization} holds at most ${format.magnitudeMax}: use bf16 or f32`,
+      `the vector has a number of ${magnitude}, and ${format.quantization} holds at most ${format.magnitudeMax}: use bf16 or f32`,
     );
   return null;
+}
+
+export interface MeasuredVector {
+  readonly values: Float32Array;
+  readonly offset: number;
+  readonly dimensions: number;
+  readonly norm: number;
+}
+
+function largestMagnitude(values: Float32Array, offset: number, dimensions: number): number {
+  let magnitude = 0;
+  for (let i = offset; i < offset + dimensions; i++)
+    magnitude = Math.max(magnitude, Math.abs(values[i] as number));
+  return magnitude;
 }
 
 /** Null, or why the part of a vector that a truncated cosine graph keeps has no direction. */
@@ -63,7 +73,7 @@ export function findPrefixDefect(
   format: Format,
 ): SwitchyardError | null {
   if (dimensions === fullDimensions || format.usearchMetric !== 'cos') return null;
-  if (measureVector(values, offset, dimensions).norm >= NORM_MIN) return null;
+  if (measureNorm(values, offset, dimensions) >= NORM_MIN) return null;
   return new SwitchyardError(
     'ZERO_VECTOR',
     `the first ${dimensions} of the vector's ${fullDimensions} numbers are zero, and the index keeps only those: truncate less`,
@@ -83,7 +93,7 @@ export function toGraphVectors(
   const kept = dimensions === fullDimensions ? vectors : truncated(vectors, fullDimensions, dimensions);
   if (usearchMetric !== 'cos') return kept;
   for (let offset = 0; offset < kept.length; offset += dimensions) {
-    const { norm } = measureVector(kept, offset, dimensions);
+    const norm = measureNorm(kept, offset, dimensions);
     if (needsScaling('cosine', norm)) scaleToUnit(kept, offset, dimensions, norm);
   }
   return kept;

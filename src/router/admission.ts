@@ -1,4 +1,5 @@
 import { SwitchyardError } from '../errors.js';
+import { sumOfSquares } from '../index/distances.js';
 import type { PickTable } from './pick.js';
 import type { QueryInput, SearchCall } from './query.js';
 import type { RouteSnapshot, SnapshotTarget } from './snapshot.js';
@@ -90,16 +91,14 @@ export function assertVector(query: QueryInput, { encoder, index, spec }: OpenTa
       `the vector has ${values.length} numbers; model ${spec.modelRef} has ${dimensions}`,
       { details: { got: String(values.length), expected: String(dimensions), model: spec.modelRef } },
     );
-  let hasDirection = false;
-  for (let at = 0; at < values.length; at++) {
-    const value = values[at] as number;
-    if (!Number.isFinite(value))
-      throw new SwitchyardError('NON_FINITE_VECTOR', `number ${at} of the vector is ${value}`, {
-        details: { position: String(at) },
-      });
-    if (value !== 0) hasDirection = true;
+  const squares = sumOfSquares(values, 0, values.length);
+  if (!Number.isFinite(squares)) {
+    const at = values.findIndex((value) => !Number.isFinite(value));
+    throw new SwitchyardError('NON_FINITE_VECTOR', `number ${at} of the vector is ${values[at]}`, {
+      details: { position: String(at) },
+    });
   }
-  if (!hasDirection && index.bundle.manifest.metric === 'cosine')
+  if (squares === 0 && index.bundle.manifest.metric === 'cosine')
     throw new SwitchyardError(
       'ZERO_VECTOR',
       'the vector is all zeros and has no direction, which cosine needs: encode the text again',

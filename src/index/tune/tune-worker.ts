@@ -8,7 +8,7 @@ import { filesIn } from '../placement.js';
 import { RECALL_DEPTH, recallAgainst } from '../recall.js';
 import { graphParametersOf, RowSearcher } from '../row-searcher.js';
 import { SeededRandom } from '../seeded-random.js';
-import { findPrefixDefect, isUnitNorm, measureVector, toGraphVectors } from '../vector-check.js';
+import { findPrefixDefect, isUnitNorm, measureNorm, toGraphVectors } from '../vector-check.js';
 import { VectorsFile } from '../vectors-file.js';
 import type { FromTuneWorker, TuneFormat, TuneRow, TuneWorkerData } from './tune-protocol.js';
 
@@ -110,7 +110,7 @@ class Tuning {
     const { dimensions: fullDimensions, threads } = this.#data;
     for (const { firstRow, values } of this.#vectors.blocks()) {
       for (let offset = 0; offset < values.length; offset += fullDimensions) {
-        if (format.unitVectorsOnly && !isUnitNorm(measureVector(values, offset, fullDimensions).norm))
+        if (format.unitVectorsOnly && !isUnitNorm(measureNorm(values, offset, fullDimensions)))
           return `${quantization} takes unit vectors only under this metric`;
         const defect = findPrefixDefect(values, offset, { dimensions, fullDimensions }, format);
         if (defect !== null) return defect.message;
