@@ -1,6 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
+import { ownNodeArguments } from '../rig/gateway.js';
 import type { CacheCounts, FromServer, ServerPlan, ToServer } from './protocol.js';
 
 /** A measured server in a process of its own. */
@@ -15,7 +16,8 @@ export class ServerProcess {
   static async start(plan: ServerPlan): Promise<ServerProcess> {
     const child = fork(fileURLToPath(new URL('./server-main.js', import.meta.url)), {
       serialization: 'advanced',
-      execArgv: [],
+      // Both sides, so that neither has the better garbage collector.
+      execArgv: [...ownNodeArguments()],
       // The test runner's loader is not for this process.
       env: { ...process.env, NODE_OPTIONS: '' },
     });

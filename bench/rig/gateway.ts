@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { chmod, mkdtemp, rm, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -14,6 +15,11 @@ import { benchBundles } from '../data/built-bundle.js';
 
 const AUTHOR = { actor: 'bench', reason: 'a bench' } as const;
 const START_MS_MAX = 120_000;
+const PROGRAM = path.join(packageRoot(), 'bin', 'switchyard');
+
+/** What the program's first line asks of node: given by the benches themselves, since this very node and no other shall run it. */
+export const ownNodeArguments = (): readonly string[] =>
+  readFileSync(PROGRAM, 'utf8').split('\n', 1)[0]?.match(/--\S+/g) ?? [];
 
 export interface RigTarget {
   readonly bundle: Bundle;
@@ -110,7 +116,7 @@ async function serve(
   const { NODE_OPTIONS: _loader, ...environment } = process.env;
   const child = spawn(
     process.execPath,
-    [...nodeArguments, path.join(packageRoot(), 'bin', 'switchyard'), 'serve', '--var-dir', varDir],
+    [...ownNodeArguments(), ...nodeArguments, PROGRAM, 'serve', '--var-dir', varDir],
     {
       cwd: varDir,
       stdio: ['ignore', 'ignore', 'pipe'],

@@ -1,5 +1,6 @@
 import type { Limits } from '../config/config.js';
 import { SwitchyardError } from '../errors.js';
+import { sumOfSquares } from '../index/distances.js';
 import type { EmbedCall, SearchCall } from '../router/query.js';
 import {
   type InputRole,
@@ -184,10 +185,8 @@ function checkVector(values: Float32Array): void {
       max: String(DIMENSIONS_MAX),
     });
   }
-  // x * 0 is 0 for every finite number and NaN for the rest: one branch for the whole vector.
-  let sum = 0;
-  for (let i = 0; i < values.length; i++) sum += (values[i] as number) * 0;
-  if (sum === 0) return;
+  // One branch for the whole vector.
+  if (Number.isFinite(sumOfSquares(values, 0, values.length))) return;
   const at = values.findIndex((value) => !Number.isFinite(value));
   throw new SwitchyardError(
     'NON_FINITE_VECTOR',
