@@ -1,6 +1,6 @@
 import xxhash from 'xxhash-wasm';
 import type { Fingerprint } from '../vocabulary.js';
-import type { SharedKey } from './keys.js';
+import { SHARED_KEY_LENGTH, type SharedKey } from './keys.js';
 
 /**
  * What stands in Redis around a payload, so that nothing but the value of this very key is ever taken for it:
@@ -10,13 +10,20 @@ import type { SharedKey } from './keys.js';
  *  12  u32  kind of entry
  *  16  u32  length of the payload
  *  20  36 B fingerprint
- *  56  32 B the key
- *  88       payload
+ *  56  43 B the key
+ *  99       payload
  *
  * Little-endian. The checksum finds damage; the rest finds a sound value in the wrong place.
  */
-const MAGIC = 0x01_43_59_53; // "SYC", version 1
-const AT = { magic: 8, kind: 12, length: 16, fingerprint: 20, key: 56, payload: 88 } as const;
+const MAGIC = 0x02_43_59_53; // "SYC", version 2
+const AT = {
+  magic: 8,
+  kind: 12,
+  length: 16,
+  fingerprint: 20,
+  key: 56,
+  payload: 56 + SHARED_KEY_LENGTH,
+} as const;
 export const FRAME_BYTES = AT.payload;
 
 export const CACHE_KINDS = ['embedding', 'result'] as const;
@@ -41,7 +48,7 @@ export function encodeFrame({ kind, fingerprint, key }: FrameLabel, payload: Uin
   frame.writeUInt32LE(KIND_NUMBER[kind], AT.kind);
   frame.writeUInt32LE(payload.length, AT.length);
   frame.write(fingerprint, AT.fingerprint, AT.key - AT.fingerprint, 'latin1');
-  frame.write(key, AT.key, AT.payload - AT.key, 'base64url');
+  frame.write(key, AT.key, AT.payload - AT.key, 'latin1');
   frame.set(payload, AT.payload);
   frame.writeBigUInt64LE(h64Raw(frame.subarray(AT.magic)), 0);
   return frame;
@@ -54,8 +61,10 @@ export function readFrame(frame: Buffer, { kind, fingerprint, key }: FrameLabel)
   if (frame.readUInt32LE(AT.magic) !== MAGIC) return 'magic';
   if (frame.readUInt32LE(AT.kind) !== KIND_NUMBER[kind]) return 'kind';
   if (frame.readUInt32LE(AT.length) !== frame.length - FRAME_BYTES) return 'length';
-  if (frame.toString('latin1', AT.fingerprint, AT.key) !== fingerprint) return 'fingerprint';
-  if (frame.toString('base64url', AT.key, AT.payload) !== key) return 'key';
+  // Both in one: each look into the buffer is a call out of JavaScript.
+  const label = frame.toString('latin1', AT.fingerprint, AT.payload);
+  if (!label.startsWith(fingerprint)) return 'fingerprint';
+  if (!label.endsWith(key)) return 'key';
   return frame.subarray(AT.payload);
 }
 

@@ -37,8 +37,11 @@ const UTF8_BYTES_MAX = 3;
  * nothing about the query. Synchronous, and not to be used by two threads.
  */
 export class CacheKeys {
-  #inner: Buffer;
+  readonly #embedding: Scratch;
+  readonly #result: Scratch;
   readonly #outer: Buffer;
+  /** What the fixed part of `#result` says at present: most questions differ in their query alone. */
+  #asked: Omit<ResultQuestion, 'query'> | null = null;
 
   /** Errors: RangeError for a secret shorter than `SECRET_BYTES_MIN`. */
   constructor(secret: Uint8Array) {
@@ -46,52 +49,38 @@ export class CacheKeys {
       throw new RangeError(`the secret of the cache keys must have at least ${SECRET_BYTES_MIN} bytes`);
     const key = Buffer.alloc(BLOCK);
     key.set(secret.length <= BLOCK ? secret : hash('sha256', secret, 'buffer'));
-    this.#inner = Buffer.alloc(SCRATCH_BYTES);
+    const inner = key.map((byte) => byte ^ INNER_PAD);
+    this.#embedding = new Scratch(inner);
+    this.#result = new Scratch(inner);
     this.#outer = Buffer.alloc(BLOCK + DIGEST_BYTES_OUT);
-    for (let i = 0; i < BLOCK; i++) {
-      this.#inner[i] = (key[i] as number) ^ INNER_PAD;
-      this.#outer[i] = (key[i] as number) ^ OUTER_PAD;
-    }
+    this.#outer.set(key.map((byte) => byte ^ OUTER_PAD));
   }
 
   embedding(fingerprint: Fingerprint, role: InputRole, text: string): CacheKey {
-    const scratch = this.#reserve(text.length * UTF8_BYTES_MAX);
-    let at = BLOCK;
-    scratch[at++] = KIND.embedding;
-    scratch[at++] = ROLE[role];
-    at += scratch.write(fingerprint, at, FINGERPRINT_BYTES, 'latin1');
-    at += scratch.write(text, at, 'utf8');
-    return this.#digest(at);
+    const { bytes } = this.#embedding;
+    bytes[BLOCK] = KIND.embedding;
+    bytes[BLOCK + 1] = ROLE[role];
+    bytes.write(fingerprint, BLOCK + 2, FINGERPRINT_BYTES, 'latin1');
+    return this.#embedding.digest(BLOCK + 2 + FINGERPRINT_BYTES, text);
   }
 
   result(question: ResultQuestion): CacheKey {
     const { query } = question;
-    const isText = typeof query === 'string';
-    const scratch = this.#reserve(isText ? query.length * UTF8_BYTES_MAX : query.byteLength);
-    let at = BLOCK;
-    scratch[at++] = KIND.result;
-    scratch[at++] = isText ? FORM.text : FORM.vector;
-    scratch[at++] = question.withDocument ? 1 : 0;
-    at = scratch.writeUInt32LE(question.topK, at);
-    at = scratch.writeUInt32LE(question.expansion, at);
-    at += scratch.write(question.fingerprint, at, FINGERPRINT_BYTES, 'latin1');
-    at += scratch.write(question.build, at, DIGEST_BYTES, 'latin1');
-    if (isText) at += scratch.write(query, at, 'utf8');
-    else {
-      scratch.set(new Uint8Array(query.buffer, query.byteOffset, query.byteLength), at);
-      at += query.byteLength;
-    }
-    return this.#digest(at);
+    const { bytes } = this.#result;
+    if (!isAskedAlike(question, this.#asked)) this.#writeFixedPart(question);
+    bytes[BLOCK + 1] = typeof query === 'string' ? FORM.text : FORM.vector;
+    return this.#result.digest(RESULT_QUERY_AT, query);
   }
 
-  /** A scratch buffer with room for the query; one of an unusually long query is not kept. */
-  #reserve(queryBytes: number): Buffer {
-    const needed = BLOCK + 16 + FINGERPRINT_BYTES + DIGEST_BYTES + queryBytes;
-    if (needed <= this.#inner.length) return this.#inner;
-    const larger = Buffer.alloc(needed);
-    larger.set(this.#inner.subarray(0, BLOCK));
-    this.#inner = larger;
-    return larger;
+  #writeFixedPart({ build, fingerprint, expansion, topK, withDocument }: ResultQuestion): void {
+    const { bytes } = this.#result;
+    bytes[BLOCK] = KIND.result;
+    bytes[BLOCK + 2] = withDocument ? 1 : 0;
+    let at = bytes.writeUInt32LE(topK, BLOCK + 3);
+    at = bytes.writeUInt32LE(expansion, at);
+    at += bytes.write(fingerprint, at, FINGERPRINT_BYTES, 'latin1');
+    bytes.write(build, at, DIGEST_BYTES, 'latin1');
+    this.#asked = { build, fingerprint, expansion, topK, withDocument };
   }
 
   /** The outer half of the HMAC, which only entries that are shared need. */
@@ -99,12 +88,44 @@ export class CacheKeys {
     this.#outer.write(key, BLOCK, 'latin1');
     return hash('sha256', this.#outer, 'base64url') as SharedKey;
   }
+}
+
+const RESULT_QUERY_AT = BLOCK + 3 + 2 * 4 + FINGERPRINT_BYTES + DIGEST_BYTES;
+
+const isAskedAlike = (question: ResultQuestion, asked: Omit<ResultQuestion, 'query'> | null): boolean =>
+  asked !== null &&
+  question.build === asked.build &&
+  question.fingerprint === asked.fingerprint &&
+  question.expansion === asked.expansion &&
+  question.topK === asked.topK &&
+  question.withDocument === asked.withDocument;
+
+/** The bytes of the inner half of an HMAC: the padded key, a fixed part that its user writes, and the query. */
+class Scratch {
+  readonly bytes = Buffer.alloc(SCRATCH_BYTES);
+
+  constructor(paddedKey: Uint8Array) {
+    this.bytes.set(paddedKey);
+  }
 
   /** The inner half of HMAC-SHA-256 by its definition: two one-shot hashes cost half of what `createHmac` does. */
-  #digest(end: number): CacheKey {
-    const key = hash('sha256', this.#inner.subarray(0, end), 'binary') as CacheKey;
-    if (this.#inner.length > SCRATCH_BYTES * 4)
-      this.#inner = Buffer.from(this.#inner.subarray(0, SCRATCH_BYTES));
-    return key;
+  digest(queryAt: number, query: string | Float32Array): CacheKey {
+    const isText = typeof query === 'string';
+    const room = this.#withRoom(queryAt, isText ? query.length * UTF8_BYTES_MAX : query.byteLength);
+    let end = queryAt;
+    if (isText) end += room.write(query, queryAt, 'utf8');
+    else {
+      room.set(new Uint8Array(query.buffer, query.byteOffset, query.byteLength), queryAt);
+      end += query.byteLength;
+    }
+    return hash('sha256', room.subarray(0, end), 'binary') as CacheKey;
+  }
+
+  /** The scratch bytes, or a copy for an unusually long query, which is not kept. */
+  #withRoom(queryAt: number, queryBytes: number): Buffer {
+    if (queryAt + queryBytes <= SCRATCH_BYTES) return this.bytes;
+    const larger = Buffer.alloc(queryAt + queryBytes);
+    larger.set(this.bytes.subarray(0, queryAt));
+    return larger;
   }
 }

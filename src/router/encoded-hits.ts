@@ -55,8 +55,7 @@ export class EncodedHits {
     if (payload.length - HEADER_BYTES < count * EXACT_BYTES) return null;
     for (let hit = 0; hit < count; hit++) {
       const at = HEADER_BYTES + hit * EXACT_BYTES;
-      if (!Number.isFinite(payload.readDoubleLE(at)) || !Number.isFinite(payload.readDoubleLE(at + 8)))
-        return null;
+      if (!isFiniteAt(payload, at) || !isFiniteAt(payload, at + 8)) return null;
     }
     const encoded = new EncodedHits(payload);
     return hitsIn(encoded.wire) === count ? encoded : null;
@@ -210,6 +209,10 @@ function readDocument(reader: Reader, flags: number): StoredDocument {
       : { attributes: JSON.parse(attributes) as Record<string, unknown> }),
   };
 }
+
+/** Of a little-endian double: all bits of the exponent are set in NaN and the infinities alone. */
+const isFiniteAt = (bytes: Uint8Array, at: number): boolean =>
+  ((bytes[at + 7] as number) & 0x7f) !== 0x7f || ((bytes[at + 6] as number) & 0xf0) !== 0xf0;
 
 /** How many whole Hit messages the bytes are; -1 when they are something else. */
 function hitsIn(wire: Buffer): number {
