@@ -28,7 +28,9 @@ export interface Holder {
 
 /** Another process with the embedded registry of `varDir` open, as `uid` when given. */
 export function startHolder(t: Teardown, varDir: string, uid?: number): Holder {
-  const child = spawn(process.execPath, [MAIN, varDir], {
+  // As it ships: the test runner's own hooks, which it puts into NODE_OPTIONS, would write their notes into the
+  // checkout, and another user may not.
+  const child = spawn('env', ['-u', 'NODE_OPTIONS', process.execPath, MAIN, varDir], {
     stdio: ['pipe', 'pipe', 'inherit'],
     cwd: '/',
     ...(uid === undefined ? {} : { uid, gid: uid }),
