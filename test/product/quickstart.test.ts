@@ -115,6 +115,7 @@ t.test('the quickstart goes from nothing to a real answer, and its printed lines
     const again = await finished(spawnNode(QUICKSTART, [...ports, '--once'], { env }));
     t.equal(again.code, 0, again.stderr);
     t.notMatch(again.stderr, /embedding|importing/);
+    t.match(again.stderr, /already, nothing is rebuilt; starting the gateway/, 'and says so');
     t.match(again.stdout, /tiger, Panthera tigris/);
     t.same(processesMentioning(varDir), []);
   });
