@@ -212,6 +212,12 @@ const CATALOGUE = {
     retry: 'never',
     title: 'A snapshot file is not what was written',
   },
+  CORRUPT_CHECKPOINT: {
+    grpc: 'FAILED_PRECONDITION',
+    http: 500,
+    retry: 'never',
+    title: 'A checkpoint of an embedding is not what was written',
+  },
   FINGERPRINT_MISMATCH: {
     grpc: 'FAILED_PRECONDITION',
     http: 409,

@@ -11,6 +11,16 @@ export function adminRecords(admin: AdminApi, author: Author): BuildRecords {
       const found = await admin.getBuild({ ...version, build: build ?? DEFAULT_BUILD });
       return { digest: found.digest as Digest, bundleUri: found.bundle_uri };
     },
+    buildsOf: async (corpus, fingerprint) => {
+      const versions = await admin.listCorpusVersions({ corpus });
+      const builds = await admin.listBuilds({ corpus });
+      return builds.flatMap(({ version, digest, bundle_uri, is_default }) => {
+        const of = versions.find((candidate) => candidate.version === version);
+        return is_default && of?.fingerprint === fingerprint && of.status !== 'archived'
+          ? [{ corpus, version, build: digest as Digest, bundleUri: bundle_uri }]
+          : [];
+      });
+    },
     begin: async ({ corpus, version, fingerprint, documentTemplate, textNormalisation }) => {
       await admin.beginCorpusVersion({
         corpus,

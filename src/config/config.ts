@@ -129,6 +129,13 @@ export interface Config {
     readonly redis: RedisSettings | null;
   };
   readonly overload: OverloadSettings;
+  /** Embedding of a corpus version. */
+  readonly reembed: {
+    readonly checkpointDocuments: number;
+    readonly batchTextsMax: number;
+    readonly threads: number;
+    readonly niceness: number;
+  };
   readonly shutdown: { readonly lameDuckMs: number; readonly drainMs: number };
   /** Where traces go is said by the standard OTEL_* variables. */
   readonly tracing: {

@@ -230,6 +230,13 @@ function compile(file: ConfigFile, cwd: string): Config {
     },
     cache: compileCache(file.cache),
     overload: compileOverload(file),
+
+    reembed: {
+      checkpointDocuments: file.reembed.checkpoint_documents,
+      batchTextsMax: file.reembed.batch_texts_max,
+      threads: file.reembed.threads || encoderThreads(file, cores),
+      niceness: file.reembed.niceness,
+    },
     shutdown: { lameDuckMs: file.shutdown.lame_duck_ms, drainMs: file.shutdown.drain_ms },
     tracing: {
       enabled: file.tracing.enabled,
@@ -259,6 +266,9 @@ function compileOverload({ overload, limits }: ConfigFile): Config['overload'] {
     adminConcurrencyMax: overload.admin_concurrency_max,
   };
 }
+
+const encoderThreads = ({ encoder }: ConfigFile, cores: number): number =>
+  encoder.threads === 0 ? cores : encoder.threads;
 
 const CACHE_SECRET_LENGTH_MIN = 32;
 

@@ -167,6 +167,19 @@ export const ConfigFileSchema = Type.Object(
       },
       { ...closed, default: {} },
     ),
+    reembed: Type.Object(
+      {
+        /** Documents of one checkpoint: what a build that is killed embeds again at most. */
+        checkpoint_documents: count(100_000, 1, 100_000_000),
+        /** Texts of one call of an encoder of its own or on a device. */
+        batch_texts_max: count(1024, 1, 1024),
+        /** Threads of the encoder of a build; 0: as encoder.threads. */
+        threads: count(0, 0, 256),
+        /** Of that encoder's process, as of nice(1): it yields to what serves from the same cores. */
+        niceness: count(10, 0, 19),
+      },
+      { ...closed, default: {} },
+    ),
     shutdown: Type.Object(
       {
         lame_duck_ms: count(0, 0, 600_000),

@@ -1,3 +1,4 @@
+import { getPriority, setPriority } from 'node:os';
 import { errorToFrame, type Reason, SwitchyardError, toSwitchyardError } from '../errors.js';
 import type { Frame } from '../process/frames.js';
 import { openParentChannel } from '../process/parent-channel.js';
@@ -63,6 +64,8 @@ function receive(frame: Frame): void {
 }
 
 async function start(config: ChildConfig): Promise<void> {
+  // Before there are threads, which inherit it.
+  if (config.niceness > getPriority()) setPriority(config.niceness);
   const started = await startSession(config);
   worker = new ChildWorker(started, channel, giveUp);
   const { provider, fallbackReason, worstProbeCosine } = started;

@@ -44,6 +44,8 @@ export interface ChildConfig {
   readonly accelerator: AcceleratorConfig;
   /** null: no bound, an encoder that serves bulk alone. JSON has no Infinity. */
   readonly backgroundRunMsMax: number | null;
+  /** As of nice(1). */
+  readonly niceness: number;
 }
 
 export interface ReadyMessage {

@@ -30,6 +30,8 @@ export interface ProcessEncoderOptions {
   readonly textBytesMax: number;
   /** Estimated length of a shadow or bulk run; Infinity for an encoder that has no live reads. Default 20. */
   readonly backgroundRunMsMax?: number;
+  /** How much the process yields to what serves from the same cores, 0..19 as of nice(1). Default 0. */
+  readonly niceness?: number;
   /** Default 120 s: a large model is hashed, loaded and probed in it. */
   readonly startTimeoutMs?: number;
   /** Owed work and no sign for so long: killed and started again. Must be longer than one run. Default 30 s. */
@@ -79,6 +81,7 @@ export function compileOptions(options: ProcessEncoderOptions): EncoderSettings 
     batchDelayMsMax: 0,
     accelerator: DEFAULT_ACCELERATOR,
     backgroundRunMsMax: 20,
+    niceness: 0,
     startTimeoutMs: 120_000,
     silentMsMax: 30_000,
     closeGraceMs: 5_000,
@@ -98,6 +101,7 @@ export function compileOptions(options: ProcessEncoderOptions): EncoderSettings 
   expectInteger('batchTokensMax', settings.batchTokensMax, 1, 1 << 24);
   expectInteger('textBytesMax', settings.textBytesMax, 1, TEXT_BYTES_MAX_BOUND);
   expectInteger('queueBytesMax', settings.queueBytesMax, settings.textBytesMax, Number.MAX_SAFE_INTEGER);
+  expectInteger('niceness', settings.niceness, 0, 19);
   for (const lane of LANES)
     expectInteger(`queueLengthMax.${lane}`, settings.queueLengthMax[lane], 1, 1_000_000);
   if (!(settings.batchDelayMsMax >= 0 && settings.batchDelayMsMax <= 1_000))

@@ -186,6 +186,7 @@ class SupervisedEncoder implements ProcessEncoder {
       batchDelayMsMax,
       accelerator,
       backgroundRunMsMax: Number.isFinite(backgroundRunMsMax) ? backgroundRunMsMax : null,
+      niceness: this.#settings.niceness,
     };
     this.#child.send(FRAME.configure, 0, encodeJson(config));
   }

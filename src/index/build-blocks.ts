@@ -1,5 +1,6 @@
 import type { BuildBatch } from './build-options.js';
 import type { BuildBlock } from './build-protocol.js';
+import { encodeProvenance, PROVENANCE_BYTES } from './provenance.js';
 
 /** Rows handed to usearch at once: enough to keep all cores busy, few enough to stop soon after an abort. */
 const BLOCK_ROWS = 1024;
@@ -9,8 +10,10 @@ const BLOCK_DOCUMENT_BYTES = 8 << 20;
 export class BuildBlocks {
   readonly #dimensions: number;
   readonly #storeDocuments: boolean;
+  readonly #storeProvenance: boolean;
   readonly #send: (block: BuildBlock) => Promise<void>;
   #vectors: Float32Array<ArrayBuffer>;
+  #provenance: Uint8Array<ArrayBuffer>;
   #rows = 0;
   #firstRow = 0;
   #lines: Buffer[] = [];
@@ -18,17 +21,29 @@ export class BuildBlocks {
   #offsets = new Float64Array(1025);
   #documentCount = 0;
 
-  constructor(dimensions: number, storeDocuments: boolean, send: (block: BuildBlock) => Promise<void>) {
+  constructor(
+    dimensions: number,
+    stored: { readonly storeDocuments: boolean; readonly storeProvenance?: boolean },
+    send: (block: BuildBlock) => Promise<void>,
+  ) {
     this.#dimensions = dimensions;
-    this.#storeDocuments = storeDocuments;
+    this.#storeDocuments = stored.storeDocuments;
+    this.#storeProvenance = stored.storeProvenance ?? false;
     this.#send = send;
     this.#vectors = new Float32Array(BLOCK_ROWS * dimensions);
+    this.#provenance = this.#newProvenance();
+  }
+
+  #newProvenance(): Uint8Array<ArrayBuffer> {
+    return new Uint8Array(this.#storeProvenance ? BLOCK_ROWS * PROVENANCE_BYTES : 0);
   }
 
   /** Copies row `index` of the batch; true when the block is full and must be flushed. */
   append(batch: BuildBatch, index: number, isNewDocument: boolean): boolean {
     const from = index * this.#dimensions;
     this.#vectors.set(batch.vectors.subarray(from, from + this.#dimensions), this.#rows * this.#dimensions);
+    if (this.#storeProvenance)
+      encodeProvenance(batch.rows[index]?.provenance, this.#provenance, this.#rows * PROVENANCE_BYTES);
     this.#rows++;
     if (isNewDocument && this.#storeDocuments) this.#appendDocument(batch, index);
     return this.#rows === BLOCK_ROWS || this.#lineBytes >= BLOCK_DOCUMENT_BYTES;
@@ -55,12 +70,16 @@ export class BuildBlocks {
       firstRow: this.#firstRow,
       vectors: used === this.#vectors.length ? this.#vectors : this.#vectors.slice(0, used),
       documents: joined(this.#lines, this.#lineBytes),
+      provenance: this.#storeProvenance
+        ? this.#provenance.slice(0, this.#rows * PROVENANCE_BYTES)
+        : this.#provenance,
     };
     this.#firstRow += this.#rows;
     this.#rows = 0;
     this.#lines = [];
     this.#lineBytes = 0;
     this.#vectors = new Float32Array(BLOCK_ROWS * this.#dimensions);
+    this.#provenance = this.#newProvenance();
     await this.#send(block);
   }
 

@@ -110,11 +110,12 @@ async function writeFiles(
       threads: plan.threads,
       recall: plan.recall,
       storeDocuments: options.storeDocuments,
+      storeProvenance: options.storeProvenance ?? false,
     },
     (phase, rowsDone) => options.onProgress?.({ phase, rowsDone, rowsTotal: input.ids.rowCount }),
   );
   try {
-    const blocks = new BuildBlocks(plan.fullDimensions, options.storeDocuments, (block) => thread.add(block));
+    const blocks = new BuildBlocks(plan.fullDimensions, options, (block) => thread.add(block));
     for await (const batch of abortable(rows, options.signal)) {
       input.checkShape(batch);
       for (let i = 0; i < batch.rows.length; i++) {

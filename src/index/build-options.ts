@@ -11,6 +11,7 @@ import {
 } from '../vocabulary.js';
 import { type Format, formatOf, RESCORE_FACTOR_MAX } from './formats.js';
 import { CONNECTIVITY_MAX, DIMENSIONS_MAX, EXPANSION_MAX } from './manifest-schema.js';
+import type { RowProvenance } from './provenance.js';
 import type { RecallSample } from './recall.js';
 import type { StoredDocument } from './search-index.js';
 
@@ -23,6 +24,8 @@ export interface BuildRow {
   readonly truncated: boolean;
   /** Read from chunk 0 when `storeDocuments` is set. */
   readonly document?: StoredDocument;
+  /** Read when `storeProvenance` is set. */
+  readonly provenance?: RowProvenance;
 }
 
 export interface BuildBatch {
@@ -58,6 +61,8 @@ export interface BuildOptions {
   readonly documentTemplate: string;
   readonly textNormalisation: string;
   readonly storeDocuments: boolean;
+  /** Keep what each row was made of. Default: false. */
+  readonly storeProvenance?: boolean;
   /** Share of chunks cut at max tokens above which the build fails, 0..1. */
   readonly truncatedShareMax: number;
   /** Of rows that come from another build, which knows how many were cut and not which. Default: counted. */

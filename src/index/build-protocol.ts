@@ -10,6 +10,7 @@ export interface BuildWorkerData {
   readonly threads: number;
   readonly recall: RecallSample;
   readonly storeDocuments: boolean;
+  readonly storeProvenance: boolean;
   /** One Int32; anything but 0 means stop at the next step. */
   readonly cancel: SharedArrayBuffer;
 }
@@ -21,6 +22,8 @@ export interface BuildBlock {
   readonly vectors: Float32Array<ArrayBuffer>;
   /** Lines of documents.jsonl; empty without stored documents. */
   readonly documents: Uint8Array<ArrayBuffer>;
+  /** Records of provenance.bin; empty where none are stored. */
+  readonly provenance: Uint8Array<ArrayBuffer>;
 }
 
 export type ToBuildWorker =

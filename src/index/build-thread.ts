@@ -83,7 +83,11 @@ export class BuildThread {
   async add(block: BuildBlock): Promise<void> {
     await this.#until(() => this.#inFlight < BLOCKS_IN_FLIGHT_MAX);
     this.#inFlight++;
-    this.#worker.postMessage(block satisfies ToBuildWorker, [block.vectors.buffer, block.documents.buffer]);
+    this.#worker.postMessage(block satisfies ToBuildWorker, [
+      block.vectors.buffer,
+      block.documents.buffer,
+      block.provenance.buffer,
+    ]);
   }
 
   async finish(message: Extract<ToBuildWorker, { kind: 'finish' }>): Promise<BuiltFiles> {

@@ -5,7 +5,14 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { errorToFrame, SwitchyardError } from '../errors.js';
 import { asDiskError } from '../files/publish.js';
 import type { BuildBlock, BuildWorkerData, FromBuildWorker, ToBuildWorker } from './build-protocol.js';
-import { DOCUMENT_OFFSETS_FILE, DOCUMENTS_FILE, IDS_FILE, INDEX_FILE, VECTORS_FILE } from './file-names.js';
+import {
+  DOCUMENT_OFFSETS_FILE,
+  DOCUMENTS_FILE,
+  IDS_FILE,
+  INDEX_FILE,
+  PROVENANCE_FILE,
+  VECTORS_FILE,
+} from './file-names.js';
 import { formatOf, type UsearchMetric } from './formats.js';
 import { Graph } from './graph.js';
 import { findUnreachableRows } from './graph-reach.js';
@@ -35,6 +42,7 @@ class BundleWriter {
   readonly #usearchMetric: UsearchMetric;
   readonly #vectors: HashingWriter;
   readonly #documents: HashingWriter | null;
+  readonly #provenance: HashingWriter | null;
 
   constructor(data: BuildWorkerData) {
     this.#data = data;
@@ -45,6 +53,7 @@ class BundleWriter {
     this.#graph = new Graph(graphParametersOf({ ...manifest, row_count: 0, document_count: 0 }, format));
     this.#vectors = new HashingWriter(this.#path(VECTORS_FILE));
     this.#documents = data.storeDocuments ? new HashingWriter(this.#path(DOCUMENTS_FILE)) : null;
+    this.#provenance = data.storeProvenance ? new HashingWriter(this.#path(PROVENANCE_FILE)) : null;
   }
 
   #path(name: string): string {
@@ -60,6 +69,7 @@ class BundleWriter {
     const { vectors } = block;
     this.#vectors.write(new Uint8Array(vectors.buffer, vectors.byteOffset, vectors.byteLength));
     this.#documents?.write(block.documents);
+    this.#provenance?.write(block.provenance);
     this.#addToGraph(block.firstRow, this.#forGraph(vectors));
   }
 
@@ -87,6 +97,7 @@ class BundleWriter {
       files[DOCUMENTS_FILE] = this.#documents.finish();
       files[DOCUMENT_OFFSETS_FILE] = this.#writeWhole(DOCUMENT_OFFSETS_FILE, [message.documentOffsets]);
     }
+    if (this.#provenance !== null) files[PROVENANCE_FILE] = this.#provenance.finish();
     this.#checkCancelled();
     send({ kind: 'progress', phase: 'save', rowsDone: 0 });
     const { searcher, unreachableCount } = this.#saveAndMap(rowCount, documentCount);

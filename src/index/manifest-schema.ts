@@ -8,9 +8,10 @@ import {
   METRICS,
   QUANTIZATIONS,
 } from '../vocabulary.js';
-import { DOCUMENT_FILES, REQUIRED_FILES } from './file-names.js';
+import { DOCUMENT_FILES, PROVENANCE_FILE, REQUIRED_FILES } from './file-names.js';
 import { formatOf, RESCORE_FACTOR_MAX } from './formats.js';
 import type { BundleManifest } from './manifest.js';
+import { PROVENANCE_BYTES } from './provenance.js';
 
 export const DIMENSIONS_MAX = 8192;
 export const ROW_COUNT_MAX = 0xffff_fffe;
@@ -53,6 +54,7 @@ const schema = Type.Object(
         [REQUIRED_FILES[2]]: file,
         [DOCUMENT_FILES[0]]: Type.Optional(file),
         [DOCUMENT_FILES[1]]: Type.Optional(file),
+        [PROVENANCE_FILE]: Type.Optional(file),
       },
       strict,
     ),
@@ -108,6 +110,9 @@ function checkRelations(value: Static<typeof schema>): BundleManifest | string {
     return 'files has one of documents.jsonl and documents.offsets without the other';
   if (offsets !== undefined && offsets.bytes !== (value.document_count + 1) * 8)
     return 'files/documents.offsets/bytes is not (document_count + 1) × 8';
+  const provenance = value.files['provenance.bin'];
+  if (provenance !== undefined && provenance.bytes !== value.row_count * PROVENANCE_BYTES)
+    return `files/provenance.bin/bytes is not row_count × ${PROVENANCE_BYTES}`;
   const { unreachable_count, rescore_factor, ...rest } = value;
   const optional = {
     ...(unreachable_count === undefined ? {} : { unreachable_count }),

@@ -2,9 +2,10 @@ import { type FileHandle, open } from 'node:fs/promises';
 import path from 'node:path';
 import { SwitchyardError } from '../errors.js';
 import type { BuildBatch, BuildRow } from './build-options.js';
-import { DOCUMENT_OFFSETS_FILE, DOCUMENTS_FILE, VECTORS_FILE } from './file-names.js';
+import { DOCUMENT_OFFSETS_FILE, DOCUMENTS_FILE, PROVENANCE_FILE, VECTORS_FILE } from './file-names.js';
 import { IdTable } from './ids-file.js';
 import type { Bundle } from './manifest.js';
+import { decodeProvenance, PROVENANCE_BYTES } from './provenance.js';
 import type { StoredDocument } from './search-index.js';
 import { SeededRandom } from './seeded-random.js';
 import { loadVerified } from './verify-bundle.js';
@@ -20,7 +21,7 @@ export interface StoredRowsOptions {
 
 /**
  * The rows of a published build as its builder got them: whole vectors, ids, chunks, stored documents. Every file is
- * hashed before the first row comes. How many chunks were cut is in the manifest; which ones is not kept.
+ * hashed before the first row comes. Which chunks were cut is known where provenance was kept; how many, always.
  * Errors: CORRUPT_BUNDLE with the file's name, UNKNOWN_BUILD; the signal's reason when it was aborted.
  */
 export async function* storedRows(
@@ -35,6 +36,10 @@ export async function* storedRows(
     manifest.files[DOCUMENTS_FILE] === undefined
       ? null
       : await DocumentLines.open(folder).catch(closing(vectors));
+  const provenance =
+    manifest.files[PROVENANCE_FILE] === undefined
+      ? null
+      : await open(path.join(folder, PROVENANCE_FILE), 'r').catch(closing(vectors));
   try {
     const { row_count: rowCount, full_dimensions: dimensions } = manifest;
     const order =
@@ -47,22 +52,32 @@ export async function* storedRows(
       const values = new Float32Array(count * dimensions);
       const bytes = new Uint8Array(values.buffer);
       if (order === null) await fill(vectors, bytes, first * rowBytes, VECTORS_FILE);
+      const records = Buffer.alloc(provenance === null ? 0 : count * PROVENANCE_BYTES);
+      if (provenance !== null && order === null)
+        await fill(provenance, records, first * PROVENANCE_BYTES, PROVENANCE_FILE);
       const rows: BuildRow[] = [];
       for (let at = first; at < first + count; at++) {
         const row = order === null ? at : (order[at] as number);
         if (order !== null) {
           const place = (at - first) * rowBytes;
           await fill(vectors, bytes.subarray(place, place + rowBytes), row * rowBytes, VECTORS_FILE);
+          const record = records.subarray(
+            (at - first) * PROVENANCE_BYTES,
+            (at - first + 1) * PROVENANCE_BYTES,
+          );
+          if (provenance !== null) await fill(provenance, record, row * PROVENANCE_BYTES, PROVENANCE_FILE);
         }
         const ordinal = table.ordinals[row] as number;
         const isFirst = ordinal !== last;
         last = ordinal;
         const line = isFirst && documents !== null ? await documents.read(ordinal) : 'null';
         const document = JSON.parse(line) as StoredDocument | null;
+        const made = provenance === null ? null : decodeProvenance(records, (at - first) * PROVENANCE_BYTES);
         rows.push({
           documentId: table.idOf(ordinal),
           chunk: table.chunks[row] as number,
-          truncated: false,
+          truncated: made?.truncated ?? false,
+          ...(made === null ? {} : { provenance: made }),
           ...(document === null ? {} : { document }),
         });
       }
@@ -72,6 +87,7 @@ export async function* storedRows(
   } finally {
     await vectors.close();
     await documents?.close();
+    await provenance?.close();
   }
 }
 

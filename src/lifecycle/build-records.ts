@@ -12,6 +12,12 @@ export interface BegunVersion extends CorpusVersionName {
   readonly textNormalisation: string;
 }
 
+/** A build and where it lies. */
+export interface RecordedPlace extends CorpusVersionName {
+  readonly build: Digest;
+  readonly bundleUri: string;
+}
+
 /** Where a build is written down: the registry, or a gateway that holds it. Errors: those of the registry. */
 export interface BuildRecords {
   /** By name@version or fingerprint. Errors: UNKNOWN_MODEL. */
@@ -21,6 +27,8 @@ export interface BuildRecords {
     version: CorpusVersionName,
     build: string | null,
   ): Promise<{ readonly digest: Digest; readonly bundleUri: string }>;
+  /** Default builds of a corpus's versions of one model. */
+  buildsOf(corpus: string, fingerprint: Fingerprint): Promise<readonly RecordedPlace[]>;
   begin(version: BegunVersion): Promise<void>;
   fail(version: CorpusVersionName, why: string): Promise<void>;
   /** Verifies what was published before it is recorded; the first build of a version makes it `ready`. */
@@ -36,6 +44,16 @@ export function registryRecords(registry: Registry, bundlesFolder: string): Buil
   return {
     resolveModel: async (reference) => (await registry.models.resolve(reference)).fingerprint,
     findBuild: (version, build) => registry.builds.get(version, build),
+    buildsOf: async (corpus, fingerprint) => {
+      const versions = await registry.corpusVersions.list({ corpus });
+      const builds = await registry.builds.list({ corpus });
+      return builds.flatMap(({ version, digest, bundleUri, isDefault }) => {
+        const of = versions.find((candidate) => candidate.version === version);
+        return isDefault && of?.fingerprint === fingerprint && of.status !== 'archived'
+          ? [{ corpus, version, build: digest, bundleUri }]
+          : [];
+      });
+    },
     begin: async (version) => {
       const uri = storageUri(bundlesFolder, version);
       await registry.corpusVersions.begin(

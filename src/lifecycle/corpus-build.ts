@@ -1,24 +1,27 @@
-import path from 'node:path';
 import type { Config } from '../config/config.js';
+import type { Encoder } from '../encoder/encoder.js';
 import type { ModelManifest } from '../encoder/manifest.js';
-import { loadModelFolder, MODEL_FILES } from '../encoder/model-folder.js';
-import { startProcessEncoder } from '../encoder/process-encoder.js';
-import { TextTokenizer } from '../encoder/tokenizer.js';
 import { SwitchyardError, toSwitchyardError } from '../errors.js';
-import { summariseFile } from '../files/hash.js';
 import { buildBundle } from '../index/build-bundle.js';
-import type { BuildBatch, BuildProgress } from '../index/build-options.js';
+import type { BuildOptions, BuildProgress } from '../index/build-options.js';
+import { findBundleFolder } from '../index/bundle-folder.js';
 import type { Bundle } from '../index/manifest.js';
+import { findPublished } from '../index/published.js';
+import { readBundle } from '../index/read-bundle.js';
 import { SeededRandom } from '../index/seeded-random.js';
-import { type Logger, reporter } from '../telemetry/log.js';
+import type { Logger } from '../telemetry/log.js';
 import type { Fingerprint, Quantization } from '../vocabulary.js';
 import type { BuildRecords } from './build-records.js';
 import { type Chunking, checkChunking } from './chunking.js';
-import { compileTemplate, type RenderDocument, TEXT_NORMALISATION } from './document-text.js';
-import { embedRows } from './embed-rows.js';
+import { compileTemplate, TEXT_NORMALISATION } from './document-text.js';
 import { readyVectorRows } from './ready-vectors.js';
-import type { DocumentSource } from './source/document.js';
-import { openSource } from './source/open.js';
+import {
+  type EmbedReport,
+  earlierSnapshotEnd,
+  embedCorpus,
+  startBulkEncoder,
+} from './reembed/embed-corpus.js';
+import { type CorpusSource, openCorpusSource, type Snapshot } from './source/corpus-source.js';
 
 const SAMPLE_SEED = 1;
 
@@ -37,9 +40,16 @@ export interface CorpusBuildRequest extends IndexFormat {
   readonly version: string;
   /** name@version or fingerprint. */
   readonly model: string;
-  readonly sourceFile: string;
+  /** A feed, JSON lines or Parquet. One of this and `source`. */
+  readonly sourceFile?: string;
+  /** Documents from elsewhere: the texts of another version, or of an archive. */
+  readonly source?: CorpusSource;
   readonly documentTemplate: string;
   readonly chunking: Chunking | null;
+  /** Documents of one checkpoint. Default: the configuration's. */
+  readonly checkpointDocuments?: number;
+  /** Take vectors that the same model made of the same texts for other versions of the corpus. Default: true. */
+  readonly reuse?: boolean;
   readonly truncatedShareMax: number;
 }
 
@@ -48,12 +58,16 @@ export interface CorpusBuildEvents {
   onCounted(documentCount: number): void;
   onDocuments(doneCount: number): void;
   onPhase(phase: 'index' | 'recall' | 'publish'): void;
+  /** A checkpoint was written: what was embedded so far is not embedded again. */
+  onCheckpoint?(name: string): void;
 }
 
 export interface CorpusBuildResult {
   readonly bundle: Bundle;
   /** True when the corpus had no route and this version now serves all of it. */
   readonly routed: boolean;
+  /** How the texts became vectors; null where they were not embedded. */
+  readonly embedding: EmbedReport | null;
 }
 
 export interface BuildParts {
@@ -62,30 +76,33 @@ export interface BuildParts {
   readonly log: Logger;
   readonly events: CorpusBuildEvents;
   readonly signal: AbortSignal;
+  /** An encoder that live reads use too: texts go to its bulk lane. Default: one of its own. */
+  readonly encoder?: Encoder;
 }
 
 /**
  * Embeds a source with a registered model, builds and publishes the bundle, and records it. The first version of a
- * corpus is routed at once; a later one waits for the operator. Nothing of an interrupted build can be opened, and the
- * next one cleans up. Errors: those of the source, the encoder, the index and the registry.
+ * corpus is routed at once; a later one waits for the operator. Nothing of an interrupted build can be opened; the same
+ * request goes on from its last checkpoint. Errors: those of the source, the encoder, the index and the registry.
  */
 export async function buildCorpus(
   request: CorpusBuildRequest,
   parts: BuildParts,
 ): Promise<CorpusBuildResult> {
   const { records, events } = parts;
-  const render = compileTemplate(request.documentTemplate);
+  compileTemplate(request.documentTemplate);
   if (request.chunking !== null) checkChunking(request.chunking);
   const fingerprint = await records.resolveModel(request.model);
-  const source = await openSource(request.sourceFile);
+  const source = await sourceOf(request);
   if (source.hasVectors && request.chunking !== null) {
     throw new SwitchyardError(
       'INVALID_ARGUMENT',
       'chunking needs texts to embed, but the source brings its own vectors',
     );
   }
-  const documentCount = await countDocuments(source, parts.signal);
-  events.onCounted(documentCount);
+  const before = await earlierSnapshotEnd(request, parts.config.bundlesDir, fingerprint);
+  const snapshot = await source.snapshot(before, parts.signal);
+  events.onCounted(snapshot.documentCount);
 
   await records.begin({
     corpus: request.corpus,
@@ -95,9 +112,7 @@ export async function buildCorpus(
     textNormalisation: TEXT_NORMALISATION,
   });
   try {
-    const bundle = await embedAndPublish(request, parts, fingerprint, source, render);
-    await records.record(bundle);
-    return { bundle, routed: await records.routeFirst(bundle) };
+    return await embedAndPublish(request, parts, fingerprint, source, snapshot);
   } catch (error) {
     await noteFailure(request, records, error, parts.log);
     throw error;
@@ -108,43 +123,90 @@ async function embedAndPublish(
   request: CorpusBuildRequest,
   parts: BuildParts,
   fingerprint: Fingerprint,
-  source: DocumentSource,
-  render: RenderDocument,
+  source: CorpusSource,
+  snapshot: Snapshot,
+): Promise<CorpusBuildResult> {
+  const { config, records, events, log, signal } = parts;
+  if (source.hasVectors) {
+    const bundle = await publishReadyVectors(request, parts, fingerprint, snapshot);
+    await records.record(bundle);
+    return { bundle, routed: await records.routeFirst(bundle), embedding: null };
+  }
+  const embedded = await embedCorpus(
+    request,
+    fingerprint,
+    snapshot,
+    {
+      config,
+      log,
+      signal,
+      ...(parts.encoder === undefined ? {} : { encoder: parts.encoder }),
+      earlier: request.reuse === false ? [] : await earlierBundles(request, fingerprint, parts),
+      onDocuments: (done) => events.onDocuments(done),
+      onCheckpoint: (name) => events.onCheckpoint?.(name),
+    },
+    request.sourceFile ?? null,
+  );
+  try {
+    const written = { sha256: embedded.sourceSha256, watermark: embedded.watermark };
+    const options = optionsOf(request, parts, embedded.model, { name: source.name, ...written });
+    // A run that was killed may have published already; the same again would be another build of the same.
+    const published = embedded.isResumed ? await findPublished(options) : null;
+    const bundle = published ?? (await buildBundle({ ...options, storeProvenance: true }, embedded.rows));
+    await records.record(bundle);
+    const routed = await records.routeFirst(bundle);
+    await embedded.removeCheckpoints();
+    return { bundle, routed, embedding: embedded.report };
+  } finally {
+    await embedded.release();
+  }
+}
+
+/** Vectors that came with the source: nothing is embedded but a sample of them. */
+async function publishReadyVectors(
+  request: CorpusBuildRequest,
+  parts: BuildParts,
+  fingerprint: Fingerprint,
+  snapshot: Snapshot,
 ): Promise<Bundle> {
-  const { config, events } = parts;
-  const folder = await loadModelFolder(config.modelsDir, fingerprint);
-  const encoder = startProcessEncoder({
-    folder,
-    providers: config.encoder.providers,
-    require: config.encoder.require,
-    threads: config.encoder.threads,
-    batchTokensMax: config.encoder.batchTokensMax,
-    accelerator: config.encoder.accelerator,
-    queueLengthMax: { live: 1, shadow: 1, bulk: config.encoder.queueLengthMax },
-    textBytesMax: 8 * 1024 * 1024,
-    // No live reads here: nothing that a long run could hold up.
-    backgroundRunMsMax: Number.POSITIVE_INFINITY,
-    log: reporter(parts.log),
-  });
+  const { events, signal } = parts;
+  const encoder = await startBulkEncoder(parts, fingerprint);
   try {
     await encoder.ready();
     let done = 0;
-    const onDocument = (): void => events.onDocuments(++done);
-    const documents = interruptible(source.documents(), parts.signal);
     const random = new SeededRandom(SAMPLE_SEED);
-    const rows = source.hasVectors
-      ? readyVectorRows(documents, { encoder, render, random: () => random.next(), onDocument })
-      : embedRows(documents, {
-          encoder,
-          render,
-          chunking: request.chunking,
-          countTokens: await tokenCounter(folder.folder),
-          onDocument,
-        });
-    return await publish(request, parts, folder.manifest, source, rows);
+    const rows = readyVectorRows(interruptible(snapshot.documents(0), signal), {
+      encoder,
+      render: compileTemplate(request.documentTemplate),
+      random: () => random.next(),
+      onDocument: () => events.onDocuments(++done),
+    });
+    const { name, sha256 } = snapshot;
+    return await buildBundle(
+      optionsOf(request, parts, encoder.model, { name, sha256, watermark: null }),
+      rows,
+    );
   } finally {
     await encoder.close();
   }
+}
+
+/** Default builds of this corpus that the same model embedded. One that is not there saves nothing. */
+async function earlierBundles(
+  { corpus, version }: CorpusBuildRequest,
+  fingerprint: Fingerprint,
+  { config, records, log }: BuildParts,
+): Promise<readonly Bundle[]> {
+  const bundles: Bundle[] = [];
+  for (const build of await records.buildsOf(corpus, fingerprint)) {
+    if (build.version === version) continue;
+    try {
+      bundles.push(await readBundle(await findBundleFolder(config.bundlesDir, build)));
+    } catch (thrown) {
+      log.warn({ version: build.version }, `its vectors are not taken: ${toSwitchyardError(thrown).message}`);
+    }
+  }
+  return bundles;
 }
 
 /** The version says why it has no build. Losing the registry as well must not hide the first error. */
@@ -162,36 +224,28 @@ async function noteFailure(
   }
 }
 
-function publish(
+function optionsOf(
   request: CorpusBuildRequest,
   { config, events, signal }: BuildParts,
   model: ModelManifest,
-  source: DocumentSource,
-  rows: AsyncIterable<BuildBatch>,
-): Promise<Bundle> {
-  return buildBundle(
-    {
-      bundlesFolder: config.bundlesDir,
-      corpus: request.corpus,
-      version: request.version,
-      model,
-      dimensions: model.dimensions,
-      metric: model.metric,
-      ...indexOptions(request),
-      documentTemplate: request.documentTemplate,
-      textNormalisation: TEXT_NORMALISATION,
-      storeDocuments: true,
-      truncatedShareMax: request.truncatedShareMax,
-      source: {
-        name: source.name,
-        sha256: async () => (await summariseFile(request.sourceFile)).sha256,
-        watermark: null,
-      },
-      onProgress: ({ phase }) => announcePhase(phase, events),
-      signal,
-    },
-    rows,
-  );
+  source: BuildOptions['source'],
+): BuildOptions {
+  return {
+    bundlesFolder: config.bundlesDir,
+    corpus: request.corpus,
+    version: request.version,
+    model,
+    dimensions: model.dimensions,
+    metric: model.metric,
+    ...indexOptions(request),
+    documentTemplate: request.documentTemplate,
+    textNormalisation: TEXT_NORMALISATION,
+    storeDocuments: true,
+    truncatedShareMax: request.truncatedShareMax,
+    source,
+    onProgress: ({ phase }) => announcePhase(phase, events),
+    signal,
+  };
 }
 
 /** For `buildBundle`. */
@@ -207,11 +261,10 @@ export function announcePhase(phase: BuildProgress['phase'], events: CorpusBuild
   else if (phase !== 'add') events.onPhase(phase);
 }
 
-async function countDocuments(source: DocumentSource, signal: AbortSignal): Promise<number> {
-  let count = 0;
-  for await (const _document of interruptible(source.documents(), signal)) count++;
-  if (count === 0) throw new SwitchyardError('INVALID_INPUT_FILE', `${source.name} holds no document`);
-  return count;
+async function sourceOf({ source, sourceFile }: CorpusBuildRequest): Promise<CorpusSource> {
+  if (source !== undefined) return source;
+  if (sourceFile === undefined) throw new TypeError('a build needs a source');
+  return openCorpusSource(sourceFile);
 }
 
 async function* interruptible<T>(items: AsyncIterable<T>, signal: AbortSignal): AsyncIterable<T> {
@@ -219,14 +272,4 @@ async function* interruptible<T>(items: AsyncIterable<T>, signal: AbortSignal): 
     signal.throwIfAborted();
     yield item;
   }
-}
-
-/** Tokens of a text without the special ones around it. */
-async function tokenCounter(folder: string): Promise<(text: string) => number> {
-  const tokenizer = await TextTokenizer.open(
-    path.join(folder, MODEL_FILES.tokenizer),
-    Number.MAX_SAFE_INTEGER,
-  );
-  const specials = tokenizer.encode('').tokenCount;
-  return (text) => tokenizer.encode(text).tokenCount - specials;
 }

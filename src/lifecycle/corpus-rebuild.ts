@@ -1,6 +1,6 @@
 import { buildBundle } from '../index/build-bundle.js';
 import { findBundleFolder } from '../index/bundle-folder.js';
-import { DOCUMENTS_FILE } from '../index/file-names.js';
+import { DOCUMENTS_FILE, PROVENANCE_FILE } from '../index/file-names.js';
 import type { Bundle, BundleManifest } from '../index/manifest.js';
 import { readBundle } from '../index/read-bundle.js';
 import { storedRows } from '../index/stored-rows.js';
@@ -61,6 +61,7 @@ export async function rebuildCorpusVersion(
       documentTemplate: manifest.document_template,
       textNormalisation: manifest.text_normalisation,
       storeDocuments: manifest.files[DOCUMENTS_FILE] !== undefined,
+      storeProvenance: manifest.files[PROVENANCE_FILE] !== undefined,
       truncatedShareMax: 1,
       truncatedCount: manifest.truncated_count,
       source: manifest.source,
@@ -74,7 +75,7 @@ export async function rebuildCorpusVersion(
     }),
   );
   await records.record(bundle);
-  return { bundle, routed: false };
+  return { bundle, routed: false, embedding: null };
 }
 
 const formatOf = (manifest: BundleManifest): IndexFormat => ({

@@ -1,4 +1,5 @@
 import { SwitchyardError } from '../errors.js';
+import type { StoredDocument } from '../index/search-index.js';
 import type { SourceDocument } from './source/document.js';
 
 /** What is embedded of a document: title and text, where there is a title. */
@@ -46,3 +47,12 @@ function fieldOf(document: Parameters<RenderDocument>[0], name: string): string 
 }
 
 export const normaliseText = (text: string): string => text.normalize('NFC').trim();
+
+/** What `with_document` gives back. */
+export function storedDocument({ title, text, attributes }: SourceDocument): StoredDocument {
+  return {
+    ...(title === null ? {} : { title }),
+    text: normaliseText(text),
+    ...(attributes === null ? {} : { attributes }),
+  };
+}

@@ -2,8 +2,7 @@ import type { Encoder } from '../encoder/encoder.js';
 import { cosineOfRows } from '../encoder/probes.js';
 import { SwitchyardError } from '../errors.js';
 import type { BuildBatch } from '../index/build-options.js';
-import type { RenderDocument } from './document-text.js';
-import { storedDocument } from './embed-rows.js';
+import { type RenderDocument, storedDocument } from './document-text.js';
 import type { SourceDocument } from './source/document.js';
 
 const ROWS_PER_BATCH = 256;

@@ -8,6 +8,8 @@ export interface SourceDocument {
   readonly attributes: Readonly<Record<string, unknown>> | null;
   /** A ready vector of the stated model, full dimensions; null when the text is to be embedded. */
   readonly vector: Float32Array | null;
+  /** Rises with every change of the document; absent where the source says none. */
+  readonly version?: number;
 }
 
 /** A source that can be read again and again from its start: once to count and hash, once to build. */
