@@ -38,7 +38,10 @@ export function buildWatcher(silent: boolean, work = 'embedding'): BuildWatcher 
       const controller = new AbortController();
       const abort = (): void =>
         controller.abort(
-          new SwitchyardError('STATUS_CONFLICT', 'interrupted; nothing was published, run it again to build'),
+          new SwitchyardError(
+            'STATUS_CONFLICT',
+            'interrupted; nothing was published, the same command goes on from the last checkpoint',
+          ),
         );
       process.once('SIGINT', abort).once('SIGTERM', abort);
       try {

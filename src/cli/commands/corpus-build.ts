@@ -3,18 +3,15 @@ import type { Command } from 'commander';
 import { InvalidArgumentError } from 'commander';
 import { SwitchyardError } from '../../errors.js';
 import type { RouteView } from '../../gateway/admin/views.js';
-import {
-  type BuildParts,
-  buildCorpus,
-  type CorpusBuildResult,
-  type IndexFormat,
-} from '../../lifecycle/corpus-build.js';
+import type { BuildParts, CorpusBuildResult, IndexFormat } from '../../lifecycle/corpus-build.js';
 import { rebuildCorpusVersion } from '../../lifecycle/corpus-rebuild.js';
 import { DEFAULT_DOCUMENT_TEMPLATE } from '../../lifecycle/document-text.js';
+import { type RebuildSource, rebuildCorpus } from '../../lifecycle/rebuild.js';
 import { digestPrefix, QUANTIZATIONS, type Quantization } from '../../vocabulary.js';
 import { adminRecords } from '../admin-records.js';
 import { addActorOption, assertSharedStorage, withAdmin } from '../admin-session.js';
 import { buildWatcher } from '../build-watcher.js';
+import { embeddingView, formatEmbedding } from '../embedding-text.js';
 import {
   type CommonOptions,
   commandConfig,
@@ -43,6 +40,9 @@ interface BuildOptions extends CommonOptions {
   readonly rescoreFactor?: number;
   readonly expansionSearch: number;
   readonly truncatedShareMax: number;
+  readonly textsOf?: string;
+  readonly checkpointDocuments?: number;
+  readonly reuse: boolean;
   readonly reason?: string;
   readonly actor: string;
 }
@@ -54,7 +54,10 @@ export function addCorpusBuild(corpus: Command): void {
       'embed a file of documents (.jsonl or .parquet) and publish it as a corpus version; or add a build in another format to a version, from its own vectors',
     )
     .argument('<corpus>', 'name of the corpus')
-    .argument('[file]', 'JSON lines or Parquet: id, text, and optional title, attributes, vector')
+    .argument(
+      '[file]',
+      'JSON lines or Parquet: id, text, and optional title, attributes, vector; or a feed: JSON lines with version and deleted',
+    )
     .option('--model <ref>', 'name@version or fingerprint of an imported model; needed with a file')
     .option('--corpus-version <version>', 'name of the new version', 'v1')
     .option('--from-version <version>', 'add a build to this version from its own vectors, without embedding')
@@ -92,15 +95,26 @@ export function addCorpusBuild(corpus: Command): void {
       128,
     )
     .option('--truncated-share-max <share>', 'share of documents that may be cut at max tokens', share, 0.05)
+    .option(
+      '--texts-of <version>',
+      'instead of a file: the texts that this version keeps, embedded by --model',
+    )
+    .option(
+      '--checkpoint-documents <n>',
+      'documents of one checkpoint: what a build that is killed embeds again at most (default: reembed.checkpoint_documents)',
+      positiveInteger,
+    )
+    .option('--no-reuse', 'embed also texts that the same model embedded for another version of the corpus')
     .option('--reason <text>', 'why; kept in the audit (default: what is built)');
   addActorOption(command).action(
     async (corpusName: string, file: string | undefined, _options: unknown, command: Command) => {
       const options = command.optsWithGlobals<BuildOptions>();
       if (options.shuffle !== undefined) refuseFormat(command);
-      const build = file === undefined ? rebuild(corpusName, options) : fromFile(corpusName, file, options);
+      const isEmbedded = file !== undefined || options.textsOf !== undefined;
+      const build = isEmbedded ? embed(corpusName, file, options) : rebuild(corpusName, options);
       const config = commandConfig(options);
       const log = commandLog(config);
-      const watcher = buildWatcher(options.json === true, file === undefined ? 'adding rows' : 'embedding');
+      const watcher = buildWatcher(options.json === true, isEmbedded ? 'embedding' : 'adding rows');
       const { actor, reason = reasonOf(corpusName, file, options) } = options;
       // Embeds and publishes here; what is recorded goes through the gateway where one runs.
       const { result, route } = await withAdmin(options, async (admin) => {
@@ -126,18 +140,20 @@ export function addCorpusBuild(corpus: Command): void {
           truncated: manifest.truncated_count,
           recall_at_10: manifest.recall_at_10.value,
           routed: result.routed,
+          embedding: embeddingView(result),
         },
-        () => formatResult(result, nextStep(result, route, options, file), printedCommand(options)),
+        () => formatResult(result, nextStep(result, route, options, isEmbedded), printedCommand(options)),
       );
     },
   );
 }
 
-function formatResult({ bundle, routed }: CorpusBuildResult, next: NextStep, printed: Printed): string {
+function formatResult(result: CorpusBuildResult, next: NextStep, printed: Printed): string {
+  const { bundle, routed } = result;
   const { manifest } = bundle;
   const { corpus, version } = manifest;
   const build = digestPrefix(bundle.digest);
-  const head = `${corpus}/${version} is ready: build ${build}, ${manifest.document_count} documents in ${manifest.row_count} rows, ${manifest.truncated_count} cut at max tokens, recall@10 ${manifest.recall_at_10.value.toFixed(3)}`;
+  const head = `${corpus}/${version} is ready: build ${build}, ${manifest.document_count} documents in ${manifest.row_count} rows, ${manifest.truncated_count} cut at max tokens, recall@10 ${manifest.recall_at_10.value.toFixed(3)}${formatEmbedding(result)}`;
   if (routed) return `${head}\n${corpus} had no route: this version now serves all of it`;
   return [
     head,
@@ -156,11 +172,11 @@ function nextStep(
   { bundle: { manifest, digest } }: CorpusBuildResult,
   route: RouteView | null,
   { shuffle }: BuildOptions,
-  file: string | undefined,
+  isEmbedded: boolean,
 ): NextStep {
   const { corpus, version, quantization } = manifest;
   const build = `${version}:${digestPrefix(digest)}`;
-  if (file !== undefined || route === null)
+  if (isEmbedded || route === null)
     return { what: 'To see what serves now', command: `route show ${corpus}` };
   if (shuffle === undefined)
     return {
@@ -176,11 +192,13 @@ function nextStep(
 const reasonOf = (
   corpus: string,
   file: string | undefined,
-  { fromVersion, corpusVersion }: BuildOptions,
+  { fromVersion, corpusVersion, textsOf }: BuildOptions,
 ): string =>
-  file === undefined
-    ? `another build of ${corpus}/${fromVersion}`
-    : `build of ${corpus}/${corpusVersion} from ${path.basename(file)}`;
+  textsOf !== undefined
+    ? `build of ${corpus}/${corpusVersion} from the texts of ${textsOf}`
+    : file === undefined
+      ? `another build of ${corpus}/${fromVersion}`
+      : `build of ${corpus}/${corpusVersion} from ${path.basename(file)}`;
 
 type Build = (parts: BuildParts) => Promise<CorpusBuildResult>;
 
@@ -191,20 +209,24 @@ const formatFrom = (options: BuildOptions): IndexFormat => ({
   ...(options.rescoreFactor === undefined ? {} : { rescoreFactor: options.rescoreFactor }),
 });
 
-function fromFile(corpus: string, file: string, options: BuildOptions): Build {
-  const { model, fromVersion, fromBuild, shuffle } = options;
+function embed(corpus: string, file: string | undefined, options: BuildOptions): Build {
+  const { model, fromVersion, fromBuild, textsOf, shuffle } = options;
   if (fromVersion !== undefined || fromBuild !== undefined)
     throw usage('give a file to embed or --from-version, not both');
+  if (file !== undefined && textsOf !== undefined)
+    throw usage('give a file to embed or --texts-of, not both');
   if (shuffle !== undefined)
     throw usage('--shuffle adds a build to a version: name the version with --from-version');
-  if (model === undefined) throw usage('a file is embedded by a model: name it with --model <name@version>');
+  if (model === undefined) throw usage('texts are embedded by a model: name it with --model <name@version>');
+  const from: RebuildSource =
+    file === undefined ? { kind: 'version', version: textsOf ?? '', build: null } : { kind: 'file', file };
   return (parts) =>
-    buildCorpus(
+    rebuildCorpus(
       {
         corpus,
         version: options.corpusVersion,
         model,
-        sourceFile: file,
+        from,
         ...formatFrom(options),
         documentTemplate: options.template.replaceAll('\\n', '\n'),
         chunking:
@@ -212,6 +234,10 @@ function fromFile(corpus: string, file: string, options: BuildOptions): Build {
             ? null
             : { tokensMax: options.chunkTokens, overlapTokens: options.chunkOverlap },
         truncatedShareMax: options.truncatedShareMax,
+        reuse: options.reuse,
+        ...(options.checkpointDocuments === undefined
+          ? {}
+          : { checkpointDocuments: options.checkpointDocuments }),
       },
       parts,
     );

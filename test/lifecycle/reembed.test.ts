@@ -1,0 +1,189 @@
+import { spawn } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import t, { type Test } from 'tap';
+import { readBundle } from '../../src/index/read-bundle.js';
+import { verifyBundle } from '../../src/index/verify-bundle.js';
+import type { EmbedReport } from '../../src/lifecycle/reembed/embed-corpus.js';
+import { sourceLag } from '../../src/lifecycle/source/source-lag.js';
+import { type Digest, digestPrefix, type Fingerprint } from '../../src/vocabulary.js';
+import { tinyModelFolder } from '../fixtures/tiny-model.js';
+import {
+  buildWith,
+  documentsOf,
+  fileRecords,
+  recordedDigests,
+  requestOf,
+  textsOf,
+  writeFeed,
+} from './reembed-rig.js';
+
+const CHILD = fileURLToPath(new URL('./reembed-child.js', import.meta.url));
+const COUNT = 300;
+
+interface Yard {
+  readonly varDir: string;
+  readonly feed: string;
+  readonly fingerprint: Fingerprint;
+}
+
+async function yardOf(t: Test): Promise<Yard> {
+  const { folder, manifest } = await tinyModelFolder(t);
+  const varDir = path.dirname(path.dirname(folder));
+  return { varDir, feed: path.join(varDir, 'feed.jsonl'), fingerprint: manifest.fingerprint };
+}
+
+/** Runs a build in a process of its own; kills it when a line starts with `killAt`. */
+async function run({ varDir, feed, fingerprint }: Yard, killAt: string | null, grow: boolean) {
+  const child = spawn(process.execPath, [CHILD, varDir, feed, fingerprint], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: { ...process.env, GROW: grow ? 'yes' : 'no' },
+  });
+  let report: EmbedReport | null = null;
+  let wasKilled = false;
+  for await (const line of createInterface({ input: child.stdout })) {
+    if (killAt !== null && line.startsWith(killAt) && !wasKilled) {
+      wasKilled = true;
+      child.kill('SIGKILL');
+    }
+    if (line.startsWith('done ')) report = JSON.parse(line.slice(5)) as EmbedReport;
+  }
+  return { report, wasKilled };
+}
+
+const bundleOf = (varDir: string, digest: string) =>
+  readBundle(path.join(varDir, 'bundles', 'docs_kb', 'v1', digestPrefix(digest as Digest)));
+
+const KILLS = [
+  'documents 20',
+  'checkpoint snapshot-000000',
+  'documents 120',
+  'checkpoint snapshot-000002',
+  'checkpoint snapshot-000005',
+  'checkpoint changes-000000',
+  'phase index',
+  'phase publish',
+  'record',
+  'recorded',
+];
+
+t.test('a build killed again and again goes on: no document is missing, none comes twice', async (t) => {
+  const yard = await yardOf(t);
+  writeFeed(yard.feed, documentsOf(COUNT));
+  for (const killAt of KILLS) {
+    const { wasKilled, report } = await run(yard, killAt, true);
+    t.ok(wasKilled, `killed at "${killAt}"`);
+    t.equal(report, null, 'before it was done');
+  }
+  const { report } = await run(yard, null, true);
+  if (report === null) throw new Error('the last run did not finish');
+  t.equal(report.checkpointsRedone, 0);
+  const digests = recordedDigests(yard.varDir);
+  t.equal(new Set(digests).size, 1, 'one build, however often it was recorded');
+  const bundle = await bundleOf(yard.varDir, digests[0] as string);
+  await verifyBundle(bundle);
+  const expected = new Map(documentsOf(COUNT).map(({ id, text = '' }) => [id, text]));
+  for (const id of ['d3', 'd290']) expected.delete(id);
+  expected.set('d5', 'changed while it was embedded');
+  expected.set('late', 'came while it was embedded');
+  t.same(await textsOf(bundle), expected);
+  const lag = await sourceLag(yard.feed, bundle.manifest.source.watermark);
+  t.match(lag, { kind: 'feed', changesBehind: 0, documentsBehind: 0 });
+  const left = readdirSync(path.join(yard.varDir, 'bundles', 'docs_kb', 'v1'));
+  t.same(left, [digestPrefix(bundle.digest)], 'one bundle, and no checkpoint is left');
+});
+
+t.test('what a kill costs is counted, and is less than one interval', async (t) => {
+  const yard = await yardOf(t);
+  writeFeed(yard.feed, documentsOf(COUNT));
+  await run(yard, 'documents 140', false);
+  const { report } = await run(yard, null, false);
+  if (report === null) throw new Error('the second run did not finish');
+  t.match(report, { checkpointsResumed: 2, documentsResumed: 100, documents: 200 });
+  t.ok(report.documentsReembedded > 0 && report.documentsReembedded < 50, `${report.documentsReembedded}`);
+});
+
+t.test('a damaged checkpoint is never believed: its documents are embedded again', async (t) => {
+  const yard = await yardOf(t);
+  writeFeed(yard.feed, documentsOf(COUNT));
+  await run(yard, 'checkpoint snapshot-000003', false);
+  const file = path.join(yard.varDir, 'bundles', 'docs_kb', 'v1', '.checkpoints', 'snapshot-000001.ckpt');
+  const bytes = readFileSync(file);
+  for (const at of [bytes.length >> 1, bytes.length - 40]) bytes[at] = (bytes[at] as number) ^ 0xff;
+  writeFileSync(file, bytes);
+  const { report } = await run(yard, null, false);
+  t.match(report, { checkpointsRedone: 1, documents: 50 + 100 });
+  const bundle = await bundleOf(yard.varDir, recordedDigests(yard.varDir)[0] as string);
+  t.equal((await textsOf(bundle)).size, COUNT);
+});
+
+t.test('checkpoints of another source are not taken', async (t) => {
+  const yard = await yardOf(t);
+  writeFeed(yard.feed, documentsOf(COUNT));
+  await run(yard, 'checkpoint snapshot-000003', false);
+  writeFeed(yard.feed, documentsOf(80, 9));
+  const { report } = await run(yard, null, false);
+  t.match(report, { checkpointsResumed: 0, documents: 80 });
+  const bundle = await bundleOf(yard.varDir, recordedDigests(yard.varDir)[0] as string);
+  t.equal((await textsOf(bundle)).get('d7'), 'text number 7 of version 9');
+});
+
+t.test('equal texts are encoded once, and never again by the same model', async (t) => {
+  const yard = await yardOf(t);
+  const file = path.join(yard.varDir, 'plain.jsonl');
+  const texts = ['one', 'two', 'three', 'one', 'two', 'one'];
+  writeFileSync(
+    file,
+    Array.from({ length: 120 }, (_, at) => `${JSON.stringify({ id: `p${at}`, text: texts[at % 6] })}\n`).join(
+      '',
+    ),
+  );
+  const records = fileRecords(yard.varDir, yard.fingerprint);
+  const first = await buildWith(yard.varDir, records, requestOf(file));
+  t.match(first.embedding, { documents: 120, rows: 120, encoded: 3, deduplicated: 117, watermark: null });
+  writeFileSync(file, `${readFileSync(file, 'utf8')}${JSON.stringify({ id: 'new', text: 'four' })}\n`);
+  const second = await buildWith(yard.varDir, records, requestOf(file, { version: 'v2' }));
+  t.match(second.embedding, { documents: 121, encoded: 1, reused: 3, deduplicated: 117 });
+  const vectors = async (version: number) => {
+    const bundle = [first, second][version]?.bundle;
+    const bytes = readFileSync(path.join(bundle?.folder ?? '', 'vectors.f32'));
+    return bytes.subarray(0, 120 * 8 * 4);
+  };
+  t.ok((await vectors(0)).equals(await vectors(1)), 'the same vectors');
+  const third = await buildWith(yard.varDir, records, requestOf(file, { version: 'v3', reuse: false }));
+  t.match(third.embedding, { encoded: 4, reused: 0 });
+});
+
+t.test('two builds of one version at once: the second is refused', async (t) => {
+  const yard = await yardOf(t);
+  writeFeed(yard.feed, documentsOf(COUNT));
+  const records = fileRecords(yard.varDir, yard.fingerprint);
+  let second: Promise<unknown> | null = null;
+  await buildWith(yard.varDir, records, requestOf(yard.feed), {
+    onCheckpoint: () => {
+      second ??= buildWith(yard.varDir, records, requestOf(yard.feed)).catch((error: unknown) => error);
+    },
+  });
+  t.match(await second, { reason: 'BUILD_LOCKED' });
+});
+
+t.test('an aborted build keeps its checkpoints and goes on from them', async (t) => {
+  const yard = await yardOf(t);
+  writeFeed(yard.feed, documentsOf(COUNT));
+  const records = fileRecords(yard.varDir, yard.fingerprint);
+  const controller = new AbortController();
+  await t.rejects(
+    buildWith(yard.varDir, records, requestOf(yard.feed), {
+      signal: controller.signal,
+      onCheckpoint: (name) => {
+        if (name === 'snapshot-000001.ckpt') controller.abort(new Error('enough'));
+      },
+    }),
+    /enough/,
+  );
+  t.ok(existsSync(path.join(yard.varDir, 'bundles', 'docs_kb', 'v1', '.checkpoints')));
+  const { embedding } = await buildWith(yard.varDir, records, requestOf(yard.feed));
+  t.match(embedding, { checkpointsResumed: 2, documentsResumed: 100, documents: 200 });
+});
