@@ -1,7 +1,7 @@
 // `npm test`: lint, types, then every compiled test file. Prints `N passed, N failed` last, for people and for CI.
 // Arguments name test files or folders below test/ to run only those: `npm test -- index registry/routes`.
 import { spawn } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 
 const root = path.resolve(import.meta.dirname, '..');
@@ -30,7 +30,8 @@ const testFiles = (folder) =>
 
 const bin = (name) => path.join('node_modules', '.bin', name);
 
-rmSync('dist', { recursive: true, force: true });
+// A whole run begins with nothing; a part of it takes what did not change.
+if (only.length === 0) rmSync('dist', { recursive: true, force: true });
 mkdirSync('var', { recursive: true });
 rmSync(results, { force: true });
 
@@ -48,8 +49,7 @@ if (sources.length === 0) {
   console.error(`no test file matches ${only.join(', ')}`);
   stepsFailed++;
 } else if (compiles) {
-  // The runner's TypeScript plugin is off (.taprc); a fresh install must be told once, before the first run.
-  if (!(await run('test runner', bin('tap'), ['build']))) stepsFailed++;
+  if (!(await buildRunner())) stepsFailed++;
   const green = await run(`tests: ${compiled.length} files`, bin('tap'), [
     `--output-file=${results}`,
     ...compiled,
@@ -61,6 +61,16 @@ if (sources.length === 0) {
     console.log(`\n${said}`);
   nameFailures(tap);
   if (!green && failed === 0) stepsFailed++;
+}
+
+/** The runner's TypeScript plugin is off (.taprc); a fresh install must be told once, before the first run. */
+async function buildRunner() {
+  const marker = path.join('node_modules', '.tap-built');
+  const wanted = readFileSync('.taprc', 'utf8');
+  if (existsSync(marker) && readFileSync(marker, 'utf8') === wanted) return true;
+  const built = await run('test runner', bin('tap'), ['build']);
+  if (built) writeFileSync(marker, wanted);
+  return built;
 }
 
 /** Repeats every failed assertion beside the totals, since the report scrolls away in a long log. */
