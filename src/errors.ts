@@ -136,6 +136,18 @@ const CATALOGUE = {
   UNKNOWN_MODEL: { grpc: 'NOT_FOUND', http: 404, retry: 'never', title: 'The model does not exist' },
   UNKNOWN_REVISION: { grpc: 'NOT_FOUND', http: 404, retry: 'never', title: 'The route has no such revision' },
   UNKNOWN_CONSUMER: { grpc: 'NOT_FOUND', http: 404, retry: 'never', title: 'The consumer does not exist' },
+  UNKNOWN_GOLDEN_SET: {
+    grpc: 'NOT_FOUND',
+    http: 404,
+    retry: 'never',
+    title: 'The golden set does not exist',
+  },
+  UNKNOWN_EVALUATION: {
+    grpc: 'NOT_FOUND',
+    http: 404,
+    retry: 'never',
+    title: 'The evaluation does not exist',
+  },
   UNKNOWN_KEY: { grpc: 'NOT_FOUND', http: 404, retry: 'never', title: 'The API key does not exist' },
   NOT_FOUND: { grpc: 'NOT_FOUND', http: 404, retry: 'never', title: 'There is nothing at this address' },
   MODEL_MISMATCH: {

@@ -64,6 +64,13 @@ const CONSTRAINTS: Readonly<Record<string, readonly [Reason, string]>> = {
   key_kept: ['STATUS_CONFLICT', 'a key is revoked, never deleted'],
   key_fixed: ['STATUS_CONFLICT', 'what a key may do never changes: rotate it, or create another'],
   key_ends: ['STATUS_CONFLICT', 'a key that ends does not come back: create another'],
+  golden_set_fixed: ['STATUS_CONFLICT', 'a golden set never changes: import it again, as its next version'],
+  evaluation_fixed: ['STATUS_CONFLICT', 'an evaluation never changes: run another one'],
+  golden_sets_name_form: [
+    'INVALID_ARGUMENT',
+    'a golden set is named with lower-case letters, digits, _ and -, 1..64 characters',
+  ],
+  evaluation_scores_shares: ['INVALID_ARGUMENT', 'every score of a query is from 0 to 1'],
   route_kept: ['STATUS_CONFLICT', 'a route is never deleted'],
   route_salt_fixed: ['STATUS_CONFLICT', 'the salt of a route never changes'],
   route_revision_step: ['REVISION_CONFLICT', 'the route changed since it was read'],

@@ -6,7 +6,9 @@ import { CorpusVersions } from './corpus-versions.js';
 import { type Database, openDatabase, parseDatabaseUrl } from './database.js';
 import { DesiredTargets } from './desired-targets.js';
 import { type EmbeddedPostgres, startEmbeddedPostgres } from './embedded/embedded-postgres.js';
+import { Evaluations } from './evaluations.js';
 import { Gateways } from './gateways.js';
+import { GoldenSets } from './golden-sets.js';
 import type { RegistryLog } from './log.js';
 import { migrate } from './migrate.js';
 import { Models } from './models.js';
@@ -38,6 +40,8 @@ export interface Registry {
   readonly desiredTargets: DesiredTargets;
   readonly gateways: Gateways;
   readonly apiKeys: ApiKeys;
+  readonly goldenSets: GoldenSets;
+  readonly evaluations: Evaluations;
   readonly changes: Changes;
   readonly kind: 'embedded' | 'given';
   /** The server's address for messages; holds no user and no password. */
@@ -95,6 +99,8 @@ function assemble(
     desiredTargets: new DesiredTargets(database),
     gateways: new Gateways(database, gatewayAliveMsMax),
     apiKeys: new ApiKeys(database),
+    goldenSets: new GoldenSets(database),
+    evaluations: new Evaluations(database),
     changes: new Changes(database),
     kind: embedded === null ? 'given' : 'embedded',
     place: database.place,

@@ -149,6 +149,50 @@ interface RegistryChanges {
   after: ColumnType<unknown, string | null, never>;
 }
 
+interface GoldenSets {
+  golden_set_id: Generated<string>;
+  name: string;
+  content_sha256: string;
+  number: ColumnType<number | null, undefined, number>;
+  source: ColumnType<string | null, undefined, string>;
+  query_count: ColumnType<number | null, undefined, number>;
+  judgement_count: ColumnType<number | null, undefined, number>;
+  created_at: Generated<Date>;
+  sealed_at: ColumnType<Date | null, undefined, Date>;
+}
+
+interface GoldenQueries {
+  golden_set_id: string;
+  query_id: string;
+  text: string;
+  judgements: Json<Record<string, number>>;
+  sha256: string;
+}
+
+/** How a grade counts in nDCG: itself, or 1 for whatever is relevant. */
+export const GAINS = ['graded', 'binary'] as const;
+export type Gain = (typeof GAINS)[number];
+
+/** What an evaluation has of each query and, as means, of all. */
+export const QUALITY_METRICS = ['recall', 'mrr', 'ndcg', 'map', 'judged'] as const;
+export type QualityMetric = (typeof QUALITY_METRICS)[number];
+
+interface Evaluations {
+  evaluation_id: Generated<string>;
+  golden_set_id: string;
+  corpus_version_id: string;
+  build_digest: string;
+  k: number;
+  depth: number;
+  gain: Gain;
+  means: ColumnType<Record<QualityMetric, number> | null, undefined, string>;
+  query_count: ColumnType<number | null, undefined, number>;
+  created_at: Generated<Date>;
+  finished_at: ColumnType<Date | null, undefined, Date>;
+}
+
+type EvaluationScores = { evaluation_id: string; query_id: string } & Record<QualityMetric, number>;
+
 export interface RegistrySchema {
   embedding_models: EmbeddingModels;
   embedding_model_probes: EmbeddingModelProbes;
@@ -161,5 +205,9 @@ export interface RegistrySchema {
   desired_targets: DesiredTargets;
   gateways: Gateways;
   api_keys: ApiKeys;
+  golden_sets: GoldenSets;
+  golden_queries: GoldenQueries;
+  evaluations: Evaluations;
+  evaluation_scores: EvaluationScores;
   registry_changes: RegistryChanges;
 }

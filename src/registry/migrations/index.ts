@@ -4,6 +4,7 @@ import { modelsAndBuilds } from './0002-models-and-builds.js';
 import { routes } from './0003-routes.js';
 import { replicas } from './0004-replicas.js';
 import { apiKeys } from './0005-api-keys.js';
+import { goldenSets } from './0006-golden-sets.js';
 
 /** Every migration in the order of its name. One that was released is never edited: add another. */
 export const MIGRATIONS: Readonly<Record<string, Migration>> = {
@@ -12,4 +13,5 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0003_routes': routes,
   '0004_replicas': replicas,
   '0005_api_keys': apiKeys,
+  '0006_golden_sets': goldenSets,
 };
