@@ -6,6 +6,7 @@ import { addConsumerCommands } from './commands/consumer.js';
 import { addCorpusCommands } from './commands/corpus.js';
 import { addDoctorCommand } from './commands/doctor.js';
 import { addEmbedCommand } from './commands/embed.js';
+import { addEvalCommands } from './commands/eval.js';
 import { addGatewayCommands } from './commands/gateway.js';
 import { addKeyCommands } from './commands/key.js';
 import { addModelCommands } from './commands/model.js';
@@ -30,6 +31,7 @@ export function createProgram(): Command {
   addRouteCommands(program);
   addConsumerCommands(program);
   addComparisonCommands(program);
+  addEvalCommands(program);
   addGatewayCommands(program);
   addChangesCommands(program);
   addKeyCommands(program);

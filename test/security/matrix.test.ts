@@ -68,6 +68,21 @@ const EXPECTED: Readonly<Record<string, readonly string[]>> = {
     'admin POST /v1/consumers',
     'admin PATCH /v1/consumers/{consumer_id}',
     'admin GET /v1/changes',
+    'admin GET /v1/golden-sets',
+    'admin GET /v1/golden-sets/{golden_set}/queries',
+    'admin POST /v1/golden-sets/{golden_set}/queries',
+    'admin POST /v1/golden-sets/{golden_set}:seal',
+    'admin GET /v1/evaluations',
+    'admin POST /v1/evaluations',
+    'admin POST /v1/evaluations/{evaluation_id}/scores',
+    'admin POST /v1/evaluations/{evaluation_id}:finish',
+    'admin POST /v1/evaluations/{evaluation_id}:compare',
+    ...['ListGoldenSets', 'ListGoldenQueries', 'AddGoldenQueries', 'SealGoldenSet', 'ListEvaluations'].map(
+      (name) => `adminGrpc /switchyard.v1.EvaluationService/${name}`,
+    ),
+    ...['BeginEvaluation', 'AddEvaluationScores', 'FinishEvaluation', 'CompareEvaluations'].map(
+      (name) => `adminGrpc /switchyard.v1.EvaluationService/${name}`,
+    ),
     ...['ListRoutes', 'GetRoute', 'UpdateRoute', 'RollbackRoute', 'ListRouteRevisions', 'WatchRoute'].map(
       (name) => `adminGrpc /switchyard.v1.RouterService/${name}`,
     ),

@@ -15,6 +15,7 @@ import type { Fingerprint } from '../../vocabulary.js';
 import type { AdminApi, Author, OperationName } from './api.js';
 import { listLimit } from './callers.js';
 import { comparisonView } from './comparison-view.js';
+import { evaluationAdmin } from './evaluation-admin.js';
 import { DEFAULT_BUILD } from './registry-operations.js';
 import {
   buildView,
@@ -66,6 +67,17 @@ const NOT_LOADED = 'not loaded';
 /** The operations over the registry: the one place where the admin faces meet it. */
 export class AdminOperations implements AdminApi {
   readonly #sources: OperationsSources;
+  readonly #evaluation = evaluationAdmin(() => this.#registry());
+
+  readonly listGoldenSets = this.#evaluation.listGoldenSets;
+  readonly listGoldenQueries = this.#evaluation.listGoldenQueries;
+  readonly addGoldenQueries = this.#evaluation.addGoldenQueries;
+  readonly sealGoldenSet = this.#evaluation.sealGoldenSet;
+  readonly listEvaluations = this.#evaluation.listEvaluations;
+  readonly beginEvaluation = this.#evaluation.beginEvaluation;
+  readonly addEvaluationScores = this.#evaluation.addEvaluationScores;
+  readonly finishEvaluation = this.#evaluation.finishEvaluation;
+  readonly compareEvaluations = this.#evaluation.compareEvaluations;
 
   constructor(sources: OperationsSources) {
     this.#sources = sources;

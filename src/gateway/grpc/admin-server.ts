@@ -30,7 +30,8 @@ import { RouteWatchers } from './watch-route.js';
 
 const PACKAGE = 'switchyard.v1';
 const ROUTER_SERVICE = `${PACKAGE}.RouterService`;
-const REGISTRY_SERVICE = `${PACKAGE}.RegistryService`;
+/** Services whose every method is an operation. */
+const OPERATION_SERVICES = [`${PACKAGE}.RegistryService`, `${PACKAGE}.EvaluationService`];
 const HEALTH_SERVICE = 'grpc.health.v1.Health';
 const REQUEST_BYTES_MAX = 262_144;
 
@@ -50,7 +51,7 @@ export interface AdminGrpcFace {
 
 type Decoded = Fields | SwitchyardError;
 
-/** RouterService and RegistryService for operators, with health and reflection, on a port of their own. */
+/** RouterService, RegistryService and EvaluationService for operators, with health and reflection, on a port of their own. */
 export async function startAdminGrpcFace(options: AdminGrpcOptions): Promise<AdminGrpcFace> {
   const { api, routes, readiness, listener, context } = options;
   const protos = loadAdminProtos();
@@ -101,13 +102,14 @@ export async function startAdminGrpcFace(options: AdminGrpcOptions): Promise<Adm
     ...handlersOf(routerMethods, unary),
     WatchRoute: (call: ServerWritableStream<Decoded, object>) => watchers.watch(call),
   } as UntypedServiceImplementation);
-  const registry = serviceOf(protos.definition, REGISTRY_SERVICE);
-  const registryMethods = methodsOf(protos.root.lookupService(REGISTRY_SERVICE));
-  server.addService(
-    definitionOf(registry, protos.root, registryMethods),
-    handlersOf(registryMethods, unary) as UntypedServiceImplementation,
-  );
-  const health = new Health(readiness, [ROUTER_SERVICE, REGISTRY_SERVICE]);
+  for (const name of OPERATION_SERVICES) {
+    const methods = methodsOf(protos.root.lookupService(name));
+    server.addService(
+      definitionOf(serviceOf(protos.definition, name), protos.root, methods),
+      handlersOf(methods, unary) as UntypedServiceImplementation,
+    );
+  }
+  const health = new Health(readiness, [ROUTER_SERVICE, ...OPERATION_SERVICES]);
   server.addService(serviceOf(protos.definition, HEALTH_SERVICE), health.implementation());
   new ReflectionService(reflectable(protos.definition)).addToServer(server);
 

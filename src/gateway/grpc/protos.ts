@@ -12,7 +12,11 @@ export interface Protos {
 }
 
 const PUBLIC_FILES = ['switchyard/v1/search.proto'];
-const ADMIN_FILES = ['switchyard/v1/router.proto', 'switchyard/v1/registry.proto'];
+const ADMIN_FILES = [
+  'switchyard/v1/router.proto',
+  'switchyard/v1/registry.proto',
+  'switchyard/v1/evaluation.proto',
+];
 
 /** Reads the public contract from `proto/`, beside package.json in a checkout and when installed. */
 export const loadProtos = (): Protos => load(PUBLIC_FILES);
