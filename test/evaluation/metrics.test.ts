@@ -53,7 +53,7 @@ function byDefinition(
   gain: Gain,
 ) {
   const gradeOf = (id: string): number => Math.max(0, grades[id] ?? 0);
-  const valueOf = (id: string): number => (gain === 'binary' ? Math.min(1, gradeOf(id)) : gradeOf(id));
+  const gainOf = (id: string): number => (gain === 'binary' ? Math.min(1, gradeOf(id)) : gradeOf(id));
   const relevant = Object.keys(grades).filter((id) => gradeOf(id) > 0);
   let hitsAtK = 0;
   let firstRank = 0;
@@ -66,14 +66,14 @@ function byDefinition(
     if (rank <= k && isHit) hitsAtK += 1;
     if (rank <= 10) {
       if (isHit && firstRank === 0) firstRank = rank;
-      dcg += valueOf(id) / (Math.log(rank + 1) / Math.LN2);
+      dcg += gainOf(id) / (Math.log(rank + 1) / Math.LN2);
       if (Object.keys(grades).includes(id)) judged += 1;
     }
     if (isHit) precisions += ranked.slice(0, rank).filter((one) => relevant.includes(one)).length / rank;
   }
   // The best order of all: always the largest that is left.
   let ideal = 0;
-  const left = relevant.map(valueOf);
+  const left = relevant.map(gainOf);
   for (let rank = 1; rank <= 10 && left.length > 0; rank++) {
     const largest = Math.max(...left);
     left.splice(left.indexOf(largest), 1);
