@@ -14,6 +14,7 @@ export const httpVersionSearch = (client: GatewayClient, corpus: string): Versio
       text,
       top_k: topK,
       corpus_version: version,
+      priority: 'bulk',
     });
     const { build, model, fingerprint } = served_by;
     return { hits: hits.map(({ id, score }) => ({ id, score })), servedBy: { build, model, fingerprint } };

@@ -31,6 +31,7 @@ export function versionSearchOf(
         affinityKey: null,
         withDocument: false,
         bypassCache: false,
+        priority: 'bulk',
         deadlineAtMs: nowMs() + deadlineMs,
       });
       return {
