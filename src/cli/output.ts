@@ -59,8 +59,26 @@ export function formatBytes(bytes: number): string {
   return `${unit === 0 ? value : value.toFixed(value < 10 ? 1 : 0)} ${units[unit]}`;
 }
 
+/** An error of a system call, with its code. */
+export const isSystemError = (error: unknown): error is NodeJS.ErrnoException =>
+  error instanceof Error && 'syscall' in error && 'code' in error && typeof error.code === 'string';
+
+/** What a person does about a file that the system does not give; other codes speak for themselves. */
+const ADVICE: Readonly<Record<string, string>> = {
+  EACCES: 'run it as the user whom the folder belongs to, or name another one with --var-dir',
+  EPERM: 'run it as the user whom the folder belongs to, or name another one with --var-dir',
+  EROFS: 'that place is read-only: name another one with --var-dir',
+  ENOSPC: 'the disk is full: free some, or name another place with --var-dir',
+  EDQUOT: 'the quota is used up: free some, or name another place with --var-dir',
+  EMFILE: 'this process may open no more files: raise its limit (ulimit -n)',
+};
+
 /** What a failed command prints, and its exit status. */
 export function reportFailure(thrown: unknown, output: Pick<Output, 'json'>): number {
+  if (isSystemError(thrown) && ADVICE[thrown.code ?? ''] !== undefined) {
+    process.stderr.write(`error: ${thrown.message}: ${ADVICE[thrown.code ?? '']}\n`);
+    return 1;
+  }
   if (!(thrown instanceof SwitchyardError)) {
     process.stderr.write(
       `error: ${thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown)}\n`,

@@ -1,6 +1,14 @@
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -341,6 +349,19 @@ t.test('a damaged bundle is not served, is named, and the other corpora are', as
   t.equal(ready.status, 503);
   t.match(await ready.text(), /index\.usearch/);
   t.equal(await gateway.stop(), 0);
+});
+
+t.test('a routed build that is not there is found by the doctor', async (t) => {
+  const [build] = bundlesOf('diaries', 'v1');
+  const folder = path.join(varDir, 'bundles', 'diaries', 'v1', build as string);
+  renameSync(folder, `${folder}.aside`);
+  const doctor = await run('doctor');
+  renameSync(`${folder}.aside`, folder);
+  t.equal(doctor.code, 1);
+  t.match(
+    doctor.stdout,
+    /FAIL +route diaries +build [0-9a-f]{16} of v1 is routed, and .* is not there\n +→ copy it/,
+  );
 });
 
 t.test('an encoder that is killed comes back by itself', async (t) => {

@@ -14,7 +14,7 @@ export function addDoctorCommand(program: Command): void {
     .action(async (_options: unknown, command: Command) => {
       const options = command.optsWithGlobals<CommonOptions>();
       const config = commandConfig(options);
-      const findings = await examine(config, commandLog(config));
+      const findings = await examine(config, commandLog(config), options);
       commandOutput(options).answer(findings, formatFindings);
       if (findings.some((finding) => finding.level === 'fail')) process.exitCode = 1;
     });

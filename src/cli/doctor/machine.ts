@@ -1,8 +1,9 @@
-import { existsSync, readFileSync } from 'node:fs';
-import { statfs } from 'node:fs/promises';
+import { constants, existsSync, readFileSync } from 'node:fs';
+import { access, statfs } from 'node:fs/promises';
 import { availableParallelism, freemem, totalmem } from 'node:os';
+import path from 'node:path';
 import { formatBytes } from '../output.js';
-import { type Finding, ok, warn } from './finding.js';
+import { type Finding, fail, ok, warn } from './finding.js';
 
 /** What a gateway with one small model needs beside its indexes: two processes, the model, the runtime. */
 const BASE_MEMORY_BYTES = 1_000_000_000;
@@ -55,12 +56,26 @@ export function checkMemory(bundleBytes: number): Finding[] {
   ];
 }
 
+/** Whether this user can write where models, bundles and the registry go, and how much. */
 export async function checkDisk(folder: string): Promise<Finding[]> {
   let existing = folder;
-  while (!existsSync(existing)) existing = existing.slice(0, Math.max(1, existing.lastIndexOf('/')));
+  while (!existsSync(existing)) existing = path.dirname(existing);
   const stats = await statfs(existing);
   const free = stats.bavail * stats.bsize;
   const found = `${formatBytes(free)} free for ${folder}`;
+  const isWritable = await access(existing, constants.W_OK | constants.X_OK).then(
+    () => true,
+    () => false,
+  );
+  const writable = isWritable
+    ? []
+    : [
+        fail(
+          'var_dir',
+          `this user may not write to ${existing}`,
+          'run as the user whom it belongs to, give it to this one, or set var_dir (--var-dir) to another folder',
+        ),
+      ];
   return [
     free >= 2_000_000_000
       ? ok('disk', found)
@@ -69,6 +84,7 @@ export async function checkDisk(folder: string): Promise<Finding[]> {
           found,
           'a build needs room for its vectors twice: free some, or set var_dir to another disk',
         ),
+    ...writable,
   ];
 }
 
