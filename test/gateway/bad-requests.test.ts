@@ -2,8 +2,11 @@ import { request as httpRequest } from 'node:http';
 import { connect } from 'node:net';
 import t from 'tap';
 import { GRPC_CODES, REASONS, type Reason } from '../../src/errors.js';
-import { CASES, corpus, encode, MODEL } from './bad-request-cases.js';
+import { badRequestCases, corpus, encode, MODEL } from './bad-request-cases.js';
+import { DIMENSIONS } from './brute-force-service.js';
 import { contract, type Gateway, LIMITS, type Outcome, startGateway } from './harness.js';
+
+const CASES = badRequestCases({ corpus, model: MODEL, dimensions: DIMENSIONS, otherModel: 'words@2' });
 
 const sendGrpc = (gateway: Gateway, message: object | Buffer): Promise<Outcome> =>
   Buffer.isBuffer(message) ? gateway.callRaw('Search', message) : gateway.call('Search', message);

@@ -69,14 +69,8 @@ export const OVERLOAD: OverloadSettings = {
   adminConcurrencyMax: 64,
 };
 
-export interface Gateway {
-  readonly service: BruteForceService;
-  readonly faces: Faces;
-  readonly counted: Counted[];
-  readonly logged: string[];
-  readonly url: string;
-  readonly adminUrl: string;
-  readonly grpcAddress: string;
+/** Both protocols of a gateway, wherever it runs. */
+export interface Clients {
   readonly client: Client;
   /** A call with a message built from its fields, by proto-loader as any client would. */
   call(method: string, message: object, options?: CallOptions): Promise<Outcome>;
@@ -88,6 +82,16 @@ export interface Gateway {
     body: Uint8Array | string,
     headers?: Readonly<Record<string, string>>,
   ): Promise<Outcome>;
+}
+
+export interface Gateway extends Clients {
+  readonly service: BruteForceService;
+  readonly faces: Faces;
+  readonly counted: Counted[];
+  readonly logged: string[];
+  readonly url: string;
+  readonly adminUrl: string;
+  readonly grpcAddress: string;
   close(): Promise<void>;
 }
 
@@ -128,6 +132,26 @@ export async function startGateway(overrides: Partial<FacesOptions> = {}): Promi
     ...overrides,
   });
   const grpcAddress = `127.0.0.1:${faces.addresses.grpc.port}`;
+  const url = `http://127.0.0.1:${faces.addresses.http.port}`;
+  const clients = clientsOf(grpcAddress, url);
+  return {
+    ...clients,
+    service,
+    faces,
+    counted,
+    logged,
+    url,
+    adminUrl: `http://127.0.0.1:${faces.addresses.adminHttp.port}`,
+    grpcAddress,
+    close: async () => {
+      clients.client.close();
+      await faces.drain({ lameDuckMs: 0, drainMs: 0 });
+    },
+  };
+}
+
+/** Clients of a gateway's two public listeners. The caller closes `client`. */
+export function clientsOf(grpcAddress: string, url: string): Clients {
   const client = new Client(grpcAddress, credentials.createInsecure(), {
     'grpc.max_send_message_length': -1,
     // Clients of one address share their connection otherwise, and a test closes its own.
@@ -141,7 +165,6 @@ export async function startGateway(overrides: Partial<FacesOptions> = {}): Promi
     includeDirs: [PROTO_FOLDER],
   });
   const methods = definition[SERVICE] as unknown as Record<string, MethodCodec>;
-  const url = `http://127.0.0.1:${faces.addresses.http.port}`;
 
   const callRaw = (method: string, bytes: Buffer, options: CallOptions = {}): Promise<Outcome> =>
     new Promise((resolve) => {
@@ -159,7 +182,7 @@ export async function startGateway(overrides: Partial<FacesOptions> = {}): Promi
         },
       );
     });
-  const postRaw: Gateway['postRaw'] = async (address, body, headers = {}) => {
+  const postRaw: Clients['postRaw'] = async (address, body, headers = {}) => {
     const response = await fetch(url + address, {
       method: 'POST',
       body,
@@ -168,13 +191,6 @@ export async function startGateway(overrides: Partial<FacesOptions> = {}): Promi
     return httpOutcome(response);
   };
   return {
-    service,
-    faces,
-    counted,
-    logged,
-    url,
-    adminUrl: `http://127.0.0.1:${faces.addresses.adminHttp.port}`,
-    grpcAddress,
     client,
     callRaw,
     call: (method, message, options) => {
@@ -184,10 +200,6 @@ export async function startGateway(overrides: Partial<FacesOptions> = {}): Promi
     },
     postRaw,
     post: (address, body, headers) => postRaw(address, JSON.stringify(body), headers),
-    close: async () => {
-      client.close();
-      await faces.drain({ lameDuckMs: 0, drainMs: 0 });
-    },
   };
 }
 
