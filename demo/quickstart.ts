@@ -26,6 +26,17 @@ const CORPUS = 'wordnet';
 const CANDIDATE_ATTEMPTS = 300;
 const CANDIDATE_PAUSE_MS = 200;
 const SAMPLE_QUERY = 'a big cat with stripes';
+/** Asked once the candidate is there, so that there is something to compare. */
+const MIRRORED_QUERIES = [
+  'small bird that can hover',
+  'black and white bear that eats bamboo',
+  'striped african horse',
+  'bird that cannot fly and lives in antarctica',
+  'italian dish with cheese and tomato sauce baked on dough',
+  'raw fish with rice from Japan',
+  'hot drink brewed from leaves',
+  'a pet that barks',
+];
 
 /** An upgrade in the making: the old model serves, the new one is compared with it on mirrored reads. */
 const VERSIONS = [
@@ -78,6 +89,7 @@ async function quickstart(config: Config, log: Logger, once: boolean): Promise<v
       const candidate = await askCandidate(client, { ...question, corpus_version: 'v2' });
       process.stdout.write(`\nThe same question to the candidate v2:\n\n${formatAnswer(candidate)}\n`);
       if (once) return;
+      for (const text of MIRRORED_QUERIES) await client.post('/v1/search', { corpus: CORPUS, text });
       const { grpc, adminHttp } = gateway.addresses;
       process.stdout.write(
         `\n${linesToTry(config, gateway.addresses)}\n\ngRPC ${grpc.host}:${grpc.port}, metrics ${urlOf(adminHttp)}/metrics. Ctrl-C ends it.\n`,

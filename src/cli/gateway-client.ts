@@ -22,13 +22,22 @@ export class GatewayClient {
     return this.request<T>('POST', path, body);
   }
 
-  /** null when nothing listens there: the caller then goes to the registry itself. */
+  /**
+   * null when nothing listens there: the caller then goes to the registry itself. Something that listens and does not
+   * answer, or not as a gateway does, is an error: a gateway that hangs or speaks TLS must not be passed by.
+   */
   async getIfRunning<T>(path: string): Promise<T | null> {
     try {
-      return await this.get<T>(path);
+      return await this.request<T>('GET', path, undefined, {}, AbortSignal.timeout(PROBE_MS_MAX));
     } catch (error) {
-      if (error instanceof GatewayUnreachable) return null;
-      throw error;
+      if (!(error instanceof GatewayUnreachable)) throw error;
+      const { code } = error;
+      if (code === null || NOBODY_THERE.includes(code)) return null;
+      throw new SwitchyardError(
+        'INVALID_CONFIG',
+        `something listens at ${this.#baseUrl} and does not answer as a gateway does (${code === TIMEOUT ? `nothing within ${PROBE_MS_MAX / 1000} s` : code}): a gateway that hangs or asks for TLS as listen.admin_http says, or another program; name the gateway's port with --admin-port`,
+        { cause: error },
+      );
     }
   }
 
@@ -38,6 +47,7 @@ export class GatewayClient {
     path: string,
     body?: unknown,
     headers: Readonly<Record<string, string>> = {},
+    signal: AbortSignal | null = null,
   ): Promise<T> {
     const { key, agent } = this.#access;
     let response: Response;
@@ -51,6 +61,7 @@ export class GatewayClient {
           ...headers,
         },
         ...(agent === null ? {} : { dispatcher: agent }),
+        ...(signal === null ? {} : { signal }),
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       });
       text = await response.text();
@@ -68,14 +79,37 @@ export class GatewayClient {
   }
 }
 
+/** A gateway that lives answers this at once, also under overload. */
+const PROBE_MS_MAX = 10_000;
+const TIMEOUT = 'TIMEOUT';
+const NOBODY_THERE: readonly string[] = [
+  'ECONNREFUSED',
+  'ENOTFOUND',
+  'ENETUNREACH',
+  'EHOSTUNREACH',
+  'EADDRNOTAVAIL',
+];
+
 export class GatewayUnreachable extends SwitchyardError {
+  /** Why, as the system or TLS names it; null where no connection was tried. */
+  readonly code: string | null;
+
   constructor(baseUrl: string, cause: unknown) {
     super(
       'NOT_FOUND',
-      `no gateway answers at ${baseUrl}; start one with \`switchyard serve\`, or name it with --url`,
+      `no gateway answers at ${baseUrl}; start one with \`switchyard serve\`, or say where it listens: --admin-port, and --url for search and embed`,
       { cause },
     );
+    this.code = codeOf(cause);
   }
+}
+
+/** fetch wraps what went wrong below it. */
+function codeOf(thrown: unknown): string | null {
+  if (!(thrown instanceof Error)) return null;
+  if (thrown.name === 'TimeoutError') return TIMEOUT;
+  const { code } = thrown as NodeJS.ErrnoException;
+  return typeof code === 'string' ? code : codeOf(thrown.cause);
 }
 
 /** A problem document's own members; all others are the error's details. */

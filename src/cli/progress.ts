@@ -27,17 +27,25 @@ function startBar(label: string, total: number, unit: string): Progress {
 }
 
 function startLines(label: string, total: number, unit: string): Progress {
-  const startedAtMs = performance.now();
+  let startedAtMs = performance.now();
   let printedAtMs = startedAtMs;
+  /** What was there at the first look, as of a download that goes on where it stopped. */
+  let first: number | null = null;
   let last = 0;
   const print = (done: number): void => {
     const elapsedS = (performance.now() - startedAtMs) / 1000;
-    // Before the first percent the start-up of the encoder would be all of the estimate.
-    const etaS = done * 100 < total ? '?' : Math.ceil((elapsedS / done) * (total - done));
+    const gained = done - (first ?? 0);
+    // Before the first percent the start-up would be all of the estimate.
+    const etaS =
+      done >= total ? 0 : gained * 100 < total ? '?' : Math.ceil((elapsedS / gained) * (total - done));
     process.stderr.write(`${label}: ${done}/${total} ${unit}, ETA ${etaS} s\n`);
   };
   return {
     update: (done) => {
+      if (first === null) {
+        first = done;
+        startedAtMs = performance.now();
+      }
       last = done;
       if (performance.now() - printedAtMs < PLAIN_INTERVAL_MS) return;
       printedAtMs = performance.now();

@@ -57,15 +57,20 @@ const isHeld = (before: RouteView, after: RouteView): boolean =>
       weight === 0 || after.targets.some((target) => target.build === build && target.role !== 'shadow'),
   );
 
-export function formatHistory(revisions: readonly RevisionView[]): string {
-  return revisions
-    .map((row) => {
-      const marks = [
-        ...(row.rolled_back_to === null ? [] : [`rollback to ${row.rolled_back_to}`]),
-        ...(row.forced ? ['forced'] : []),
-      ];
-      const head = `revision ${row.revision}  ${row.changed_at}  ${row.actor}${marks.length === 0 ? '' : ` (${marks.join(', ')})`}: ${row.reason}`;
-      return [head, ...diffLines(row.before ?? [], row.after).map((line) => `  ${line}`)].join('\n');
-    })
-    .join('\n');
+/** `earlier`: the command that shows what came before a revision. */
+export function formatHistory(
+  revisions: readonly RevisionView[],
+  earlier: (before: number) => string,
+): string {
+  const oldest = revisions.at(-1)?.revision ?? 1;
+  const more = oldest > 1 ? ['', 'what came before:', `  ${earlier(oldest)}`] : [];
+  const shown = revisions.map((row) => {
+    const marks = [
+      ...(row.rolled_back_to === null ? [] : [`rollback to ${row.rolled_back_to}`]),
+      ...(row.forced ? ['forced'] : []),
+    ];
+    const head = `revision ${row.revision}  ${row.changed_at}  ${row.actor}${marks.length === 0 ? '' : ` (${marks.join(', ')})`}: ${row.reason}`;
+    return [head, ...diffLines(row.before ?? [], row.after).map((line) => `  ${line}`)].join('\n');
+  });
+  return [...shown, ...more].join('\n');
 }

@@ -158,12 +158,7 @@ function checkQuery(input: SearchInput, limits: Limits): SearchCall['query'] {
   }
   if (vector === null) throw new SwitchyardError('EMPTY_QUERY', 'neither text nor vector is given');
   if (vector.length === 0) throw new SwitchyardError('EMPTY_QUERY', 'vector has no values');
-  if (input.model === '') {
-    throw new SwitchyardError(
-      'MODEL_REQUIRED',
-      'a vector must name the model that made it: set model to its name@version or fingerprint',
-    );
-  }
+  // A vector without a model is refused where the models that would work are known: with the route.
   checkVector(vector);
   return { kind: 'vector', values: vector };
 }

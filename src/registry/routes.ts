@@ -33,6 +33,14 @@ export interface RouteRollback extends ChangeAuthor {
 }
 
 const REVISIONS_LISTED_MAX = 1_000;
+/** PostgreSQL's INT. */
+const REVISION_MAX = 0x7fffffff;
+
+export interface RevisionPage {
+  readonly limit?: number;
+  /** Only revisions below this one. */
+  readonly before?: number;
+}
 
 export class Routes {
   readonly #database: Database;
@@ -94,7 +102,7 @@ export class Routes {
             .selectFrom('route_revisions')
             .select('after')
             .where('corpus_name', '=', corpus)
-            .where('revision', '=', Math.min(toRevision, 0x7fffffff))
+            .where('revision', '=', Math.min(Math.max(toRevision, 0), REVISION_MAX))
             .executeTakeFirst()
         : undefined;
       if (earlier === undefined)
@@ -108,13 +116,17 @@ export class Routes {
     });
   }
 
-  /** Latest first. Errors: UNKNOWN_CORPUS. */
-  async revisions(corpus: string, limit = REVISIONS_LISTED_MAX): Promise<readonly RouteRevision[]> {
+  /** Latest first, from the one below `before` on. Errors: UNKNOWN_CORPUS. */
+  async revisions(
+    corpus: string,
+    { limit = REVISIONS_LISTED_MAX, before = REVISION_MAX }: RevisionPage = {},
+  ): Promise<readonly RouteRevision[]> {
     const rows = await this.#database.read((tables) =>
       tables
         .selectFrom('route_revisions')
         .selectAll()
         .where('corpus_name', '=', corpus)
+        .where('revision', '<', Math.min(before, REVISION_MAX))
         .orderBy('revision', 'desc')
         .limit(limit)
         .execute(),

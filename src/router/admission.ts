@@ -42,7 +42,11 @@ export function eligibleTargets(
 ): PickTable<SnapshotTarget> {
   const { model, corpusVersion } = call;
   if (model === null && call.query.kind === 'vector')
-    throw refuseModel(snapshot, 'MODEL_REQUIRED', 'a vector must name the model that made it');
+    throw refuseModel(
+      snapshot,
+      'MODEL_REQUIRED',
+      'a vector must name the model that made it (model: name@version or fingerprint)',
+    );
   const fingerprint = model === null ? null : snapshot.models.get(model);
   if (fingerprint === undefined) {
     const reason = isKnownModel(model ?? '') ? 'MODEL_MISMATCH' : 'UNKNOWN_MODEL';

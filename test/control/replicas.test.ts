@@ -158,7 +158,16 @@ t.test('two gateway processes on one registry', { timeout: 280_000 }, async (t) 
     t.match(made.stdout, /v2 .* yes /);
     const archive = await cli('corpus', 'archive', CORPUS, 'v2', '--reason', 'gone');
     t.match(archive, { code: 1, stderr: /STATUS_CONFLICT/ }, 'what is routed is not archived');
-    t.match((await cli('comparison', 'show', CORPUS)).stdout, /nothing of docs was compared yet/);
+    t.match(
+      (await cli('comparison', 'show', CORPUS)).stdout,
+      /nothing of docs was compared yet[\s\S]*route set docs v1=5000 v2=5000 --mirror <version>=1000/,
+    );
+    const [latest, earlier] = [
+      await cli('route', 'history', CORPUS, '--limit', '2'),
+      await cli('route', 'history', CORPUS, '--limit', '2', '--before', '4', '--json'),
+    ];
+    t.match(latest.stdout, /what came before:\n.*route history docs --limit 2 --before 4 /);
+    t.match(JSON.parse(earlier.stdout), [{ revision: 3 }, { revision: 2 }]);
   });
 
   await t.test('what is printed to undo a change works, also when the old target has left', async (t) => {

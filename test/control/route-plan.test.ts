@@ -1,5 +1,5 @@
 import t from 'tap';
-import { diffLines, planTargets, type RouteWords } from '../../src/cli/route-plan.js';
+import { diffLines, planTargets, type RouteWords, routeWords } from '../../src/cli/route-plan.js';
 import type { RouteView, TargetView } from '../../src/gateway/admin/views.js';
 
 const view = (version: string, build: string, more: Partial<TargetView> = {}): TargetView => ({
@@ -105,4 +105,37 @@ t.test('a diff shows what differs and nothing else', async (t) => {
     '+ v3 (build cccccccccccccccc, m@1, ssd): draining',
   ]);
   t.same(diffLines(current.targets, current.targets), []);
+});
+
+t.test('the words of a route say that route again', async (t) => {
+  const shadow = (version: string, build: string, mirror_bps: number) =>
+    view(version, build, { role: 'shadow', weight: 0, mirror_bps });
+  const routes: readonly (readonly TargetView[])[] = [
+    current.targets,
+    [view('v1', 'aaaaaaaaaaaaaaaa', { weight: 9_000 }), view('v2', 'bbbbbbbbbbbbbbbb', { weight: 1_000 })],
+    [
+      view('v1', 'aaaaaaaaaaaaaaaa'),
+      shadow('v1', 'bbbbbbbbbbbbbbbb', 1_000),
+      shadow('v3', 'cccccccccccccccc', 0),
+    ],
+    [view('v1', 'aaaaaaaaaaaaaaaa'), view('v1', 'bbbbbbbbbbbbbbbb', { role: 'draining', weight: 0 })],
+  ];
+  for (const targets of routes) {
+    const route = { ...current, targets };
+    const said = {
+      active: [] as string[],
+      mirror: [] as string[],
+      shadow: [] as string[],
+      draining: [] as string[],
+    };
+    const rest = [...routeWords(route)];
+    for (let word = rest.shift(); word !== undefined; word = rest.shift()) {
+      const option = /^--(mirror|shadow|draining)$/.exec(word)?.[1] as keyof typeof said | undefined;
+      said[option ?? 'active'].push(option === undefined ? word : (rest.shift() ?? ''));
+    }
+    const planned = planTargets(words(said), route);
+    const key = ({ build, role, weight, tier, mirror_bps }: (typeof planned)[number]) =>
+      [build, role, weight, tier, mirror_bps].join(' ');
+    t.same(planned.map(key).sort(), targets.map(key).sort());
+  }
 });

@@ -133,10 +133,17 @@ t.test('operators and one gateway', { timeout: 120_000 }, async (t) => {
       'v2 is out',
       async () => ((await search(http)).body.served_by as { route_revision: number }).route_revision === 3,
     );
-    t.match(await search(http, { text: undefined, vector, model: yard.int8.manifest.fingerprint }), {
-      status: 409,
-      body: { reason: 'MODEL_MISMATCH' },
-    });
+    const works = { models: 'all-minilm-l6-v2@1-fp16', fingerprints: yard.fp16.manifest.fingerprint };
+    const refused = [
+      [{}, 400, 'MODEL_REQUIRED'],
+      [{ model: 'nobody@1' }, 404, 'UNKNOWN_MODEL'],
+      [{ model: yard.int8.manifest.fingerprint }, 409, 'MODEL_MISMATCH'],
+    ] as const;
+    for (const [model, status, reason] of refused) {
+      const answer = await search(http, { text: undefined, vector, ...model });
+      t.match(answer, { status, body: { reason, ...works } }, reason);
+      t.match(answer.body.detail, /all-minilm-l6-v2@1-fp16/, 'and says which model would work');
+    }
   });
 
   await t.test('of two operators one wins, and the other is shown the current revision', async (t) => {

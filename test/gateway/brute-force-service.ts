@@ -95,6 +95,10 @@ export class BruteForceService implements QueryService {
       });
     if (call.corpusVersion !== null && call.corpusVersion !== VERSION)
       throw new SwitchyardError('UNKNOWN_CORPUS_VERSION', `${CORPUS} has no version ${call.corpusVersion}`);
+    if (call.model === null && call.query.kind === 'vector')
+      throw new SwitchyardError('MODEL_REQUIRED', 'a vector must name its model', {
+        details: { models: SERVING.ref },
+      });
     if (call.model !== null && this.#model(call.model) !== SERVING)
       throw new SwitchyardError('MODEL_MISMATCH', `no target of ${CORPUS} is built by that model`, {
         details: { models: SERVING.ref },

@@ -83,7 +83,9 @@ t.test('the quickstart goes from nothing to a real answer, and its printed lines
     };
     const compared = await runLine(line(/^ {2}(bin\/switchyard comparison show .*)$/m));
     t.equal(compared.code, 0, compared.stderr);
-    t.match(compared.stdout, /v1 .*v2|overlap/s);
+    t.match(compared.stdout, /v1 .* against v2 .*: [1-9]\d* answers compared/);
+    t.match(compared.stdout, /^overlap +[01]\.\d{3}/m);
+    t.match(compared.stdout, /corpus build wordnet --from-version v1 --shuffle 1 /);
     const shifted = await runLine(line(/^ {2}(bin\/switchyard route set .*)$/m));
     t.equal(shifted.code, 0, shifted.stderr);
     const back = await runLine(line(/^ {2}(bin\/switchyard route rollback .*)$/m));

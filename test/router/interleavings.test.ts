@@ -299,7 +299,7 @@ t.test(
           if (world.complaints.length > 0) throw new Error(world.complaints.slice(0, 5).join('\n'));
         },
       ),
-      { numRuns: 110, seed: 20_261_123, interruptAfterTimeLimit: 40_000, markInterruptAsFailure: true },
+      { numRuns: 110, seed: 20_261_123 },
     );
     t.comment(`${steps} steps, ${checked} answers checked`);
     t.ok(steps >= STEPS_WANTED, `${steps} steps`);

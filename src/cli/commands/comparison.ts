@@ -1,9 +1,11 @@
 import type { Command } from 'commander';
 import type { ComparisonView, PairView } from '../../gateway/admin/comparison-views.js';
+import type { RouteView } from '../../gateway/admin/views.js';
 import { withAdmin } from '../admin-session.js';
 import { type CommonOptions, commandOutput } from '../options.js';
 import { table } from '../output.js';
 import { type Printed, printedCommand } from '../printed-command.js';
+import { percent, routeWords } from '../route-plan.js';
 
 const WORST_SHOWN = 5;
 const SHOWN = ['overlap', 'jaccard', 'rbo', 'shadow_underfill', 'service_delta_us'] as const;
@@ -17,17 +19,33 @@ export function addComparisonCommands(program: Command): void {
     .argument('<corpus>', 'name of the corpus')
     .action(async (corpus: string, _options: unknown, command: Command) => {
       const options = command.optsWithGlobals<CommonOptions>();
-      const comparison = await withAdmin(options, (admin) => admin.getComparison({ corpus }));
-      commandOutput(options).answer(comparison, (view) => formatComparison(view, printedCommand(options)));
+      const printed = printedCommand(options);
+      const { view, route } = await withAdmin(options, async (admin) => {
+        const found = await admin.getComparison({ corpus });
+        return { view: found, route: isEmpty(found) ? await admin.getRoute({ corpus }) : null };
+      });
+      commandOutput(options).answer(view, (comparison) =>
+        route === null ? formatComparison(comparison, printed) : formatNothing(comparison, route, printed),
+      );
     });
 }
 
-function formatComparison(
-  { corpus, gateway_id, pairs, noise_floor }: ComparisonView,
-  printed: Printed,
-): string {
-  if (pairs.length + noise_floor.length === 0)
-    return `nothing of ${corpus} was compared yet by ${gateway_id}; mirror reads to a shadow:\n  ${printed(`route set ${corpus} <version>=10000 --mirror <other>=1000 --reason "compare"`)}`;
+const isEmpty = ({ pairs, noise_floor }: ComparisonView): boolean => pairs.length + noise_floor.length === 0;
+
+/** Why there is nothing to see, and what to do about it. */
+function formatNothing({ corpus, gateway_id }: ComparisonView, route: RouteView, printed: Printed): string {
+  const head = `nothing of ${corpus} was compared yet by ${gateway_id}`;
+  const mirrored = route.targets.filter(({ mirror_bps }) => mirror_bps > 0);
+  if (mirrored.length === 0)
+    return `${head}; mirror reads to a shadow:\n  ${printed(`route set ${corpus} ${routeWords(route).join(' ')} --mirror <version>=1000 --reason "compare"`)}`;
+  const shadows = mirrored.map((target) => `${target.version} (${percent(target.mirror_bps)})`).join(', ');
+  return [
+    `${head}, though reads are mirrored to ${shadows}: it takes reads, each replica counts its own, and`,
+    '`switchyard_mirrors_total` in its /metrics says what became of them',
+  ].join('\n');
+}
+
+function formatComparison({ corpus, pairs, noise_floor }: ComparisonView, printed: Printed): string {
   return [
     ...pairs.map((pair) => formatPair(pair, 'candidate')),
     ...(noise_floor.length === 0

@@ -8,6 +8,7 @@ import { importUseLitePackage } from '../../encoder/import/use-lite.js';
 import { type ModelFolder, NORMALISATIONS, POOLINGS } from '../../encoder/manifest.js';
 import { METRICS, modelRef, PRECISIONS, type Precision } from '../../vocabulary.js';
 import { addActorOption, assertSharedStorage, withAdmin } from '../admin-session.js';
+import { downloadWatcher } from '../download-watcher.js';
 import {
   type CommonOptions,
   commandConfig,
@@ -15,7 +16,6 @@ import {
   positiveInteger,
   wholeNumber,
 } from '../options.js';
-import { formatBytes } from '../output.js';
 
 /** A graph that pools by itself is seen by running it; nobody has to say so. */
 const STATED_POOLINGS = POOLINGS.filter((pooling) => pooling !== 'in_graph');
@@ -115,9 +115,9 @@ function addUrl(importCommand: Command): void {
     .option('--sha256 <file=sha256>', 'what a file must be; may be given for several files', checksum);
   addStatedOptions(command).action(async (location: string, _options: unknown, command: Command) => {
     const options = command.optsWithGlobals<UrlOptions>();
-    await runImport(options, ({ modelsFolder, downloadsFolder, say }) => {
-      const said = new Set<string>();
-      return untilInterrupted((signal) =>
+    const watcher = downloadWatcher(options.json === true);
+    await runImport(options, ({ modelsFolder, downloadsFolder }) =>
+      untilInterrupted((signal) =>
         importFromUrl({
           ...statedOf(options),
           location: locationOf(location, options),
@@ -125,14 +125,10 @@ function addUrl(importCommand: Command): void {
           cacheFolder: downloadsFolder,
           signal,
           ...(options.sha256 ? { sha256: options.sha256 } : {}),
-          onDownload: (file, _received, total) => {
-            if (said.has(file)) return;
-            said.add(file);
-            say(`downloading ${file}${total === undefined ? '' : ` (${formatBytes(total)})`}`);
-          },
+          onDownload: watcher.onDownload,
         }),
-      );
-    });
+      ).finally(watcher.stop),
+    );
   });
 }
 

@@ -1,9 +1,8 @@
 import { type Command, Option } from 'commander';
 import { SwitchyardError } from '../../errors.js';
 import type { AdminApi } from '../../gateway/admin/api.js';
-import { LIST_LIMIT_MAX } from '../../gateway/admin/callers.js';
 import type { TargetChange } from '../../gateway/admin/router-operations.js';
-import type { DesiredTargetView, RouteView } from '../../gateway/admin/views.js';
+import type { DesiredTargetView, RevisionView, RouteView } from '../../gateway/admin/views.js';
 import { TIERS, type Tier } from '../../vocabulary.js';
 import { addChangeOptions, type ChangeOptions, withAdmin } from '../admin-session.js';
 import { type CommonOptions, commandOutput, positiveInteger, wholeNumber } from '../options.js';
@@ -32,6 +31,11 @@ interface RollbackOptions extends ChangeOptions {
   readonly force?: boolean;
   readonly preload?: boolean;
   readonly wait: number;
+}
+
+interface HistoryOptions extends CommonOptions {
+  readonly limit: number;
+  readonly before?: number;
 }
 
 interface PreloadOptions extends ChangeOptions {
@@ -189,11 +193,11 @@ function addRollback(route: Command): void {
  * The revision before the one whose targets serve now. After a rollback that is the one before what it brought back:
  * a second rollback in a hurry goes further back, and never forth to what was just left.
  */
-async function revisionBefore(admin: AdminApi, { corpus, revision }: RouteView): Promise<number> {
-  const revisions = await admin.listRouteRevisions({ corpus, limit: LIST_LIMIT_MAX });
-  let serving = revision;
+async function revisionBefore(admin: AdminApi, route: RouteView): Promise<number> {
+  const { corpus } = route;
+  let serving = route.revision;
   for (;;) {
-    const source = revisions.find((known) => known.revision === serving)?.rolled_back_to ?? null;
+    const source = (await revisionOf(admin, route, serving))?.rolled_back_to ?? null;
     if (source === null) break;
     serving = source;
   }
@@ -205,17 +209,24 @@ async function revisionBefore(admin: AdminApi, { corpus, revision }: RouteView):
 }
 
 /** What a rollback brings back; empty for a revision that there is not, which the rollback itself refuses. */
-async function targetsAt(
+const targetsAt = async (
+  admin: AdminApi,
+  route: RouteView,
+  wanted: number,
+): Promise<readonly TargetChange[]> => (await revisionOf(admin, route, wanted))?.after ?? [];
+
+/** One revision, however long ago it was. */
+async function revisionOf(
   admin: AdminApi,
   { corpus, revision }: RouteView,
   wanted: number,
-): Promise<readonly TargetChange[]> {
-  if (wanted > revision) return [];
-  const revisions = await admin.listRouteRevisions({
-    corpus,
-    limit: Math.min(revision - wanted + 1, LIST_LIMIT_MAX),
-  });
-  return revisions.find((known) => known.revision === wanted)?.after ?? [];
+): Promise<RevisionView | null> {
+  if (wanted > revision) return null;
+  const [found] = await admin.listRouteRevisions(
+    // The current one needs no `before`, which a gateway that is older than this program does not know.
+    { corpus, limit: 1, ...(wanted === revision ? {} : { before: wanted + 1 }) },
+  );
+  return found?.revision === wanted ? found : null;
 }
 
 function addHistory(route: Command): void {
@@ -224,12 +235,17 @@ function addHistory(route: Command): void {
     .description('who changed a route, when, why, and what')
     .argument('<corpus>', 'name of the corpus')
     .option('--limit <n>', 'how many, latest first', positiveInteger, HISTORY_LIMIT)
+    .option('--before <revision>', 'only what came before this revision', positiveInteger)
     .action(async (corpus: string, _options: unknown, command: Command) => {
-      const options = command.optsWithGlobals<CommonOptions & { readonly limit: number }>();
+      const options = command.optsWithGlobals<HistoryOptions>();
+      const { limit, before } = options;
       const revisions = await withAdmin(options, (admin) =>
-        admin.listRouteRevisions({ corpus, limit: options.limit }),
+        admin.listRouteRevisions({ corpus, limit, ...(before === undefined ? {} : { before }) }),
       );
-      commandOutput(options).answer(revisions, formatHistory);
+      const printed = printedCommand(options);
+      commandOutput(options).answer(revisions, (rows) =>
+        formatHistory(rows, (from) => printed(`route history ${corpus} --limit ${limit} --before ${from}`)),
+      );
     });
 }
 

@@ -132,8 +132,9 @@ export class AdminOperations implements AdminApi {
     return this.#viewOf(route);
   }
 
-  async listRouteRevisions({ corpus, limit }: Input<'listRouteRevisions'>) {
-    return (await this.#registry().routes.revisions(corpus, listLimit(limit))).map(revisionView);
+  async listRouteRevisions({ corpus, limit, before }: Input<'listRouteRevisions'>) {
+    const page = { limit: listLimit(limit), ...(before === undefined ? {} : { before }) };
+    return (await this.#registry().routes.revisions(corpus, page)).map(revisionView);
   }
 
   async listDesiredTargets({ corpus }: Input<'listDesiredTargets'>) {

@@ -98,7 +98,19 @@ export const ROUTER_OPERATIONS = {
     method: 'GET',
     address: '/v1/routes/{corpus}/revisions',
     summary: 'Who changed a route, when, why, before and after.',
-    input: Type.Object({ corpus, limit }, closed),
+    input: Type.Object(
+      {
+        corpus,
+        limit,
+        before: Type.Optional(
+          Type.Integer({
+            minimum: 1,
+            description: 'Only revisions below this one: how a long history is read on.',
+          }),
+        ),
+      },
+      closed,
+    ),
     output: Type.Array(RevisionView),
     envelope: 'revisions',
     reasons: ['UNKNOWN_CORPUS'],
