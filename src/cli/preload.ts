@@ -37,7 +37,7 @@ export async function untilReady(
         .join(', ');
       throw new SwitchyardError(
         'TARGET_NOT_READY',
-        `${target.corpus}/${target.version} is not loaded after ${waitMsMax / 1000} s by ${why}; it goes on loading`,
+        `${target.corpus}/${target.version} is not loaded after ${waitMsMax / 1000} s by ${why}; it goes on loading, until \`switchyard route preload ${target.corpus} ${target.version} --build ${target.build} --release --reason "not now"\``,
         { details: { replicas: now.waiting.join(', ') } },
       );
     }

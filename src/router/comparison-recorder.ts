@@ -1,6 +1,6 @@
 import { createHmac } from 'node:crypto';
 import type { Digest, Fingerprint } from '../vocabulary.js';
-import type { Comparison } from './comparison.js';
+import { type Comparison, SCORE_QUANTILES } from './comparison.js';
 import { Distribution, type DistributionReport } from './distribution.js';
 import type { PairKind } from './pair-kind.js';
 
@@ -57,8 +57,16 @@ export const COMPARISON_MEASURES = [
   'rbo',
   'primary_underfill',
   'shadow_underfill',
+  'primary_score_min',
+  'primary_score_p25',
   'primary_score_median',
+  'primary_score_p75',
+  'primary_score_max',
+  'shadow_score_min',
+  'shadow_score_p25',
   'shadow_score_median',
+  'shadow_score_p75',
+  'shadow_score_max',
   'service_delta_us',
 ] as const;
 export type ComparisonMeasure = (typeof COMPARISON_MEASURES)[number];
@@ -73,8 +81,16 @@ const BOUNDS: Readonly<Record<ComparisonMeasure, readonly number[]>> = {
   rbo: SHARES,
   primary_underfill: MISSING,
   shadow_underfill: MISSING,
+  primary_score_min: SCORES,
+  primary_score_p25: SCORES,
   primary_score_median: SCORES,
+  primary_score_p75: SCORES,
+  primary_score_max: SCORES,
+  shadow_score_min: SCORES,
+  shadow_score_p25: SCORES,
   shadow_score_median: SCORES,
+  shadow_score_p75: SCORES,
+  shadow_score_max: SCORES,
   service_delta_us: [...MICROSECONDS.map((value) => -value).reverse(), 0, ...MICROSECONDS],
 };
 
@@ -185,8 +201,10 @@ class PairRecord {
     this.observe('rbo', comparison.rbo);
     this.observe('primary_underfill', comparison.primaryUnderfill);
     this.observe('shadow_underfill', comparison.shadowUnderfill);
-    this.observe('primary_score_median', comparison.primaryScores?.median ?? null);
-    this.observe('shadow_score_median', comparison.shadowScores?.median ?? null);
+    for (const quantile of SCORE_QUANTILES) {
+      this.observe(`primary_score_${quantile}`, comparison.primaryScores?.[quantile] ?? null);
+      this.observe(`shadow_score_${quantile}`, comparison.shadowScores?.[quantile] ?? null);
+    }
     this.observe('service_delta_us', comparison.serviceDeltaUs);
   }
 

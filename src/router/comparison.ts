@@ -4,18 +4,16 @@ export interface RankedAnswer {
   readonly ids: readonly string[];
   /** Scores of `ids`, larger is better. */
   readonly scores: readonly number[];
-  /** Encoding and searching without waiting in queues. */
-  readonly serviceUs: number;
+  /**
+   * What the model and the index took, without waiting in queues; null where they were not asked, as for an answer or a
+   * vector that was remembered.
+   */
+  readonly serviceUs: number | null;
 }
 
-/** Null where there were no hits. Linear interpolation between the closest ranks. */
-export interface ScoreQuantiles {
-  readonly min: number;
-  readonly p25: number;
-  readonly median: number;
-  readonly p75: number;
-  readonly max: number;
-}
+export const SCORE_QUANTILES = ['min', 'p25', 'median', 'p75', 'max'] as const;
+/** Of one answer's scores. Null where there were no hits. Linear interpolation between the closest ranks. */
+export type ScoreQuantiles = Readonly<Record<(typeof SCORE_QUANTILES)[number], number>>;
 
 /**
  * How far a mirrored answer is from the primary's. It measures change, not quality: a better model changes answers too.
@@ -35,8 +33,8 @@ export interface Comparison {
   readonly shadowUnderfill: number;
   readonly primaryScores: ScoreQuantiles | null;
   readonly shadowScores: ScoreQuantiles | null;
-  /** Shadow's minus primary's. */
-  readonly serviceDeltaUs: number;
+  /** Shadow's minus primary's; null where one of them was remembered. */
+  readonly serviceDeltaUs: number | null;
 }
 
 export const RBO_PERSISTENCE = 0.9;
@@ -59,7 +57,8 @@ export function compareAnswers(k: number, primary: RankedAnswer, shadow: RankedA
     shadowUnderfill: k - right.length,
     primaryScores: scoreQuantiles(primary.scores.slice(0, k)),
     shadowScores: scoreQuantiles(shadow.scores.slice(0, k)),
-    serviceDeltaUs: shadow.serviceUs - primary.serviceUs,
+    serviceDeltaUs:
+      shadow.serviceUs === null || primary.serviceUs === null ? null : shadow.serviceUs - primary.serviceUs,
   };
 }
 

@@ -35,15 +35,12 @@ export interface Found {
   readonly queueUs: number;
   readonly encodeUs: number;
   readonly searchUs: number;
-  /** Encoding and searching of the run that found it. */
-  readonly serviceUs: number;
 }
 
 /** `hits`: the run's own, encoded where they are already. */
 export function ran(run: Run, use: ResultCacheUse, hits: readonly Hit[] | EncodedHits = run.hits): Found {
   const { vector, queueUs, encodeUs, searchUs } = run;
-  const serviceUs = encodeUs + searchUs;
-  return { use, fingerprint: vector.fingerprint, vector, hits, queueUs, encodeUs, searchUs, serviceUs };
+  return { use, fingerprint: vector.fingerprint, vector, hits, queueUs, encodeUs, searchUs };
 }
 
 export const remembered = ({ fingerprint, hits }: ResultEntry): Found => ({
@@ -54,5 +51,4 @@ export const remembered = ({ fingerprint, hits }: ResultEntry): Found => ({
   queueUs: 0,
   encodeUs: 0,
   searchUs: 0,
-  serviceUs: hits.serviceUs,
 });

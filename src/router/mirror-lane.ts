@@ -35,6 +35,12 @@ export type MirroredQuery =
   | { readonly kind: 'vector'; readonly vector: QueryVector }
   | { readonly kind: 'text'; readonly text: string };
 
+/** Without waiting in queues; 0 where the model or the index was not asked. */
+export interface ServiceTimes {
+  readonly encodeUs: number;
+  readonly searchUs: number;
+}
+
 export interface MirrorJob {
   readonly query: MirroredQuery;
   readonly topK: number;
@@ -42,7 +48,7 @@ export interface MirrorJob {
   readonly deadlineAtMs: number;
   /** Of the mirror, below the request's; absent where that is not traced. */
   readonly trace?: OpenSpan | undefined;
-  done(hits: readonly Hit[], serviceUs: number): void;
+  done(hits: readonly Hit[], took: ServiceTimes): void;
   dropped(why: MirrorDrop): void;
 }
 
@@ -179,7 +185,7 @@ export class MirrorLane {
       }));
       end(() => {
         this.breaker.succeeded();
-        job.done(found.hits, encodeUs + found.searchUs);
+        job.done(found.hits, { encodeUs, searchUs: found.searchUs });
       });
     } catch (thrown) {
       const { reason } = toSwitchyardError(thrown);

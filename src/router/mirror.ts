@@ -13,6 +13,7 @@ import {
   MirrorLane,
   type MirrorLaneState,
   type MirrorOptions,
+  type ServiceTimes,
 } from './mirror-lane.js';
 import { pairKind } from './pair-kind.js';
 import type { SearchOutcome } from './query.js';
@@ -63,12 +64,17 @@ export class Mirrors {
   /**
    * Called when the primary's answer is complete. Whatever is kept is copied here, before the answer leaves;
    * whatever is dropped is dropped before anything is copied. `vector` is null for a text that nobody encoded, since
-   * its answer was remembered. `serviceUs`: what encoding and searching took, then or now.
+   * its answer was remembered. `took`: what encoding and searching took this time.
    */
-  offer(admitted: AdmittedCall, vector: QueryVector | null, outcome: SearchOutcome, serviceUs: number): void {
+  offer(
+    admitted: AdmittedCall,
+    vector: QueryVector | null,
+    outcome: SearchOutcome,
+    took: ServiceTimes,
+  ): void {
     for (const shadow of admitted.mirrors) {
       try {
-        this.offerTo(shadow, admitted, vector, outcome, serviceUs);
+        this.offerTo(shadow, admitted, vector, outcome, took);
       } catch (error) {
         this.options.onError('mirror', error);
       }
@@ -94,7 +100,7 @@ export class Mirrors {
     admitted: AdmittedCall,
     vector: QueryVector | null,
     outcome: SearchOutcome,
-    serviceUs: number,
+    took: ServiceTimes,
   ): void {
     const { metrics, mirror, timers, primaryIsBusy } = this.options;
     const { call, snapshot } = admitted;
@@ -126,7 +132,7 @@ export class Mirrors {
       topK: call.topK,
       bytes,
       trace,
-      primary: rankedAnswer(outcome.hits, call.topK, serviceUs),
+      primary: rankedAnswer(outcome.hits, call.topK, serviceUs(pair, took)),
     };
     lane.add(this.jobOf(copy, timers.nowMs() + mirror.deadlineMs));
   }
@@ -149,9 +155,9 @@ export class Mirrors {
         metrics.mirrorDropped(copy.shadowLabels, why);
         ended(why);
       },
-      done: (hits, serviceUs) => {
+      done: (hits, took) => {
         try {
-          this.compare(copy, rankedAnswer(hits, topK, serviceUs));
+          this.compare(copy, rankedAnswer(hits, topK, serviceUs(copy.pair, took)));
           ended('compared');
         } catch (error) {
           metrics.mirrorDropped(copy.shadowLabels, 'error');
@@ -228,8 +234,18 @@ const comparedTarget = ({ route }: SnapshotTarget): ComparedTarget => ({
   fingerprint: route.fingerprint,
 });
 
+/**
+ * What is comparable of both sides. Of one model the searches alone: both have the vector that was encoded once. Of two
+ * models all of it, but only where each was really asked: a remembered vector would make its side look fast.
+ */
+function serviceUs({ primary, shadow }: ComparedPair, { encodeUs, searchUs }: ServiceTimes): number | null {
+  if (searchUs === 0) return null;
+  if (primary.fingerprint === shadow.fingerprint) return searchUs;
+  return encodeUs === 0 ? null : encodeUs + searchUs;
+}
+
 /** At most `k` hits are looked at, whatever came back. */
-function rankedAnswer(hits: readonly Hit[], k: number, serviceUs: number): RankedAnswer {
+function rankedAnswer(hits: readonly Hit[], k: number, serviceUs: number | null): RankedAnswer {
   const ids: string[] = [];
   const scores: number[] = [];
   for (let at = 0; at < hits.length && at < k; at++) {

@@ -342,7 +342,7 @@ export class QueryPath {
       hits instanceof EncodedHits ? new EncodedOutcome(fields, hits) : { ...fields, hits };
     metrics.served(labelsOf(snapshot.corpus, target), admitted.kind, timings);
     if (admitted.mirrors.length > 0)
-      mirrors.offer(admitted, found.vector ?? givenTo(admitted), outcome, found.serviceUs);
+      mirrors.offer(admitted, found.vector ?? givenTo(admitted), outcome, found);
     return outcome;
   }
 

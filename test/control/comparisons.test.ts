@@ -56,7 +56,12 @@ t.test('what mirrors found', { timeout: 180_000 }, async (t) => {
       const labels =
         'corpus="docs",kind="candidate",primary="v1",primary_build="[0-9a-f]{16}",shadow="v2",shadow_build="[0-9a-f]{16}"';
       t.match(metrics, /^# TYPE switchyard_comparison_rbo histogram$/m);
-      for (const name of ['overlap', 'jaccard', 'rbo', 'shadow_underfill', 'service_delta_seconds']) {
+      const quantiles = ['min', 'p25', 'median', 'p75', 'max'].flatMap((quantile) => [
+        `primary_score_${quantile}`,
+        `shadow_score_${quantile}`,
+      ]);
+      const measured = ['overlap', 'jaccard', 'rbo', 'shadow_underfill', 'service_delta_seconds'];
+      for (const name of [...measured, ...quantiles]) {
         const line = (suffix: string, more: string) =>
           Number(
             new RegExp(`^switchyard_comparison_${name}_${suffix}\\{${labels}${more}\\} (\\d+)`, 'm').exec(

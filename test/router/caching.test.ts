@@ -4,7 +4,7 @@ import type { SearchOutcome } from '../../src/router/query.js';
 import { type CachingRig, createCachingRig } from './caching.js';
 import { Checker } from './checker.js';
 import { createGate, PLANS, refusal, route, textCall, V1, V1B, V2, V3, vectorCall } from './harness.js';
-import { embedText, fingerprintOf, QUERIES, target } from './small-engines.js';
+import { CORPUS, embedText, fingerprintOf, QUERIES, target } from './small-engines.js';
 
 const until = async (holds: () => boolean): Promise<void> => {
   while (!holds()) await new Promise((resolve) => setTimeout(resolve, 1));
@@ -249,4 +249,34 @@ t.test('a mirror to the same model works for a remembered answer, with and witho
   t.equal(rig.metrics.sum('compared'), 4);
   t.same(rig.errors, []);
   await rig.router.close();
+});
+
+t.test('service times are compared only where nothing was remembered on either side', async (t) => {
+  const deltas = ({ recorder }: CachingRig) => {
+    const { count, min, max } = recorder.report(CORPUS)[0]?.distributions.service_delta_us ?? {};
+    return { count, min, max };
+  };
+  const asked = async (rig: CachingRig, calls: readonly Parameters<CachingRig['router']['search']>[0][]) => {
+    for (const call of calls) {
+      const before = rig.metrics.sum('compared');
+      await rig.router.search(call);
+      await until(() => rig.metrics.sum('compared') === before + 1);
+    }
+  };
+  // Encoding takes 10 µs everywhere here, and a search 10.
+  const zero = (count: number) => ({ count, min: 0, max: 0 });
+  const other = await serving([target(V1, 'active', 10_000), target(V3, 'shadow', 0, 10_000)]);
+  await asked(other, [textCall('owl'), textCall('dog')]);
+  t.same(deltas(other), zero(2));
+  await asked(other, [textCall('owl'), textCall('owl', { bypassCache: true }), textCall('dog', { topK: 3 })]);
+  t.same(deltas(other), zero(2), 'an answer, a vector of the shadow and a vector of the primary were there');
+  await other.router.close();
+
+  const same = await serving([target(V1, 'active', 10_000), target(V1B, 'shadow', 0, 10_000)]);
+  const given = vectorCall(embedText('alpha', 'dog'), { model: 'alpha@1' });
+  await asked(same, [textCall('owl'), textCall('owl', { topK: 3 }), given]);
+  t.same(deltas(same), zero(3), 'of one model the searches are compared, whoever encoded');
+  await asked(same, [textCall('owl')]);
+  t.same(deltas(same), zero(3));
+  await same.router.close();
 });

@@ -8,7 +8,15 @@ import { type Printed, printedCommand } from '../printed-command.js';
 import { percent, routeWords } from '../route-plan.js';
 
 const WORST_SHOWN = 5;
-const SHOWN = ['overlap', 'jaccard', 'rbo', 'shadow_underfill', 'service_delta_us'] as const;
+const SHOWN = [
+  'overlap',
+  'jaccard',
+  'rbo',
+  'shadow_underfill',
+  'primary_score_median',
+  'shadow_score_median',
+  'service_delta_us',
+] as const;
 
 export function addComparisonCommands(program: Command): void {
   program

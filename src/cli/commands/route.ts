@@ -1,6 +1,7 @@
 import { type Command, Option } from 'commander';
 import { SwitchyardError } from '../../errors.js';
 import type { AdminApi } from '../../gateway/admin/api.js';
+import { LIST_LIMIT_MAX } from '../../gateway/admin/callers.js';
 import type { TargetChange } from '../../gateway/admin/router-operations.js';
 import type { DesiredTargetView, RevisionView, RouteView } from '../../gateway/admin/views.js';
 import { TIERS, type Tier } from '../../vocabulary.js';
@@ -221,11 +222,11 @@ async function revisionOf(
   { corpus, revision }: RouteView,
   wanted: number,
 ): Promise<RevisionView | null> {
-  if (wanted > revision) return null;
-  const [found] = await admin.listRouteRevisions(
-    // The current one needs no `before`, which a gateway that is older than this program does not know.
-    { corpus, limit: 1, ...(wanted === revision ? {} : { before: wanted + 1 }) },
-  );
+  const back = revision - wanted + 1;
+  if (back < 1) return null;
+  // A rollback must work at a gateway that is older than this program too, which knows no `before`.
+  const page = back <= LIST_LIMIT_MAX ? { limit: back } : { limit: 1, before: wanted + 1 };
+  const found = (await admin.listRouteRevisions({ corpus, ...page })).at(-1);
   return found?.revision === wanted ? found : null;
 }
 

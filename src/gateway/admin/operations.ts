@@ -278,12 +278,19 @@ export class AdminOperations implements AdminApi {
     if (facts === null)
       throw new SwitchyardError(
         'STATUS_CONFLICT',
-        'comparisons are made by running gateways, and none runs here: start one with `switchyard serve`',
+        `comparisons are made by running gateways, each for itself, and none answered here: ${await this.#whoRuns()}`,
       );
     const reports = facts.comparisons(corpus);
     // What was compared is known without the registry; only a corpus never compared is looked up there.
     if (reports.length === 0) await this.#registry().routes.get(corpus);
     return comparisonView(corpus, facts.gatewayId, reports);
+  }
+
+  async #whoRuns(): Promise<string> {
+    const alive = (await this.#registry().gateways.list()).filter((gateway) => gateway.alive);
+    return alive.length === 0
+      ? 'start one with `switchyard serve`'
+      : `name the port of one with --admin-port; these run: ${alive.map(({ address }) => address).join(', ')}`;
   }
 
   /** A replica that has less memory says so when it loads. Errors: MEMORY_BUDGET, UNKNOWN_BUILD. */

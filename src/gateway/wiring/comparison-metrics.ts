@@ -1,3 +1,4 @@
+import { SCORE_QUANTILES } from '../../router/comparison.js';
 import type { ComparisonMeasure, ComparisonRecorder, PairReport } from '../../router/comparison-recorder.js';
 import type { Metrics } from '../../telemetry/metrics.js';
 import type { HistogramSeries } from '../../telemetry/tally.js';
@@ -18,12 +19,18 @@ const HISTOGRAMS: readonly {
   { measure: 'rbo', name: 'rbo', help: 'Rank-biased overlap, p = 0.9', scale: 1 },
   { measure: 'primary_underfill', name: 'primary_underfill', help: 'Hits missing of k', scale: 1 },
   { measure: 'shadow_underfill', name: 'shadow_underfill', help: 'Hits missing of k', scale: 1 },
-  { measure: 'primary_score_median', name: 'primary_score_median', help: 'Median score', scale: 1 },
-  { measure: 'shadow_score_median', name: 'shadow_score_median', help: 'Median score', scale: 1 },
+  ...SCORE_QUANTILES.flatMap((quantile) =>
+    (['primary', 'shadow'] as const).map((side) => ({
+      measure: `${side}_score_${quantile}` as const,
+      name: `${side}_score_${quantile}`,
+      help: `The ${quantile} of the scores in an answer`,
+      scale: 1,
+    })),
+  ),
   {
     measure: 'service_delta_us',
     name: 'service_delta_seconds',
-    help: 'Service time of the shadow less that of the primary, without queueing',
+    help: 'Service time of the shadow less that of the primary, without queueing, where neither was remembered; of one model: of the searches alone',
     scale: 1e-6,
   },
 ];
