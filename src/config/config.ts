@@ -136,6 +136,15 @@ export interface Config {
     readonly threads: number;
     readonly niceness: number;
   };
+  /** When a failing target is kept away from traffic. */
+  readonly ejection: {
+    readonly breaker: {
+      readonly failuresToOpen: number;
+      readonly openMsFirst: number;
+      readonly openMsMax: number;
+    };
+    readonly timeoutMs: number;
+  };
   readonly shutdown: { readonly lameDuckMs: number; readonly drainMs: number };
   /** Where traces go is said by the standard OTEL_* variables. */
   readonly tracing: {

@@ -230,13 +230,13 @@ function compile(file: ConfigFile, cwd: string): Config {
     },
     cache: compileCache(file.cache),
     overload: compileOverload(file),
-
     reembed: {
       checkpointDocuments: file.reembed.checkpoint_documents,
       batchTextsMax: file.reembed.batch_texts_max,
       threads: file.reembed.threads || encoderThreads(file, cores),
       niceness: file.reembed.niceness,
     },
+    ejection: compileEjection(file.ejection),
     shutdown: { lameDuckMs: file.shutdown.lame_duck_ms, drainMs: file.shutdown.drain_ms },
     tracing: {
       enabled: file.tracing.enabled,
@@ -269,6 +269,19 @@ function compileOverload({ overload, limits }: ConfigFile): Config['overload'] {
 
 const encoderThreads = ({ encoder }: ConfigFile, cores: number): number =>
   encoder.threads === 0 ? cores : encoder.threads;
+
+function compileEjection({
+  failures,
+  first_ms,
+  max_ms,
+  timeout_ms,
+}: ConfigFile['ejection']): Config['ejection'] {
+  if (first_ms > max_ms) throw invalid(`ejection.first_ms ${first_ms} must be <= ejection.max_ms ${max_ms}`);
+  return {
+    breaker: { failuresToOpen: failures, openMsFirst: first_ms, openMsMax: max_ms },
+    timeoutMs: timeout_ms,
+  };
+}
 
 const CACHE_SECRET_LENGTH_MIN = 32;
 

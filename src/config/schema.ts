@@ -180,6 +180,19 @@ export const ConfigFileSchema = Type.Object(
       },
       { ...closed, default: {} },
     ),
+    /** Of targets that fail. Their share goes to other targets of the same model, where there are any. */
+    ejection: Type.Object(
+      {
+        /** In a row. */
+        failures: count(5, 1, 10_000),
+        /** The first time; doubles with each trial that fails. */
+        first_ms: count(1_000, 1, 3_600_000),
+        max_ms: count(60_000, 1, 86_400_000),
+        /** A request that could wait so long and was not answered is a failure of its target. */
+        timeout_ms: count(1_000, 1, 3_600_000),
+      },
+      { ...closed, default: {} },
+    ),
     shutdown: Type.Object(
       {
         lame_duck_ms: count(0, 0, 600_000),

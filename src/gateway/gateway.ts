@@ -87,6 +87,7 @@ export async function startGateway(
       factories: engines,
       limits: config.limits,
       metrics: routerMetrics(metrics),
+      ejection: config.ejection,
       mirror: { ...DEFAULT_MIRROR, ...config.mirror },
       recorder,
       caches,

@@ -11,6 +11,8 @@ export interface AdmittedCall {
   readonly snapshot: RouteSnapshot;
   readonly target: SnapshotTarget;
   readonly open: OpenTarget;
+  /** The target that the route meant, where it is ejected or failed; null: this one. */
+  readonly insteadOf: SnapshotTarget | null;
   readonly kind: TrafficKind;
   readonly startedAtMs: number;
   /** Shadows that this call was sampled for. */

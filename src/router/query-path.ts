@@ -1,7 +1,7 @@
 import type { CacheKey } from '../cache/keys.js';
 import { SwitchyardError, toSwitchyardError } from '../errors.js';
 import type { Timers } from '../process/timers.js';
-import { modelRef, type QueryVector } from '../vocabulary.js';
+import { digestPrefix, modelRef, type QueryVector } from '../vocabulary.js';
 import {
   assertText,
   assertVector,
@@ -11,6 +11,7 @@ import {
 } from './admission.js';
 import { type AdmittedCall, assertSpace, type CallVector, labelsOf, vectorGiven } from './admitted-call.js';
 import { EncodeTogether } from './batch-encode.js';
+import { type Ejections, isFault } from './ejection.js';
 import { encodeText } from './encode-text.js';
 import { EncodedHits } from './encoded-hits.js';
 import { type Found, type FoundResult, type ResultEntry, type Run, ran, remembered } from './found.js';
@@ -22,7 +23,7 @@ import type { EmbedCall, EmbedOutcome, SearchCall, SearchOutcome } from './query
 import type { QueryCaches } from './query-caches.js';
 import type { ResultCache } from './result-cache.js';
 import type { RouteTable } from './route-table.js';
-import type { RouteSnapshot } from './snapshot.js';
+import type { RouteSnapshot, SnapshotTarget } from './snapshot.js';
 import type { TargetStore } from './targets.js';
 import { inSpan, recordCache, recordPick, targetAttributes } from './traced.js';
 
@@ -30,6 +31,7 @@ export interface QueryPathOptions {
   readonly routes: RouteTable;
   readonly store: TargetStore;
   readonly mirrors: Mirrors;
+  readonly ejections: Ejections;
   readonly caches: QueryCaches;
   readonly limits: QueryLimits;
   readonly metrics: RouterMetrics;
@@ -54,25 +56,44 @@ export class QueryPath {
     const startedAtMs = this.options.timers.nowMs();
     const admitted = this.admit(call, this.read(call.corpus), startedAtMs);
     try {
-      const vectorOf = (): Promise<CallVector> => this.vectorOf(admitted);
-      const results = this.resultsFor(call);
-      if (results === null) return this.conclude(admitted, ran(await this.run(admitted, vectorOf), 'BYPASS'));
-      const lookedUpAtMs = call.trace === undefined ? 0 : this.options.timers.nowMs();
-      const key = results.keyOf(call, admitted.open);
-      const known = results.recall(key, admitted.open);
-      if (known !== null) {
-        this.tracedCache(admitted, 'memory', lookedUpAtMs);
-        return this.conclude(admitted, remembered(known));
+      return await this.answer(admitted);
+    } catch (thrown) {
+      const second = this.admitElsewhere(admitted, thrown);
+      if (second === null) throw thrown;
+      try {
+        return await this.answer(second);
+      } finally {
+        this.letGo(second);
       }
-      return await this.once(results, key, admitted, async () => {
-        const shared = await results.fetch(key, admitted.open);
-        this.tracedCache(admitted, shared === null ? 'miss' : 'redis', lookedUpAtMs);
-        if (shared !== null) return { entry: shared, run: null };
-        return this.remember(results, key, admitted, await this.run(admitted, vectorOf));
-      });
     } finally {
-      admitted.target.shared.release();
+      this.letGo(admitted);
     }
+  }
+
+  /** Lets go of the target. */
+  private letGo({ target }: AdmittedCall): void {
+    this.options.ejections.passed(target);
+    target.shared.release();
+  }
+
+  private async answer(admitted: AdmittedCall): Promise<SearchOutcome> {
+    const { call } = admitted;
+    const vectorOf = (): Promise<CallVector> => this.vectorOf(admitted);
+    const results = this.resultsFor(call);
+    if (results === null) return this.conclude(admitted, ran(await this.run(admitted, vectorOf), 'BYPASS'));
+    const lookedUpAtMs = call.trace === undefined ? 0 : this.options.timers.nowMs();
+    const key = results.keyOf(call, admitted.open);
+    const known = results.recall(key, admitted.open);
+    if (known !== null) {
+      this.tracedCache(admitted, 'memory', lookedUpAtMs);
+      return this.conclude(admitted, remembered(known));
+    }
+    return await this.once(results, key, admitted, async () => {
+      const shared = await results.fetch(key, admitted.open);
+      this.tracedCache(admitted, shared === null ? 'miss' : 'redis', lookedUpAtMs);
+      if (shared !== null) return { entry: shared, run: null };
+      return this.remember(results, key, admitted, await this.run(admitted, vectorOf));
+    });
   }
 
   async batchSearch(calls: readonly SearchCall[]): Promise<readonly (SearchOutcome | Error)[]> {
@@ -98,7 +119,7 @@ export class QueryPath {
         item instanceof Error ? item : (outcomes.next().value as SearchOutcome | Error),
       );
     } finally {
-      for (const { target } of accepted) target.shared.release();
+      for (const item of accepted) this.letGo(item);
     }
   }
 
@@ -172,20 +193,48 @@ export class QueryPath {
     assertWithinLimits(call, limits);
     const table = eligibleTargets(snapshot, call, isKnownModel);
     const { affinityKey } = call;
-    const target =
+    const picked =
       affinityKey === null || affinityKey === ''
         ? pickAtRandom(table, random)
         : pickByKey(table, snapshot.salt, affinityKey);
+    const target = picked === null ? null : this.options.ejections.choose(snapshot, picked, call);
     const open = target?.shared.value;
-    if (!target || !open)
+    if (!picked || !target || !open)
       throw new SwitchyardError('INDEX_UNAVAILABLE', `${snapshot.corpus} has no open target for this query`);
     assertVector(call.query, open);
     const kind = call.corpusVersion === null ? 'split' : 'pinned';
     target.shared.retain();
     const sampled = kind === 'split' ? mirrors.sample(snapshot, target) : [];
-    const admitted = { call, snapshot, target, open, kind, startedAtMs, mirrors: sampled } as const;
+    const insteadOf = target === picked ? null : picked;
+    const admitted = {
+      call,
+      snapshot,
+      target,
+      open,
+      insteadOf,
+      kind,
+      startedAtMs,
+      mirrors: sampled,
+    } as const;
     if (call.trace !== undefined) recordPick(admitted, this.options.timers.nowMs());
     return admitted;
+  }
+
+  /**
+   * The same call at another target of the same model and snapshot, when the first one failed by its own fault and
+   * there is time left; null for none. Once only: what fails twice is told to the client.
+   */
+  private admitElsewhere(first: AdmittedCall, thrown: unknown): AdmittedCall | null {
+    const { ejections, timers } = this.options;
+    const { call, snapshot, target, insteadOf } = first;
+    const error = toSwitchyardError(thrown);
+    if (insteadOf !== null || error.reason === 'DEADLINE_EXCEEDED' || !isFault(error)) return null;
+    if (timers.nowMs() >= call.deadlineAtMs) return null;
+    const other = ejections.another(snapshot, target, call);
+    const open = other?.shared.value;
+    if (!other || !open) return null;
+    other.shared.retain();
+    return { ...first, target: other, open, insteadOf: target };
   }
 
   private async vectorOf(admitted: AdmittedCall): Promise<CallVector> {
@@ -207,7 +256,21 @@ export class QueryPath {
     return { vector: { fingerprint, values }, queueUs, encodeUs };
   }
 
+  /** Encodes and searches, and remembers of the target how that went. */
   private async run(admitted: AdmittedCall, vectorOf: () => Promise<CallVector>): Promise<Run> {
+    const { ejections } = this.options;
+    const { call, target, startedAtMs } = admitted;
+    try {
+      const run = await this.work(admitted, vectorOf);
+      ejections.succeeded(target);
+      return run;
+    } catch (thrown) {
+      ejections.failed(target, toSwitchyardError(thrown), call.deadlineAtMs - startedAtMs);
+      throw thrown;
+    }
+  }
+
+  private async work(admitted: AdmittedCall, vectorOf: () => Promise<CallVector>): Promise<Run> {
     const { call, open } = admitted;
     const { vector, queueUs, encodeUs } = await vectorOf();
     this.assertInTime(call, 'search');
@@ -303,13 +366,15 @@ export class QueryPath {
       hits: EncodedHits.of(run.hits, run.encodeUs + run.searchUs),
     };
     const wanted = Math.min(call.topK, open.index.bundle.manifest.document_count);
-    if (run.hits.length >= wanted && this.degradedNow(admitted).length === 0) results.put(key, entry);
+    // Who answered in whose place says nothing against the answer of a build.
+    if (run.hits.length >= wanted && this.degradedNow(admitted.snapshot).length === 0)
+      results.put(key, entry);
     return { entry, run };
   }
 
-  private degradedNow({ snapshot }: AdmittedCall): readonly string[] {
+  private degradedNow({ corpus }: RouteSnapshot): readonly string[] {
     const { degraded, routes } = this.options;
-    return routes.isBehind(snapshot.corpus) ? [...degraded(), 'route_revision_behind'] : degraded();
+    return routes.isBehind(corpus) ? [...degraded(), 'route_revision_behind'] : degraded();
   }
 
   private conclude(admitted: AdmittedCall, found: Found): SearchOutcome {
@@ -334,7 +399,10 @@ export class QueryPath {
         tier: spec.tier,
         resultCache: found.use,
       },
-      degraded: this.degradedNow(admitted),
+      degraded:
+        admitted.insteadOf === null
+          ? this.degradedNow(snapshot)
+          : [...this.degradedNow(snapshot), fallbackFrom(admitted.insteadOf)],
       timings,
     };
     const { hits } = found;
@@ -350,6 +418,10 @@ export class QueryPath {
     assertInTime(this.options.timers, call.deadlineAtMs, stage);
   }
 }
+
+/** `fallback_from:<version>/<build>`: the target that the route meant. */
+const fallbackFrom = ({ route }: SnapshotTarget): string =>
+  `fallback_from:${route.version}/${digestPrefix(route.build)}`;
 
 interface LookedUp {
   readonly results: ResultCache;

@@ -1,4 +1,5 @@
 import { modelRef } from '../vocabulary.js';
+import type { Ejections } from './ejection.js';
 import type { QueryHealth } from './query.js';
 import type { RouteStatus, RouteTable } from './route-table.js';
 import { type TargetStore, whyDown } from './targets.js';
@@ -11,13 +12,14 @@ import { type TargetStore, whyDown } from './targets.js';
 export function healthOf(
   routes: RouteTable,
   store: TargetStore,
+  ejections: Ejections,
   degradedReasons: readonly string[],
   isClosed: boolean,
 ): QueryHealth {
   const degraded = new Set(degradedReasons);
   let ready = !isClosed;
   const corpora = routes.status().map((status) => {
-    const unable = isClosed ? 'the gateway is shutting down' : whyUnable(routes, status);
+    const unable = isClosed ? 'the gateway is shutting down' : whyUnable(routes, ejections, status);
     if (unable !== null) ready = false;
     if (status.error !== null) degraded.add(`route_revision_behind:${status.corpus}`);
     const why = unable ?? whyBehind(status);
@@ -25,6 +27,11 @@ export function healthOf(
   });
   for (const { spec, error } of store.report())
     if (error !== null) degraded.add(`target_failed:${spec.corpus}/${spec.version}`);
+  for (const { corpus } of corpora) {
+    const snapshot = routes.snapshot(corpus);
+    for (const { state, version } of snapshot === null ? [] : ejections.report(snapshot))
+      if (state !== 'in_use') degraded.add(`target_${state}:${corpus}/${version}`);
+  }
   // A stated fallback, never a silent one (invariant 8).
   for (const { state, model } of store.openEncoders())
     if (state.kind === 'ready' && state.fallbackReason !== null)
@@ -32,8 +39,8 @@ export function healthOf(
   return { ready, corpora, degraded: [...degraded].sort() };
 }
 
-/** Why a text query cannot be answered by every target of the split now, or null. */
-function whyUnable(routes: RouteTable, status: RouteStatus): string | null {
+/** Why a text query cannot be answered now by a target of the split, or by another of its model in its place; or null. */
+function whyUnable(routes: RouteTable, ejections: Ejections, status: RouteStatus): string | null {
   const snapshot = routes.snapshot(status.corpus);
   if (snapshot === null)
     return status.error === null
@@ -42,6 +49,7 @@ function whyUnable(routes: RouteTable, status: RouteStatus): string | null {
   if (snapshot.split.entries.length === 0) return 'no target has weight';
   for (const { item } of snapshot.split.entries) {
     const { value } = item.shared;
+    if (ejections.hasOther(snapshot, item)) continue;
     if (value === null) return `${item.route.version} is closed`;
     const down = whyDown(value);
     if (down !== null) return down.message;

@@ -4,6 +4,7 @@ import { systemTimers, type Timers } from '../process/timers.js';
 import type { Route, RouteTarget } from '../registry/route.js';
 import type { QueryLimits } from './admission.js';
 import type { ComparisonRecorder } from './comparison-recorder.js';
+import { DEFAULT_EJECTION, type EjectionOptions, type EjectionReport, Ejections } from './ejection.js';
 import type { RouterMetrics } from './metrics.js';
 import { Mirrors } from './mirror.js';
 import type { MirrorLaneState, MirrorOptions } from './mirror-lane.js';
@@ -42,6 +43,8 @@ export interface RouterOptions {
   /** Whether what is served leaves no room for a mirror beside those of its shadow that run. Default: never. */
   readonly primaryIsBusy?: (running: number) => boolean;
   /** What nobody waits for and went wrong, for the log. `what` names the thing, e.g. a target's key. */
+  /** When a failing target is kept away from traffic. */
+  readonly ejection?: EjectionOptions;
   readonly onError: (what: string, error: unknown) => void;
   readonly timers?: Timers;
   /** [0, 1) */
@@ -66,6 +69,7 @@ export class Router implements QueryService {
   private readonly store: TargetStore;
   private readonly routes: RouteTable;
   private readonly mirrors: Mirrors;
+  private readonly ejections: Ejections;
   private readonly queries: QueryPath;
   private held: readonly Shared<unknown>[] = [];
   private degradedReasons: readonly string[] = Object.freeze([]);
@@ -97,10 +101,12 @@ export class Router implements QueryService {
       primaryIsBusy: options.primaryIsBusy ?? (() => false),
       onError,
     });
+    this.ejections = new Ejections(options.ejection ?? DEFAULT_EJECTION, timers, random);
     this.queries = new QueryPath({
       routes: this.routes,
       store: this.store,
       mirrors: this.mirrors,
+      ejections: this.ejections,
       caches,
       limits,
       metrics,
@@ -152,6 +158,14 @@ export class Router implements QueryService {
     return this.mirrors.states();
   }
 
+  /** Per target of the served routes: whether it is kept away from traffic. */
+  ejectionReports(): readonly EjectionReport[] {
+    return this.routes.corpusNames().flatMap((corpus) => {
+      const snapshot = this.routes.snapshot(corpus);
+      return snapshot === null ? [] : this.ejections.report(snapshot);
+    });
+  }
+
   /** Something outside the router is worse than it should be, e.g. `registry_unavailable`: every response says so. */
   setDegraded(reason: string, isDegraded: boolean): void {
     const others = this.degradedReasons.filter((known) => known !== reason);
@@ -174,7 +188,7 @@ export class Router implements QueryService {
   }
 
   health(): QueryHealth {
-    return healthOf(this.routes, this.store, this.degradedReasons, this.isClosed);
+    return healthOf(this.routes, this.store, this.ejections, this.degradedReasons, this.isClosed);
   }
 
   /** Refuses new requests, ends mirrors, and resolves when the last request is answered and everything is closed. */

@@ -33,6 +33,9 @@ export function adminViews({ gatewayId, varDir, router, metrics, follower }: Pro
         wanted,
         error: error === null ? null : { reason: error.reason, message: error.message },
       })),
+      ejections: router
+        .ejectionReports()
+        .filter(({ state, ejections }) => state !== 'in_use' || ejections > 0),
       targets: router.targets().map(({ spec, state, error }) => ({
         corpus: spec.corpus,
         version: spec.version,

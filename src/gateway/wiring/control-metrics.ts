@@ -47,6 +47,33 @@ export function observeControl(metrics: Metrics, router: Router, follower: Route
         return [{ corpus, version, build: digestPrefix(build), isolation, state }, 1] as const;
       }),
   );
+  const ejection = <Of extends 'ejections' | 'fallbacks'>(of: Of) =>
+    router
+      .ejectionReports()
+      .map(({ corpus, version, build, [of]: count }) => [{ corpus, version, build }, count] as const);
+  metrics.observe(
+    'switchyard_target_ejected',
+    '1 for a target that fails, with its state: ejected, or failing where nothing of its model can take its place',
+    ['corpus', 'version', 'build', 'state'],
+    () =>
+      router
+        .ejectionReports()
+        .flatMap(({ corpus, version, build, state }) =>
+          state === 'in_use' ? [] : [[{ corpus, version, build, state }, 1] as const],
+        ),
+  );
+  metrics.observeTotal(
+    'switchyard_target_ejections_total',
+    'How often a target failed so often that it was kept away from traffic',
+    ['corpus', 'version', 'build'],
+    () => ejection('ejections'),
+  );
+  metrics.observeTotal(
+    'switchyard_target_fallbacks_total',
+    'Requests meant for a target that another one of its model took',
+    ['corpus', 'version', 'build'],
+    () => ejection('fallbacks'),
+  );
   const lanes = () =>
     router.mirrorStates().map(({ corpus, build, lane }) => ({
       labels: { corpus, build: digestPrefix(build as Digest) },

@@ -1,0 +1,183 @@
+import t from 'tap';
+import { SwitchyardError } from '../../src/errors.js';
+import { DEFAULT_EJECTION } from '../../src/router/ejection.js';
+import type { SearchOutcome } from '../../src/router/query.js';
+import { FakeTimers } from '../process/fake-timers.js';
+import { createCachingRig } from './caching.js';
+import { Checker } from './checker.js';
+import { createRig, PLANS, type Rig, refusal, route, textCall, V1, V1B, V2, vectorCall } from './harness.js';
+import { buildOf, CORPUS, createEngines, embedText, QUERIES, target } from './small-engines.js';
+
+const [FIRST, SECOND, OTHER] = [buildOf('v1'), buildOf('v1b'), buildOf('v2')];
+const failure = (): SwitchyardError => new SwitchyardError('INDEX_UNAVAILABLE', 'the search worker died');
+
+/** A clock of the test's own: 0 stands still until it is told to go on. */
+function clocked(): { rig: Rig; timers: FakeTimers } {
+  const timers = new FakeTimers();
+  return { rig: createRig({ over: { timers } }), timers };
+}
+
+/** What fails in `broken` fails until it is taken out. */
+function breakable({ engines }: Rig): Set<string> {
+  const broken = new Set<string>();
+  engines.conditions.onSearch = async ({ build }) => {
+    if (broken.has(build)) throw failure();
+  };
+  return broken;
+}
+
+const search = (rig: Rig, number: number): Promise<SearchOutcome> =>
+  rig.router.search(textCall(QUERIES[number % QUERIES.length] as string, { affinityKey: `k${number}` }));
+
+const stateOf = (rig: Rig, build: string): string | undefined =>
+  rig.router.ejectionReports().find((report) => build.startsWith(report.build))?.state;
+
+t.test('a failing target is ejected, and another of its model answers in its place', async (t) => {
+  const { rig, timers } = clocked();
+  const broken = breakable(rig);
+  const checker = new Checker(PLANS, QUERIES);
+  await rig.router.apply(route(1, [target(V1, 'active', 5_000), target(V1B, 'active', 5_000)]));
+  broken.add(FIRST);
+  let asked = 0;
+  const { onSearch } = rig.engines.conditions;
+  rig.engines.conditions.onSearch = async (spec, query) => {
+    if (spec.build === FIRST) asked++;
+    await onSearch(spec, query);
+  };
+  for (let at = 0; at < 100; at++) {
+    const query = QUERIES[at % QUERIES.length] as string;
+    const outcome = await search(rig, at);
+    checker.check(query, 10, outcome);
+    t.equal(outcome.servedBy.build, SECOND);
+  }
+  t.same([checker.mispaired, checker.mislabelled], [[], []]);
+  t.equal(asked, DEFAULT_EJECTION.breaker.failuresToOpen, 'then it is left alone');
+  t.equal(stateOf(rig, FIRST), 'ejected');
+  t.match(rig.router.health(), { ready: true, degraded: [`target_ejected:${CORPUS}/v1`] });
+
+  timers.advance(DEFAULT_EJECTION.breaker.openMsFirst);
+  for (let at = 0; at < 100; at++) await search(rig, at);
+  t.equal(asked, DEFAULT_EJECTION.breaker.failuresToOpen + 1, 'one trial, which failed');
+  timers.advance(DEFAULT_EJECTION.breaker.openMsFirst);
+  for (let at = 0; at < 100; at++) await search(rig, at);
+  t.equal(asked, DEFAULT_EJECTION.breaker.failuresToOpen + 1, 'the second time is longer');
+  broken.clear();
+  timers.advance(DEFAULT_EJECTION.breaker.openMsFirst);
+  for (let at = 0; at < 100; at++) await search(rig, at);
+  t.equal(stateOf(rig, FIRST), 'in_use');
+  t.match(rig.router.health(), { ready: true, degraded: [] });
+  await rig.router.close();
+});
+
+t.test('an answer from another target names the one that the route meant', async (t) => {
+  const rig = createRig();
+  const broken = breakable(rig);
+  await rig.router.apply(route(1, [target(V1, 'active', 10_000), target(V1B, 'draining')]));
+  const before = await rig.router.search(textCall('owl'));
+  t.same([before.servedBy.build, before.degraded], [FIRST, []]);
+  broken.add(FIRST);
+  const instead = await rig.router.search(textCall('owl'));
+  t.equal(instead.servedBy.build, SECOND);
+  t.equal(instead.servedBy.fingerprint, before.servedBy.fingerprint);
+  t.equal(instead.servedBy.routeRevision, before.servedBy.routeRevision);
+  t.same(instead.degraded, [`fallback_from:v1/${FIRST.slice(0, 16)}`]);
+  await rig.router.close();
+});
+
+t.test('nothing of another model takes its place, so the last of a model is never ejected', async (t) => {
+  const { rig, timers } = clocked();
+  const broken = breakable(rig);
+  await rig.router.apply(route(1, [target(V1, 'active', 5_000), target(V2, 'active', 5_000)]));
+  broken.add(OTHER);
+  let refused = 0;
+  for (let at = 0; at < 60; at++) {
+    const outcome = await search(rig, at).catch((error: unknown) => error);
+    if (outcome instanceof SwitchyardError) {
+      t.equal(outcome.reason, 'INDEX_UNAVAILABLE');
+      refused++;
+    } else t.equal((outcome as SearchOutcome).servedBy.build, FIRST);
+  }
+  t.ok(refused > 15 && refused < 45, `${refused} of 60 were meant for v2 and refused`);
+  t.equal(stateOf(rig, OTHER), 'failing');
+  broken.clear();
+  const vector = embedText('beta', 'owl');
+  t.equal((await rig.router.search(vectorCall(vector, { model: 'beta@1' }))).servedBy.build, OTHER);
+  timers.advance(DEFAULT_EJECTION.breaker.openMsFirst);
+  await rig.router.search(vectorCall(vector, { model: 'beta@1' }));
+  t.equal(stateOf(rig, OTHER), 'in_use');
+  await rig.router.close();
+});
+
+t.test('when all of a model fail, the last one is still asked', async (t) => {
+  const { rig } = clocked();
+  const broken = breakable(rig);
+  await rig.router.apply(route(1, [target(V1, 'active', 5_000), target(V1B, 'active', 5_000)]));
+  broken.add(FIRST).add(SECOND);
+  for (let at = 0; at < 40; at++) t.equal((await refusal(search(rig, at))).reason, 'INDEX_UNAVAILABLE');
+  t.same(new Set([stateOf(rig, FIRST), stateOf(rig, SECOND)]), new Set(['failing']));
+  broken.delete(SECOND);
+  let answered = 0;
+  for (let at = 0; at < 20; at++) if (await search(rig, at).catch(() => null)) answered++;
+  t.ok(answered > 5, `${answered} of 20 answered`);
+  await rig.router.close();
+});
+
+t.test('a pinned request falls back within its version alone', async (t) => {
+  const same = { ...V2, name: 'v4', version: 'v4', model: 'alpha' };
+  const rig = createRig({ engines: createEngines([...PLANS, same]) });
+  const broken = breakable(rig);
+  await rig.router.apply(route(1, [target(V1, 'active', 10_000), target(same, 'draining')]));
+  broken.add(FIRST);
+  t.equal((await rig.router.search(textCall('owl'))).servedBy.corpusVersion, 'v4');
+  t.equal(
+    (await refusal(rig.router.search(textCall('owl', { corpusVersion: 'v1' })))).reason,
+    'INDEX_UNAVAILABLE',
+  );
+  await rig.router.close();
+});
+
+t.test('mistakes of clients, full queues and hurried deadlines eject nobody', async (t) => {
+  const { rig } = clocked();
+  await rig.router.apply(route(1, [target(V1, 'active', 5_000), target(V1B, 'active', 5_000)]));
+  for (const reason of ['QUEUE_FULL', 'OVERLOADED', 'TEXT_TOO_LARGE'] as const) {
+    rig.engines.conditions.onSearch = async () => {
+      throw new SwitchyardError(reason, 'no');
+    };
+    for (let at = 0; at < 30; at++) t.equal((await refusal(search(rig, at))).reason, reason);
+  }
+  const hurried = textCall('owl', { deadlineAtMs: 20 });
+  rig.engines.conditions.onSearch = async () => {
+    throw new SwitchyardError('DEADLINE_EXCEEDED', 'too late');
+  };
+  for (let at = 0; at < 30; at++) await refusal(rig.router.search(hurried));
+  t.same([stateOf(rig, FIRST), stateOf(rig, SECOND)], ['in_use', 'in_use']);
+  for (let at = 0; at < 8; at++)
+    await refusal(rig.router.search({ ...hurried, affinityKey: 'k', deadlineAtMs: 2_000 }));
+  t.ok([stateOf(rig, FIRST), stateOf(rig, SECOND)].includes('ejected'), 'what had two seconds and hung does');
+  await rig.router.close();
+});
+
+t.test(
+  'remembered answers are no trial, and what another target answered is remembered as its own',
+  async (t) => {
+    const timers = new FakeTimers();
+    const rig = createCachingRig({ over: { timers } });
+    const broken = breakable(rig);
+    await rig.router.apply(route(1, [target(V1, 'active', 10_000), target(V1B, 'draining')]));
+    await rig.router.search(textCall('owl'));
+    broken.add(FIRST);
+    for (let at = 0; at < 10; at++) await rig.router.search(textCall(`dog ${at}`));
+    t.equal(stateOf(rig, FIRST), 'ejected');
+    t.match((await rig.router.search(textCall('dog 1'))).servedBy, { build: SECOND, resultCache: 'HIT' });
+    timers.advance(DEFAULT_EJECTION.breaker.openMsFirst);
+    t.match((await rig.router.search(textCall('owl'))).servedBy, { build: FIRST, resultCache: 'HIT' });
+    broken.clear();
+    t.equal(
+      (await rig.router.search(textCall('hare'))).servedBy.build,
+      FIRST,
+      'the trial was still to be had',
+    );
+    t.equal(stateOf(rig, FIRST), 'in_use');
+    await rig.router.close();
+  },
+);
