@@ -16,7 +16,7 @@ import { type Bench, inputHash, median } from './report.js';
 
 const SIZES = {
   smoke: { rowCount: 1_000, queryCount: 40, glossStep: 200, rounds: 1, buildRows: 1_000, buildRounds: 1 },
-  full: { rowCount: 50_000, queryCount: 500, glossStep: 1, rounds: 7, buildRows: 20_000, buildRounds: 5 },
+  full: { rowCount: 50_000, queryCount: 500, glossStep: 1, rounds: 7, buildRows: 50_000, buildRounds: 4 },
 } as const;
 
 interface Variant {
@@ -143,46 +143,53 @@ function timeInTurns(variants: readonly Variant[], { queries }: SearchCorpus, ro
   return times;
 }
 
-/** CPU time of `buildBundle` ÷ that of usearch's add and save alone over the same rows with the same threads, in turns. */
+/** Time of `buildBundle` ÷ that of usearch's add and save alone over the same rows with the same threads, in turns. */
 async function buildOverhead(corpus: SearchCorpus, rowCount: number, rounds: number) {
   const { dimensions } = corpus;
   const rows = corpus.rows().slice(0, rowCount * dimensions);
   const folder = await mkdtemp(path.join(benchFolder(), 'build-'));
-  const ours: number[] = [];
-  const raw: number[] = [];
-  const ratios: number[] = [];
+  const ours: Spent[] = [];
+  const raw: Spent[] = [];
   try {
     for (let round = 0; round < rounds; round++) {
-      const rawMs = await cpuMs(() => usearchAlone(rows, dimensions, path.join(folder, 'raw.usearch')));
-      const oursMs = await cpuMs(async () => {
-        const bundlesFolder = path.join(folder, String(round));
-        const options = buildOptions(corpus, { quantization: 'bf16', dimensions }, bundlesFolder);
-        await buildBundle(options, batchesOf(rows, dimensions));
-        await rm(bundlesFolder, { recursive: true });
-      });
-      raw.push(rawMs);
-      ours.push(oursMs);
-      ratios.push(oursMs / rawMs);
+      raw.push(await spent(() => usearchAlone(rows, dimensions, path.join(folder, 'raw.usearch'))));
+      const bundlesFolder = path.join(folder, String(round));
+      const options = buildOptions(corpus, { quantization: 'bf16', dimensions }, bundlesFolder);
+      ours.push(await spent(() => buildBundle(options, batchesOf(rows, dimensions))));
+      await rm(bundlesFolder, { recursive: true });
     }
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
+  const ratios = (of: (one: Spent) => number): number[] =>
+    ours.map((our, round) => of(our) / of(raw[round] as Spent));
+  const timeRatios = ratios((one) => one.ms);
   return {
     format: `build of ${rowCount} rows`,
     threads: availableParallelism(),
-    cpu_ms: Math.round(median(ours)),
-    usearch_cpu_ms: Math.round(median(raw)),
-    build_ratio: Number(median(ratios).toFixed(3)),
-    build_ratio_least: Number(Math.min(...ratios).toFixed(3)),
-    build_ratio_most: Number(Math.max(...ratios).toFixed(3)),
+    ms: Math.round(median(ours.map((one) => one.ms))),
+    usearch_ms: Math.round(median(raw.map((one) => one.ms))),
+    build_ratio: Number(median(timeRatios).toFixed(3)),
+    build_ratio_least: Number(Math.min(...timeRatios).toFixed(3)),
+    build_ratio_most: Number(Math.max(...timeRatios).toFixed(3)),
+    cpu_ms: Math.round(median(ours.map((one) => one.cpuMs))),
+    usearch_cpu_ms: Math.round(median(raw.map((one) => one.cpuMs))),
+    build_cpu_ratio: Number(median(ratios((one) => one.cpuMs)).toFixed(3)),
   };
 }
 
-async function cpuMs(work: () => Promise<void> | void): Promise<number> {
+interface Spent {
+  readonly ms: number;
+  /** Of all threads. */
+  readonly cpuMs: number;
+}
+
+async function spent(work: () => unknown): Promise<Spent> {
+  const startedAtMs = performance.now();
   const before = process.cpuUsage();
   await work();
   const { user, system } = process.cpuUsage(before);
-  return (user + system) / 1e3;
+  return { ms: performance.now() - startedAtMs, cpuMs: (user + system) / 1e3 };
 }
 
 function usearchAlone(rows: Float32Array, dimensions: number, file: string): void {

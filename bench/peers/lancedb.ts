@@ -75,7 +75,7 @@ export const openLanceDb: OpenPeer = async ({ packages, data }, corpus) => {
         .ef(ef)
         .refineFactor(REFINE_FACTOR)
         .limit(topK)
-        .select(['row'])
+        .select(['row', '_distance'])
         .toArray();
       return found.map(({ row }) => Number(row));
     },

@@ -58,8 +58,18 @@ export const openPgvector =
       { ...runAs(user), cwd: folder, stdio: 'ignore' },
     );
     const exited = once(server, 'exit');
-    const connect = (options: string): pg.Pool =>
-      new pg.Pool({ host: sockets, user: USER, database: 'postgres', max: connections, options });
+    const connect = (options: string): pg.Pool => {
+      const made = new pg.Pool({
+        host: sockets,
+        user: USER,
+        database: 'postgres',
+        max: connections,
+        options,
+      });
+      // An idle connection that breaks says so here; whatever is asked next fails for itself.
+      made.on('error', () => {});
+      return made;
+    };
     let pool = connect('');
     const close = async (): Promise<void> => {
       await pool.end();

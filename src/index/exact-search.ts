@@ -1,6 +1,7 @@
 import type { Metric } from '../vocabulary.js';
 import { USEARCH_METRICS } from './formats.js';
 import { exactBlock } from './graph.js';
+import { measureNorm, scaleToUnit } from './vector-check.js';
 import type { VectorsFile } from './vectors-file.js';
 
 export interface ExactHits {
@@ -25,12 +26,17 @@ export function exactNearestRows(
   const { dimensions } = vectors;
   const count = Math.min(wanted, vectors.rowCount);
   const queryCount = queries.length / dimensions;
+  // The inner product of unit vectors is their cosine, and takes a third less time than measuring it.
+  const isCosine = metric === 'cosine';
+  const asked = isCosine ? toUnit(queries.slice(), dimensions) : queries;
+  const kernel = isCosine ? 'ip' : USEARCH_METRICS[metric];
   const rows = new Uint32Array(queryCount * count);
   const distances = new Float32Array(queryCount * count).fill(Number.POSITIVE_INFINITY);
   for (const { firstRow, values } of vectors.blocks(count)) {
     beforeBlock(firstRow);
     const here = Math.min(count, values.length / dimensions);
-    const found = exactBlock(values, queries, dimensions, here, USEARCH_METRICS[metric], threads);
+    const block = isCosine ? toUnit(values, dimensions) : values;
+    const found = exactBlock(block, asked, dimensions, here, kernel, threads);
     for (let query = 0; query < queryCount; query++)
       for (let i = 0; i < here; i++) {
         const distance = found.distances[query * here + i] as number;
@@ -39,6 +45,13 @@ export function exactNearestRows(
       }
   }
   return { rows, distances, count };
+}
+
+/** In place. */
+function toUnit(vectors: Float32Array, dimensions: number): Float32Array {
+  for (let offset = 0; offset < vectors.length; offset += dimensions)
+    scaleToUnit(vectors, offset, dimensions, measureNorm(vectors, offset, dimensions));
+  return vectors;
 }
 
 /** Into a sorted stretch of `count`; false when it was too far to enter. Equal distances keep the earlier one. */

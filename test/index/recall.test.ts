@@ -44,7 +44,7 @@ t.test('a bf16 index of 10 000 × 64 has recall@10 of at least 0.95', async (t) 
   const { value, sample_count, seed } = bundle.manifest.recall_at_10;
   t.comment(`recall@10 ${value}`);
   t.ok(value >= 0.95 && value <= 1);
-  t.equal(sample_count, 200);
+  t.equal(sample_count, 64);
   t.equal(seed, 1);
 });
 
