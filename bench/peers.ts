@@ -156,7 +156,7 @@ function comparison(
     rounded(median(measured.map(of)), digits);
   return {
     peer: name,
-    kind: opened.serverPid === null ? 'library' : 'server',
+    kind: opened.kind,
     product: opened.product,
     index: opened.index,
     effort: tuned.effort,

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
@@ -6,6 +6,7 @@ import { createRequire } from 'node:module';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { freePort } from '../../test/fixtures/redis.js';
+import type { SearchCorpus } from '../data/search-corpus.js';
 import { CONNECTIVITY, EFFORTS, EXPANSION_ADD, type OpenPeer, rowArrays } from './peer.js';
 import { versionIn } from './versions.js';
 
@@ -48,64 +49,82 @@ export const openChroma: OpenPeer = async ({ packages, python, data }, corpus) =
   if (!existsSync(whole)) await rm(folder, { recursive: true, force: true });
   await mkdir(folder, { recursive: true });
   const port = await freePort();
-  const server = spawn('python3', ['-c', SERVER, String(port), folder], {
-    cwd: data,
-    stdio: 'ignore',
-    env: { ...process.env, PYTHONPATH: python, ANONYMIZED_TELEMETRY: 'False' },
-  });
-  const exited = once(server, 'exit');
-  const close = async (): Promise<void> => {
+  const client = new ChromaClient({ host: '127.0.0.1', port, ssl: false });
+  const start = async (): Promise<ChildProcess> => {
+    const server = spawn('python3', ['-c', SERVER, String(port), folder], {
+      cwd: data,
+      stdio: 'ignore',
+      env: { ...process.env, PYTHONPATH: python, ANONYMIZED_TELEMETRY: 'False' },
+    });
+    await answering(client, server);
+    return server;
+  };
+  const stop = async (server: ChildProcess): Promise<void> => {
+    if (server.exitCode !== null || server.signalCode !== null) return;
+    const exited = once(server, 'exit');
     server.kill('SIGKILL');
     await exited;
   };
+  let server = await start();
   try {
-    const client = new ChromaClient({ host: '127.0.0.1', port, ssl: false });
-    const giveUpAtMs = performance.now() + START_MS_MAX;
-    for (;;) {
-      if (server.exitCode !== null) throw new Error(`the Chroma server ended with ${server.exitCode}`);
-      if (performance.now() > giveUpAtMs) throw new Error('the Chroma server does not answer');
-      try {
-        await client.heartbeat();
-        break;
-      } catch {
-        await sleep(100);
-      }
-    }
-    let collection: Collection;
-    if (existsSync(whole)) collection = await client.getCollection({ name: 'rows', embeddingFunction: null });
-    else {
-      collection = await client.createCollection({
-        name: 'rows',
-        embeddingFunction: null,
-        configuration: {
-          hnsw: { space: 'cosine', max_neighbors: CONNECTIVITY, ef_construction: EXPANSION_ADD },
-        },
-      });
-      const values = corpus.rows();
-      for (let first = 0; first < corpus.rowCount; first += ROWS_PER_WRITE) {
-        const count = Math.min(ROWS_PER_WRITE, corpus.rowCount - first);
-        const rows = rowArrays(values, corpus.dimensions, first, count);
-        await collection.add({
-          ids: rows.map(({ row }) => String(row)),
-          embeddings: rows.map(({ vector }) => vector),
+    const isWhole = existsSync(whole);
+    const collection = isWhole
+      ? await client.getCollection({ name: 'rows', embeddingFunction: null })
+      : await client.createCollection({
+          name: 'rows',
+          embeddingFunction: null,
+          configuration: {
+            hnsw: { space: 'cosine', max_neighbors: CONNECTIVITY, ef_construction: EXPANSION_ADD },
+          },
         });
-      }
+    if (!isWhole) {
+      await fill(collection, corpus);
       await writeFile(whole, '');
     }
     return {
       product: `Chroma server ${await client.version()}, client chromadb ${versionIn(packages, 'chromadb')}`,
       index: `HNSW f32, max_neighbors ${CONNECTIVITY}, ef_construction ${EXPANSION_ADD}`,
       effort: { name: 'ef_search', values: EFFORTS },
-      serverPid: server.pid as number,
-      setEffort: (value) => collection.modify({ configuration: { hnsw: { ef_search: value } } }),
+      serverPid: () => server.pid as number,
+      // It takes the value when it loads the index, and not before.
+      setEffort: async (value) => {
+        await collection.modify({ configuration: { hnsw: { ef_search: value } } });
+        await stop(server);
+        server = await start();
+      },
       prepare: (vector, topK) => {
         const question = { queryEmbeddings: [Array.from(vector)], nResults: topK, include: [] };
         return async () => ((await collection.query(question)).ids[0] ?? []).map(Number);
       },
-      close,
+      close: () => stop(server),
     };
   } catch (error) {
-    await close();
+    await stop(server);
     throw error;
   }
 };
+
+async function answering(client: InstanceType<Chroma['ChromaClient']>, server: ChildProcess): Promise<void> {
+  const giveUpAtMs = performance.now() + START_MS_MAX;
+  for (;;) {
+    if (server.exitCode !== null) throw new Error(`the Chroma server ended with ${server.exitCode}`);
+    if (performance.now() > giveUpAtMs) throw new Error('the Chroma server does not answer');
+    try {
+      await client.heartbeat();
+      return;
+    } catch {
+      await sleep(50);
+    }
+  }
+}
+
+async function fill(collection: Collection, { rows, rowCount, dimensions }: SearchCorpus): Promise<void> {
+  const values = rows();
+  for (let first = 0; first < rowCount; first += ROWS_PER_WRITE) {
+    const some = rowArrays(values, dimensions, first, Math.min(ROWS_PER_WRITE, rowCount - first));
+    await collection.add({
+      ids: some.map(({ row }) => String(row)),
+      embeddings: some.map(({ vector }) => vector),
+    });
+  }
+}

@@ -36,7 +36,7 @@ class PeerUse {
     for (const value of values) {
       await this.#peer.setEffort(value);
       const { recall } = await this.#measure(0, (taken) => taken < this.#searches.length);
-      tuned = { effort: `${name} ${value}`, recall };
+      tuned = { effort: `${name} ${value}`, recall, serverPid: this.#peer.serverPid?.() ?? null };
       if (recall >= recallMin) break;
     }
     if (tuned === null) throw new Error('a peer has no effort to choose from');
@@ -97,7 +97,10 @@ async function obey(message: ToPeer): Promise<void> {
     const peer = await OPENERS[message.peer](message.inFlight)(message.place, corpus);
     use = new PeerUse(peer, corpus, message.inFlight);
     const { product, index, serverPid } = peer;
-    tell({ kind: 'opened', opened: { product, index, serverPid } });
+    tell({
+      kind: 'opened',
+      opened: { product, index, kind: serverPid === null ? 'library' : 'server' },
+    });
     return;
   }
   if (use === null) throw new Error('a peer was asked before it was opened');

@@ -17,9 +17,11 @@ import type {
 export class PeerProcess {
   readonly opened: PeerOpened;
   readonly #child: AskedChild<ToPeer, FromPeer>;
+  #pid: number;
 
   private constructor(child: AskedChild<ToPeer, FromPeer>, opened: PeerOpened) {
     this.#child = child;
+    this.#pid = child.pid;
     this.opened = opened;
   }
 
@@ -40,15 +42,16 @@ export class PeerProcess {
   }
 
   async tune(recallMin: number): Promise<PeerTuned> {
-    return (await this.#child.ask({ kind: 'tune', recallMin }, 'tuned')).tuned;
+    const { tuned } = await this.#child.ask({ kind: 'tune', recallMin }, 'tuned');
+    this.#pid = tuned.serverPid ?? this.#child.pid;
+    return tuned;
   }
 
   /** With the CPU time per query of the server and all its children, or of the process that holds the library. */
   async run(run: PeerRun): Promise<PeerResult & { readonly cpuUs: number }> {
-    const pid = this.opened.serverPid ?? this.#child.pid;
-    const before = treeCpuUs(pid);
+    const before = treeCpuUs(this.#pid);
     const { result } = await this.#child.ask({ kind: 'run', run }, 'result');
-    return { ...result, cpuUs: (treeCpuUs(pid) - before) / result.queries };
+    return { ...result, cpuUs: (treeCpuUs(this.#pid) - before) / result.queries };
   }
 
   async close(): Promise<void> {

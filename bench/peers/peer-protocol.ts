@@ -13,14 +13,15 @@ export interface PeerRun {
 export interface PeerOpened {
   readonly product: string;
   readonly index: string;
-  /** The peer's server process; null: the peer is a library in the asked process itself. */
-  readonly serverPid: number | null;
+  readonly kind: 'server' | 'library';
 }
 
 export interface PeerTuned {
   /** `ef_search 128` */
   readonly effort: string;
   readonly recall: number;
+  /** Null: the peer is a library in the asked process itself. */
+  readonly serverPid: number | null;
 }
 
 export interface PeerResult {

@@ -19,7 +19,7 @@ export interface Peer {
   /** What trades time for recall, from the least to the most. */
   readonly effort: { readonly name: string; readonly values: readonly number[] };
   /** The process whose tree does the searching; null for a library in this very process. */
-  readonly serverPid: number | null;
+  readonly serverPid: (() => number) | null;
   setEffort(value: number): Promise<void>;
   /** A search in the form that its client takes, made outside what is measured: gives the rows of the nearest. */
   prepare(vector: Float32Array, topK: number): () => Promise<readonly number[]>;

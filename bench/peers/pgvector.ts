@@ -91,7 +91,7 @@ export const openPgvector =
         product: `pgvector ${rows[0]?.vector}, PostgreSQL ${rows[0]?.pg}, client pg`,
         index: `HNSW f32, m ${CONNECTIVITY}, ef_construction ${EXPANSION_ADD}`,
         effort: { name: 'hnsw.ef_search', values: EFFORTS },
-        serverPid: server.pid as number,
+        serverPid: () => server.pid as number,
         setEffort: async (value) => {
           await pool.end();
           pool = connect(`-c hnsw.ef_search=${value}`);
