@@ -24,7 +24,7 @@ export const expansion: Bench = {
     await writeWordnetJsonl(source, ['noun.animal', 'noun.food']);
     const lines = (await readFile(source, 'utf8')).trimEnd().split('\n');
     const documents = lines
-      .slice(0, size === 'smoke' ? 300 : lines.length)
+      .slice(0, size === 'smoke' ? 60 : lines.length)
       .map((line) => toSourceDocument(JSON.parse(line), 'wordnet'));
     const texts = documents.flatMap(({ text }) =>
       [...text.matchAll(/"([^"]{15,})"/g)].map((match) => match[1] ?? ''),

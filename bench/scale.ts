@@ -6,7 +6,7 @@ import { openIndex } from '../src/index/open-index.js';
 import { filesIn } from '../src/index/placement.js';
 import { RowSearcher } from '../src/index/row-searcher.js';
 import { packageRoot } from '../src/package-root.js';
-import { formatBuild } from './data/format-builds.js';
+import { builtBundle } from './data/built-bundle.js';
 import { type SearchCorpus, searchCorpus, TOP_K } from './data/search-corpus.js';
 import { type Bench, inputHash, median } from './report.js';
 
@@ -26,8 +26,7 @@ export const scale: Bench = {
     const sizes: { corpus: SearchCorpus; bundle: Bundle }[] = [];
     for (const rowCount of [plan.rowsSmall, rows ?? plan.rowsLarge]) {
       const corpus = await searchCorpus({ ...plan, rowCount, seed });
-      const format = { quantization: 'bf16', dimensions: corpus.dimensions } as const;
-      sizes.push({ corpus, bundle: await formatBuild(corpus, format) });
+      sizes.push({ corpus, bundle: (await builtBundle(corpus, 'v1')).bundle });
     }
     const times = queryTimes(sizes, plan.rounds);
     const results = [];
