@@ -129,6 +129,8 @@ async function serve(
         SWITCHYARD_ENCODER__THREADS: '1',
         SWITCHYARD_SEARCH__WORKERS: String(searchWorkers),
         SWITCHYARD_LOG__LEVEL: 'warn',
+        // Benches saturate on purpose, on machines that others use too: the limit is at work and refuses nobody.
+        SWITCHYARD_OVERLOAD__QUEUE_MS_TARGET: '10000',
         ...settings,
       },
     },
