@@ -106,6 +106,7 @@ export async function openMirrorRig(options: {
       primaryIsBusy: () => pool.isBehind,
       metrics: {
         served: () => undefined,
+        failed: () => undefined,
         mirrorOffered: () => void counts.offered++,
         mirrorDropped: () => void counts.dropped++,
         mirrorCompared: () => void counts.compared++,

@@ -149,6 +149,12 @@ const CATALOGUE = {
     title: 'The evaluation does not exist',
   },
   UNKNOWN_KEY: { grpc: 'NOT_FOUND', http: 404, retry: 'never', title: 'The API key does not exist' },
+  UNKNOWN_MIGRATION: {
+    grpc: 'NOT_FOUND',
+    http: 404,
+    retry: 'never',
+    title: 'The migration does not exist',
+  },
   NOT_FOUND: { grpc: 'NOT_FOUND', http: 404, retry: 'never', title: 'There is nothing at this address' },
   MODEL_MISMATCH: {
     grpc: 'FAILED_PRECONDITION',
@@ -188,6 +194,12 @@ const CATALOGUE = {
     title: 'A live replica has not loaded a target',
   },
   // Files and formats
+  INVALID_PLAN: {
+    grpc: 'INVALID_ARGUMENT',
+    http: 400,
+    retry: 'never',
+    title: 'The migration plan breaks a rule',
+  },
   INVALID_CONFIG: {
     grpc: 'FAILED_PRECONDITION',
     http: 500,

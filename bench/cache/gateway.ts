@@ -15,6 +15,7 @@ import { faceMetrics, routerMetrics } from '../../src/gateway/wiring/metrics.js'
 import { buildBundle } from '../../src/index/build-bundle.js';
 import { SearchPool } from '../../src/index/search-pool.js';
 import { SeededRandom } from '../../src/index/seeded-random.js';
+import { MigrationMeter } from '../../src/lifecycle/migration/meter.js';
 import { systemTimers } from '../../src/process/timers.js';
 import { ComparisonRecorder, DEFAULT_RECORDER } from '../../src/router/comparison-recorder.js';
 import { DEFAULT_MIRROR } from '../../src/router/mirror-lane.js';
@@ -60,7 +61,7 @@ export async function startBenchGateway(seed: number, rowCount: number): Promise
           pool.open(bundle, { expected: { fingerprint, dimensions: DIMENSIONS, metric: 'cosine' } }),
       },
       limits: config.limits,
-      metrics: routerMetrics(metrics),
+      metrics: routerMetrics(metrics, new MigrationMeter()),
       mirror: DEFAULT_MIRROR,
       recorder: new ComparisonRecorder({ ...DEFAULT_RECORDER, hashKey: Buffer.from('bench') }),
       caches,

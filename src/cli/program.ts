@@ -9,6 +9,7 @@ import { addEmbedCommand } from './commands/embed.js';
 import { addEvalCommands } from './commands/eval.js';
 import { addGatewayCommands } from './commands/gateway.js';
 import { addKeyCommands } from './commands/key.js';
+import { addMigrateCommands } from './commands/migrate.js';
 import { addModelCommands } from './commands/model.js';
 import { addRouteCommands } from './commands/route.js';
 import { addSearchCommand } from './commands/search.js';
@@ -29,6 +30,7 @@ export function createProgram(): Command {
   addModelCommands(program);
   addCorpusCommands(program);
   addRouteCommands(program);
+  addMigrateCommands(program);
   addConsumerCommands(program);
   addComparisonCommands(program);
   addEvalCommands(program);

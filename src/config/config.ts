@@ -115,6 +115,14 @@ export interface Config {
     /** Of the processes that search shadows, 0..19 as of nice(1). */
     readonly niceness: number;
   };
+  readonly migration: {
+    /** Whether this gateway drives migrations. */
+    readonly drive: boolean;
+    readonly leaseMs: number;
+    readonly pollIntervalMs: number;
+    readonly sampleIntervalMs: number;
+    readonly settleTimeoutMs: number;
+  };
   readonly comparison: {
     /** Keep the texts of the worst queries, not only their hashes. */
     readonly keepTexts: boolean;

@@ -224,6 +224,13 @@ function compile(file: ConfigFile, cwd: string): Config {
       deadlineMs: mirror.deadline_ms,
       niceness: mirror.niceness,
     },
+    migration: {
+      drive: file.migration.drive,
+      leaseMs: file.migration.lease_ms,
+      pollIntervalMs: file.migration.poll_interval_ms,
+      sampleIntervalMs: file.migration.sample_interval_ms,
+      settleTimeoutMs: file.migration.settle_timeout_ms,
+    },
     comparison: {
       keepTexts: file.comparison.keep_texts,
       worstQueriesMax: file.comparison.worst_queries_max,

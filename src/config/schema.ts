@@ -121,6 +121,21 @@ export const ConfigFileSchema = Type.Object(
       },
       { ...closed, default: {} },
     ),
+    migration: Type.Object(
+      {
+        /** Whether this gateway drives migrations; any one of those that do is enough. */
+        drive: Type.Boolean({ default: true }),
+        /** Another gateway goes on when one that drives has not been heard of for so long. */
+        lease_ms: count(15_000, 500, 600_000),
+        /** How soon a migration that nobody drives is found where no notification came. */
+        poll_interval_ms: count(2_000, 50, 600_000),
+        /** How often what was measured of migrating corpora is written down. */
+        sample_interval_ms: count(5_000, 50, 600_000),
+        /** How long a return to the old version waits for replicas before it names those that did not follow. */
+        settle_timeout_ms: count(30_000, 100, 3_600_000),
+      },
+      { ...closed, default: {} },
+    ),
     comparison: Type.Object(
       {
         /** Off: of the queries whose answers differ most only keyed hashes are kept. */

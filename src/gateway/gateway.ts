@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { Config, ListenerSettings } from '../config/config.js';
+import { MigrationMeter } from '../lifecycle/migration/meter.js';
 import { systemTimers } from '../process/timers.js';
 import { openRegistry } from '../registry/registry.js';
 import { ComparisonRecorder, DEFAULT_RECORDER } from '../router/comparison-recorder.js';
@@ -24,6 +25,7 @@ import { Engines } from './wiring/engines.js';
 import { Heartbeats } from './wiring/heartbeats.js';
 import { KeyFollower } from './wiring/key-follower.js';
 import { faceMetrics, observeEngines, routerMetrics } from './wiring/metrics.js';
+import { Migrations } from './wiring/migrations.js';
 import { observeOverload } from './wiring/overload-metrics.js';
 import { RegistryLink } from './wiring/registry-link.js';
 import { RouteFollower } from './wiring/route-follower.js';
@@ -82,11 +84,12 @@ export async function startGateway(
     });
     const overload = new Overload(config.overload, systemTimers);
     observeOverload(metrics, overload);
+    const meter = new MigrationMeter();
     let follower: RouteFollower | null = null;
     const router = new Router({
       factories: engines,
       limits: config.limits,
-      metrics: routerMetrics(metrics),
+      metrics: routerMetrics(metrics, meter),
       ejection: config.ejection,
       mirror: { ...DEFAULT_MIRROR, ...config.mirror },
       recorder,
@@ -118,6 +121,9 @@ export async function startGateway(
     const tracer = await openTracing(config, gatewayId, log);
     closers.push(() => tracer?.close());
     if (tracer !== null) observeTraces(metrics, tracer);
+    const migrations = new Migrations({ config, gatewayId, link, queries: router, recorder, meter, log });
+    closers.push(() => migrations.close());
+
     const keys = await followKeys(config, link, log, closers);
     const faces = await startFaces({
       keys,
@@ -126,7 +132,7 @@ export async function startGateway(
       admin: {
         api: new AdminOperations({
           registry: () => link.require(),
-          facts: processFacts(gatewayId, engines, recorder),
+          facts: processFacts(gatewayId, engines, recorder, migrations.facts),
           storage: config,
         }),
         views: adminViews({ gatewayId, varDir, router, engines, metrics, follower: following }),

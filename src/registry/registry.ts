@@ -2,6 +2,7 @@ import { ApiKeys } from './api-keys.js';
 import { Builds } from './builds.js';
 import { Changes } from './changes.js';
 import { Consumers } from './consumers.js';
+import { CorpusMigrations } from './corpus-migrations.js';
 import { CorpusVersions } from './corpus-versions.js';
 import { type Database, openDatabase, parseDatabaseUrl } from './database.js';
 import { DesiredTargets } from './desired-targets.js';
@@ -42,6 +43,7 @@ export interface Registry {
   readonly apiKeys: ApiKeys;
   readonly goldenSets: GoldenSets;
   readonly evaluations: Evaluations;
+  readonly migrations: CorpusMigrations;
   readonly changes: Changes;
   readonly kind: 'embedded' | 'given';
   /** The server's address for messages; holds no user and no password. */
@@ -101,6 +103,7 @@ function assemble(
     apiKeys: new ApiKeys(database),
     goldenSets: new GoldenSets(database),
     evaluations: new Evaluations(database),
+    migrations: new CorpusMigrations(database, gatewayAliveMsMax),
     changes: new Changes(database),
     kind: embedded === null ? 'given' : 'embedded',
     place: database.place,

@@ -82,10 +82,7 @@ export class Routes {
    */
   async change(change: RouteChange): Promise<Route> {
     checkAuthor(change);
-    return this.#database.change(async (transaction) => {
-      const current = await lockRoute(transaction, change.corpus, change.expectedRevision);
-      return this.#apply(transaction, current, change, null);
-    });
+    return this.#database.change((transaction) => changeRoute(transaction, change, this.#aliveMsMax));
   }
 
   /**
@@ -112,7 +109,7 @@ export class Routes {
           { details: { corpus, current_revision: String(current?.revision ?? 0) } },
         );
       const change = { ...rollback, targets: auditedTargets(earlier.after) };
-      return this.#apply(transaction, current, change, toRevision as Revision);
+      return applyRoute(transaction, current, change, toRevision as Revision, this.#aliveMsMax);
     });
   }
 
@@ -144,34 +141,45 @@ export class Routes {
       after: auditedTargets(row.after),
     }));
   }
+}
 
-  async #apply(
-    transaction: RegistryTransaction,
-    current: Route | null,
-    change: RouteChange,
-    rolledBackTo: Revision | null,
-  ): Promise<Route> {
-    const { corpus } = change;
-    const offers = await readOffers(transaction, corpus);
-    if (offers.length === 0) throw await unknownCorpus(transaction, corpus);
-    const targets = validateRoute(corpus, change.targets, offers);
-    if (change.force !== true)
-      await refuseUnready(transaction, corpus, current?.targets ?? [], targets, this.#aliveMsMax);
-    const route: Route = {
-      corpus,
-      revision: ((current?.revision ?? 0) + 1) as Revision,
-      salt: current?.salt ?? randomBytes(16).toString('hex'),
-      targets,
-    };
-    await writeRevision(transaction, current?.targets ?? null, route, change, rolledBackTo);
-    await writeTargets(
-      transaction,
-      corpus,
-      targets,
-      new Map(offers.map((offer) => [offer.version, offer.corpusVersionId])),
-    );
-    return Object.freeze(route);
-  }
+/** A change as a part of a larger transaction, which says why. Errors: those of `Routes.change`. */
+export async function changeRoute(
+  transaction: RegistryTransaction,
+  change: RouteChange,
+  aliveMsMax: number,
+): Promise<Route> {
+  const current = await lockRoute(transaction, change.corpus, change.expectedRevision);
+  return applyRoute(transaction, current, change, null, aliveMsMax);
+}
+
+async function applyRoute(
+  transaction: RegistryTransaction,
+  current: Route | null,
+  change: RouteChange,
+  rolledBackTo: Revision | null,
+  aliveMsMax: number,
+): Promise<Route> {
+  const { corpus } = change;
+  const offers = await readOffers(transaction, corpus);
+  if (offers.length === 0) throw await unknownCorpus(transaction, corpus);
+  const targets = validateRoute(corpus, change.targets, offers);
+  if (change.force !== true)
+    await refuseUnready(transaction, corpus, current?.targets ?? [], targets, aliveMsMax);
+  const route: Route = {
+    corpus,
+    revision: ((current?.revision ?? 0) + 1) as Revision,
+    salt: current?.salt ?? randomBytes(16).toString('hex'),
+    targets,
+  };
+  await writeRevision(transaction, current?.targets ?? null, route, change, rolledBackTo);
+  await writeTargets(
+    transaction,
+    corpus,
+    targets,
+    new Map(offers.map((offer) => [offer.version, offer.corpusVersionId])),
+  );
+  return Object.freeze(route);
 }
 
 /**

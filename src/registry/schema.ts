@@ -193,6 +193,43 @@ interface Evaluations {
 
 type EvaluationScores = { evaluation_id: string; query_id: string } & Record<QualityMetric, number>;
 
+interface CorpusMigrations {
+  migration_id: Generated<string>;
+  corpus_name: string;
+  from_version: string;
+  to_version: string;
+  plan: Json<unknown>;
+  state: Json<unknown>;
+  sequence: number;
+  progress: ColumnType<unknown, undefined, string | null>;
+  created_at: Generated<Date>;
+  updated_at: Generated<Date>;
+  finished_at: ColumnType<Date | null, undefined, Date | null>;
+  lease_holder: ColumnType<string | null, undefined, string | null>;
+  lease_token: ColumnType<string, undefined, number>;
+  lease_expires_at: ColumnType<Date | null, undefined, Date | null>;
+}
+
+interface MigrationEvents {
+  migration_id: string;
+  sequence: number;
+  at: Generated<Date>;
+  actor: string;
+  reason: string;
+  event: ColumnType<unknown, string, never>;
+  lease_token: BigInteger | null;
+  route_revision: number | null;
+  before: ColumnType<unknown, string | null, never>;
+  after: ColumnType<unknown, string, never>;
+}
+
+interface MigrationSamples {
+  migration_id: string;
+  gateway_id: string;
+  at: Generated<Date>;
+  sample: Json<unknown>;
+}
+
 export interface RegistrySchema {
   embedding_models: EmbeddingModels;
   embedding_model_probes: EmbeddingModelProbes;
@@ -209,5 +246,8 @@ export interface RegistrySchema {
   golden_queries: GoldenQueries;
   evaluations: Evaluations;
   evaluation_scores: EvaluationScores;
+  migrations: CorpusMigrations;
+  migration_events: MigrationEvents;
+  migration_samples: MigrationSamples;
   registry_changes: RegistryChanges;
 }

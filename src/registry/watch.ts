@@ -15,6 +15,7 @@ const PING_ANSWER_MS_MAX = 5_000;
 export type RegistryEvent =
   | { readonly kind: 'route'; readonly corpus: string; readonly revision: number }
   | { readonly kind: 'desired_targets'; readonly corpus: string }
+  | { readonly kind: 'migration'; readonly corpus: string }
   | { readonly kind: 'api_keys' }
   | { readonly kind: 'resync' };
 
@@ -146,5 +147,5 @@ function parseEvent(payload: string | undefined): RegistryEvent | null {
   if (kind === 'api_keys') return { kind };
   if (typeof corpus !== 'string') return null;
   if (kind === 'route' && typeof revision === 'number') return { kind, corpus, revision };
-  return kind === 'desired_targets' ? { kind, corpus } : null;
+  return kind === 'desired_targets' || kind === 'migration' ? { kind, corpus } : null;
 }

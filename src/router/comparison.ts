@@ -33,6 +33,9 @@ export interface Comparison {
   readonly shadowUnderfill: number;
   readonly primaryScores: ScoreQuantiles | null;
   readonly shadowScores: ScoreQuantiles | null;
+  /** Null where it was remembered. */
+  readonly primaryServiceUs: number | null;
+  readonly shadowServiceUs: number | null;
   /** Shadow's minus primary's; null where one of them was remembered. */
   readonly serviceDeltaUs: number | null;
 }
@@ -57,6 +60,8 @@ export function compareAnswers(k: number, primary: RankedAnswer, shadow: RankedA
     shadowUnderfill: k - right.length,
     primaryScores: scoreQuantiles(primary.scores.slice(0, k)),
     shadowScores: scoreQuantiles(shadow.scores.slice(0, k)),
+    primaryServiceUs: primary.serviceUs,
+    shadowServiceUs: shadow.serviceUs,
     serviceDeltaUs:
       shadow.serviceUs === null || primary.serviceUs === null ? null : shadow.serviceUs - primary.serviceUs,
   };

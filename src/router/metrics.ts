@@ -27,6 +27,8 @@ export interface StageTimes {
  */
 export interface RouterMetrics {
   served(target: TargetLabels, kind: TrafficKind, times: StageTimes): void;
+  /** A request that failed after its target was picked. */
+  failed(target: TargetLabels, kind: TrafficKind, error: unknown): void;
   mirrorOffered(shadow: TargetLabels): void;
   mirrorDropped(shadow: TargetLabels, why: MirrorDrop): void;
   mirrorCompared(primary: TargetLabels, shadow: TargetLabels, comparison: Comparison): void;

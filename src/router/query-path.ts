@@ -58,10 +58,13 @@ export class QueryPath {
     try {
       return await this.answer(admitted);
     } catch (thrown) {
+      this.failed(admitted, thrown);
       const second = this.admitElsewhere(admitted, thrown);
       if (second === null) throw thrown;
       try {
         return await this.answer(second);
+      } catch (again) {
+        throw this.failed(second, again);
       } finally {
         this.letGo(second);
       }
@@ -111,7 +114,9 @@ export class QueryPath {
         this.assertInTime(item.call, 'encode'),
       );
       const answers = accepted.map((item, at) =>
-        this.answerItem(item, known[at] ?? null, () => together.vectorOf(item)).catch(toSwitchyardError),
+        this.answerItem(item, known[at] ?? null, () => together.vectorOf(item)).catch((error: unknown) =>
+          toSwitchyardError(this.failed(item, error)),
+        ),
       );
       together.start();
       const outcomes = (await Promise.all(answers)).values();
@@ -412,6 +417,11 @@ export class QueryPath {
     if (admitted.mirrors.length > 0)
       mirrors.offer(admitted, found.vector ?? givenTo(admitted), outcome, found);
     return outcome;
+  }
+
+  private failed({ snapshot, target, kind }: AdmittedCall, error: unknown): unknown {
+    this.options.metrics.failed(labelsOf(snapshot.corpus, target), kind, error);
+    return error;
   }
 
   private assertInTime(call: SearchCall, stage: string): void {

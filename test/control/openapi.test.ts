@@ -103,7 +103,7 @@ t.test('the admin OpenAPI document', async (t) => {
 t.test('the faces have the same operations', async (t) => {
   t.test('gRPC has each of them once', async (t) => {
     const { root } = loadAdminProtos();
-    const methods = ['RouterService', 'RegistryService', 'EvaluationService']
+    const methods = ['RouterService', 'RegistryService', 'EvaluationService', 'MigrationService']
       .flatMap((service) => root.lookupService(`switchyard.v1.${service}`).methodsArray)
       .filter(({ responseStream }) => responseStream !== true)
       .map(({ name }) => `${name.charAt(0).toLowerCase()}${name.slice(1)}`);

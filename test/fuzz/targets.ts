@@ -63,7 +63,7 @@ function protoTargets(): FuzzTarget[] {
     { ...VECTOR, vector: { f32le: f32le([1, 2]) } },
   ];
   const { root } = loadAdminProtos();
-  const codecs = ['Router', 'Registry'].flatMap((service) =>
+  const codecs = ['Router', 'Registry', 'Migration'].flatMap((service) =>
     root
       .lookupService(`switchyard.v1.${service}Service`)
       .methodsArray.map(({ requestType }) => new MessageCodec(root, `switchyard.v1.${requestType}`)),

@@ -63,6 +63,10 @@ export class CountingMetrics implements RouterMetrics {
     this.times.push(times);
   }
 
+  failed(target: TargetLabels, kind: TrafficKind): void {
+    this.add(`failed ${target.version} ${kind}`);
+  }
+
   mirrorOffered(shadow: TargetLabels): void {
     this.add(`offered ${shadow.version}`);
   }

@@ -54,6 +54,14 @@ const EXPECTED: Readonly<Record<string, readonly string[]>> = {
     'admin GET /v1/routes/{corpus}/revisions',
     'admin GET /v1/comparisons/{corpus}',
     'admin GET /v1/gateways',
+    'admin GET /v1/migrations',
+    'admin GET /v1/migrations/{corpus}',
+    'admin POST /v1/migrations/{corpus}',
+    'admin GET /v1/migrations/{corpus}/events',
+    'admin GET /v1/migrations/{corpus}/report',
+    ...['promote', 'pause', 'resume', 'abort', 'rollback'].map(
+      (verb) => `admin POST /v1/migrations/{corpus}:${verb}`,
+    ),
     'admin GET /v1/corpora/{corpus}/desired-targets',
     'admin POST /v1/corpora/{corpus}/desired-targets',
     'admin DELETE /v1/corpora/{corpus}/desired-targets/{version}',
@@ -82,6 +90,12 @@ const EXPECTED: Readonly<Record<string, readonly string[]>> = {
     ),
     ...['BeginEvaluation', 'AddEvaluationScores', 'FinishEvaluation', 'CompareEvaluations'].map(
       (name) => `adminGrpc /switchyard.v1.EvaluationService/${name}`,
+    ),
+    ...['List', 'Start', 'Get', 'Promote', 'Pause', 'Resume', 'Abort', 'Rollback'].map(
+      (verb) => `adminGrpc /switchyard.v1.MigrationService/${verb}Migration${verb === 'List' ? 's' : ''}`,
+    ),
+    ...['ListMigrationEvents', 'GetMigrationReport'].map(
+      (name) => `adminGrpc /switchyard.v1.MigrationService/${name}`,
     ),
     ...['ListRoutes', 'GetRoute', 'UpdateRoute', 'RollbackRoute', 'ListRouteRevisions', 'WatchRoute'].map(
       (name) => `adminGrpc /switchyard.v1.RouterService/${name}`,

@@ -1,10 +1,16 @@
 import { EVALUATION_OPERATIONS } from './evaluation-operations.js';
+import { MIGRATION_OPERATIONS } from './migration-operations.js';
 import type { InputOf, Operation, OutputOf } from './operation.js';
 import { REGISTRY_OPERATIONS } from './registry-operations.js';
 import { ROUTER_OPERATIONS } from './router-operations.js';
 
 /** Everything an operator can do, once. The names are those of the methods of the admin port's services. */
-export const OPERATIONS = { ...ROUTER_OPERATIONS, ...REGISTRY_OPERATIONS, ...EVALUATION_OPERATIONS };
+export const OPERATIONS = {
+  ...ROUTER_OPERATIONS,
+  ...REGISTRY_OPERATIONS,
+  ...EVALUATION_OPERATIONS,
+  ...MIGRATION_OPERATIONS,
+};
 export type OperationName = keyof typeof OPERATIONS;
 
 /** Who changes something and why. */

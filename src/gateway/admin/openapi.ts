@@ -7,6 +7,7 @@ import { type OperationName, operationNames, operationOf } from './api.js';
 import { ACTOR_HEADER } from './callers.js';
 import * as comparisons from './comparison-views.js';
 import * as evaluations from './evaluation-views.js';
+import * as migrations from './migration-views.js';
 import { ACTOR_FIELD, hasBody, isRevised, type Operation, parametersOf, restOf } from './operation.js';
 import { closed } from './schema-words.js';
 import * as views from './views.js';
@@ -28,7 +29,7 @@ const EVERY_BODY = ['MALFORMED_REQUEST', 'REQUEST_TOO_LARGE', 'UNSUPPORTED_MEDIA
 export function adminOpenApi(version: string): Record<string, unknown> {
   const isSchema = (entry: [string, unknown]): entry is [string, TSchema] => typeof entry[1] === 'object';
   const schemas = Object.fromEntries(
-    Object.entries({ ...views, ...comparisons, ...evaluations, Problem }).filter(isSchema),
+    Object.entries({ ...views, ...comparisons, ...evaluations, ...migrations, Problem }).filter(isSchema),
   );
   const named = namedSchemas(schemas);
   const paths: Record<string, Record<string, unknown>> = {};

@@ -16,6 +16,7 @@ import type { AdminApi, Author, OperationName } from './api.js';
 import { listLimit } from './callers.js';
 import { comparisonView } from './comparison-view.js';
 import { evaluationAdmin } from './evaluation-admin.js';
+import { type MigrationFacts, MigrationHandlers } from './migration-handlers.js';
 import { DEFAULT_BUILD } from './registry-operations.js';
 import {
   buildView,
@@ -36,6 +37,7 @@ export interface ProcessFacts {
   /** The provider that the model's encoder really uses, or its state; null where it is not loaded. */
   encoderOf(fingerprint: Fingerprint): string | null;
   comparisons(corpus: string): readonly PairReport[];
+  readonly migrations: MigrationFacts;
   /** Errors: MEMORY_BUDGET when builds do not fit into this process's tier dram beside what it holds. */
   refuseOverBudget(claims: readonly Claim[]): void;
 }
@@ -78,10 +80,25 @@ export class AdminOperations implements AdminApi {
   readonly addEvaluationScores = this.#evaluation.addEvaluationScores;
   readonly finishEvaluation = this.#evaluation.finishEvaluation;
   readonly compareEvaluations = this.#evaluation.compareEvaluations;
+  readonly #migrations: MigrationHandlers;
 
   constructor(sources: OperationsSources) {
     this.#sources = sources;
+    const { registry, facts } = sources;
+    this.#migrations = new MigrationHandlers({ registry, facts: facts?.migrations ?? null });
   }
+
+  listMigrations = async (filter: Input<'listMigrations'> = {}) => this.#migrations.list(filter);
+  startMigration = async (given: Input<'startMigration'>) => this.#migrations.start(given);
+  getMigration = async (named: Input<'getMigration'>) => this.#migrations.get(named);
+  listMigrationEvents = async (named: Input<'listMigrationEvents'>) => this.#migrations.events(named);
+  getMigrationReport = async (named: Input<'getMigrationReport'>) => this.#migrations.report(named);
+  promoteMigration = async (given: Input<'promoteMigration'>) => this.#migrations.command('promote', given);
+  pauseMigration = async (given: Input<'pauseMigration'>) => this.#migrations.command('pause', given);
+  resumeMigration = async (given: Input<'resumeMigration'>) => this.#migrations.command('resume', given);
+  abortMigration = async (given: Input<'abortMigration'>) => this.#migrations.command('abort', given);
+  rollbackMigration = async (given: Input<'rollbackMigration'>) =>
+    this.#migrations.command('rollback', given);
 
   async listRoutes() {
     const { routes, gateways, desiredTargets } = this.#registry();

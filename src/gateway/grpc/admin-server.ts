@@ -31,7 +31,9 @@ import { RouteWatchers } from './watch-route.js';
 const PACKAGE = 'switchyard.v1';
 const ROUTER_SERVICE = `${PACKAGE}.RouterService`;
 /** Services whose every method is an operation. */
-const OPERATION_SERVICES = [`${PACKAGE}.RegistryService`, `${PACKAGE}.EvaluationService`];
+const OPERATION_SERVICES = ['RegistryService', 'EvaluationService', 'MigrationService'].map(
+  (name) => `${PACKAGE}.${name}`,
+);
 const HEALTH_SERVICE = 'grpc.health.v1.Health';
 const REQUEST_BYTES_MAX = 262_144;
 
@@ -51,7 +53,7 @@ export interface AdminGrpcFace {
 
 type Decoded = Fields | SwitchyardError;
 
-/** RouterService, RegistryService and EvaluationService for operators, with health and reflection, on a port of their own. */
+/** The services of operators, with health and reflection, on a port of their own. */
 export async function startAdminGrpcFace(options: AdminGrpcOptions): Promise<AdminGrpcFace> {
   const { api, routes, readiness, listener, context } = options;
   const protos = loadAdminProtos();

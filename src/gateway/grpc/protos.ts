@@ -16,6 +16,7 @@ const ADMIN_FILES = [
   'switchyard/v1/router.proto',
   'switchyard/v1/registry.proto',
   'switchyard/v1/evaluation.proto',
+  'switchyard/v1/migration.proto',
 ];
 
 /** Reads the public contract from `proto/`, beside package.json in a checkout and when installed. */

@@ -2,6 +2,7 @@ import { packageVersion } from '../../package-root.js';
 import type { ComparisonRecorder } from '../../router/comparison-recorder.js';
 import type { Router } from '../../router/router.js';
 import type { Metrics } from '../../telemetry/metrics.js';
+import type { MigrationFacts } from '../admin/migration-handlers.js';
 import type { ProcessFacts } from '../admin/operations.js';
 import type { AdminViews } from '../faces.js';
 import type { Engines } from './engines.js';
@@ -55,8 +56,10 @@ export const processFacts = (
   gatewayId: string,
   engines: Engines,
   recorder: ComparisonRecorder,
+  migrations: MigrationFacts,
 ): ProcessFacts => ({
   gatewayId,
+  migrations,
   encoderOf: (fingerprint) => {
     const encoder = engines.encoders().find(({ model }) => model.fingerprint === fingerprint);
     if (encoder === undefined) return null;

@@ -1,3 +1,4 @@
+import type { MigrationMeter } from '../../lifecycle/migration/meter.js';
 import type { RouterMetrics } from '../../router/metrics.js';
 import type { Metrics } from '../../telemetry/metrics.js';
 import { digestPrefix, LANES, modelRef } from '../../vocabulary.js';
@@ -7,19 +8,28 @@ import { poolsOf } from './tier-metrics.js';
 
 const MICROSECONDS = 1e-6;
 
-export function routerMetrics(metrics: Metrics): RouterMetrics {
+export function routerMetrics(metrics: Metrics, meter: MigrationMeter): RouterMetrics {
   const { duration } = metrics;
   return {
-    served: ({ corpus, version, build }, kind, times) => {
+    served: (target, kind, times) => {
+      const { corpus, version, build } = target;
       metrics.targetRequests.add(corpus, version, digestPrefix(build), kind);
       duration.queue.observe(times.queueUs * MICROSECONDS);
       duration.encode.observe(times.encodeUs * MICROSECONDS);
       duration.search.observe(times.searchUs * MICROSECONDS);
       duration.total.observe(times.totalUs * MICROSECONDS);
+      meter.served(target, kind, times);
     },
+    failed: (target, kind, error) => meter.failed(target, kind, error),
     mirrorOffered: ({ corpus, version }) => metrics.mirrors.add(corpus, version, 'offered'),
-    mirrorDropped: ({ corpus, version }, why) => metrics.mirrors.add(corpus, version, why),
-    mirrorCompared: (_primary, { corpus, version }) => metrics.mirrors.add(corpus, version, 'compared'),
+    mirrorDropped: (shadow, why) => {
+      metrics.mirrors.add(shadow.corpus, shadow.version, why);
+      meter.mirrorDropped(shadow, why);
+    },
+    mirrorCompared: (primary, shadow, comparison) => {
+      metrics.mirrors.add(shadow.corpus, shadow.version, 'compared');
+      meter.mirrorCompared(primary, shadow, comparison);
+    },
   };
 }
 

@@ -5,6 +5,7 @@ import { routes } from './0003-routes.js';
 import { replicas } from './0004-replicas.js';
 import { apiKeys } from './0005-api-keys.js';
 import { goldenSets } from './0006-golden-sets.js';
+import { corpusMigrations } from './0007-corpus-migrations.js';
 
 /** Every migration in the order of its name. One that was released is never edited: add another. */
 export const MIGRATIONS: Readonly<Record<string, Migration>> = {
@@ -14,4 +15,5 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0004_replicas': replicas,
   '0005_api_keys': apiKeys,
   '0006_golden_sets': goldenSets,
+  '0007_corpus_migrations': corpusMigrations,
 };

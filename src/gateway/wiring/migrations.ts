@@ -1,0 +1,86 @@
+import type { Config } from '../../config/config.js';
+import { buildInChild } from '../../lifecycle/migration/build/build-process.js';
+import type { MigrationMeter } from '../../lifecycle/migration/meter.js';
+import type { MigrationPorts } from '../../lifecycle/migration/ports.js';
+import { MigrationRunner } from '../../lifecycle/migration/runner.js';
+import { sourceFile } from '../../lifecycle/migration/source-file.js';
+import { sourceLag } from '../../lifecycle/source/source-lag.js';
+import type { Registry } from '../../registry/registry.js';
+import type { RegistryWatch } from '../../registry/watch.js';
+import type { ComparisonRecorder } from '../../router/comparison-recorder.js';
+import type { QueryService } from '../../router/query.js';
+import type { Logger } from '../../telemetry/log.js';
+import type { MigrationFacts } from '../admin/migration-handlers.js';
+import type { RegistryLink } from './registry-link.js';
+
+export interface MigrationsOptions {
+  readonly config: Config;
+  readonly gatewayId: string;
+  readonly link: RegistryLink;
+  readonly queries: QueryService;
+  readonly recorder: ComparisonRecorder;
+  readonly meter: MigrationMeter;
+  readonly log: Logger;
+}
+
+/** This gateway's part in migrations: told of changes by notification, polling behind it. */
+export class Migrations {
+  readonly facts: MigrationFacts;
+  readonly #runner: MigrationRunner;
+  #watch: RegistryWatch | null = null;
+  #isClosed = false;
+
+  constructor(options: MigrationsOptions) {
+    const { config, gatewayId, link, meter, log } = options;
+    this.#runner = new MigrationRunner({
+      registry: () => link.registry,
+      gatewayId,
+      ports: (registry) => migrationPorts(registry, options),
+      meter,
+      bundlesDir: config.bundlesDir,
+      settings: config.migration,
+      log,
+    });
+    this.facts = {
+      progressOf: (migrationId) => this.#runner.progressOf(migrationId),
+      sourceLag: documentsBehind(config.varDir),
+      routePollMs: config.router.pollIntervalMs,
+    };
+    link.whenOpen((registry) => {
+      if (this.#isClosed) return;
+      this.#watch = registry.watch(({ kind }) => {
+        if (kind === 'migration' || kind === 'resync') this.#runner.look();
+      });
+    });
+  }
+
+  /** Leases are given back, so that another gateway goes on at once. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    await this.#watch?.close();
+    await this.#runner.close();
+  }
+}
+
+const documentsBehind =
+  (varDir: string) =>
+  async (source: string | null, watermark: string | null): Promise<number | null> => {
+    if (source === null) return null;
+    const lag = await sourceLag(await sourceFile(varDir, source), watermark);
+    return lag.kind === 'frozen' ? null : lag.documentsBehind;
+  };
+
+function migrationPorts(registry: Registry, { config, recorder }: MigrationsOptions): MigrationPorts {
+  return {
+    compareGolden: async () => null,
+    build: (request, work) => buildInChild(registry, config, request, work),
+    sourceLag: documentsBehind(config.varDir),
+    retire: async () => ({ kind: 'retired', findings: { retired: false } }),
+    worstMirrored: (corpus, toVersion) =>
+      recorder
+        .report(corpus)
+        .filter(({ pair }) => pair.shadow.version === toVersion)
+        .flatMap(({ worst }) => worst)
+        .slice(0, 10),
+  };
+}

@@ -1,0 +1,82 @@
+import type { LogHistogram } from '../../../telemetry/log-histogram.js';
+import type { StepOptions } from '../plan-schema.js';
+import type { MirrorTotals, VersionTotals } from '../sample.js';
+import { type Finding, LOOK_Z, ms } from './finding.js';
+
+export type ServiceTimeOptions = NonNullable<StepOptions<'analysis'>['service_time']>;
+
+/**
+ * Encoding and searching without queues. Before the new version has weight: of mirrored reads, both versions answering
+ * the same ones. After that: of served reads, where the split is by chance or by key and so alike for both.
+ */
+export function checkServiceTime(
+  seen:
+    | { readonly lane: 'shadow'; readonly mirrored: Pick<MirrorTotals, 'primary' | 'shadow'> }
+    | {
+        readonly lane: 'served';
+        readonly before: Pick<VersionTotals, 'encoded' | 'searched'>;
+        readonly after: Pick<VersionTotals, 'encoded' | 'searched'>;
+        /** What the old version took when it still served, for when it no longer does. */
+        readonly earlier: Pick<VersionTotals, 'encoded' | 'searched'>;
+      },
+  options: ServiceTimeOptions,
+): Finding {
+  const { old, fresh, what } = lanesOf(seen, options.samples_min);
+  const { quantile, ratio_max, allowance_ms, samples_min } = options;
+  const before = old.quantileInterval(quantile, LOOK_Z);
+  const after = fresh.quantileInterval(quantile, LOOK_Z);
+  const figures = {
+    lane: seen.lane,
+    what,
+    quantile,
+    before_us: before,
+    after_us: after,
+    before_count: old.count,
+    after_count: fresh.count,
+    before_histogram: old.counts(),
+    after_histogram: fresh.counts(),
+    ratio: before === null || after === null || before.value === 0 ? null : after.value / before.value,
+    ratio_max,
+    allowance_ms,
+  };
+  const found = (verdict: Finding['verdict'], why: string): Finding => ({
+    check: 'service_time',
+    verdict,
+    why,
+    figures,
+  });
+  if (before === null || after === null || fresh.count < samples_min || old.count < samples_min) {
+    const why = `${fresh.count} ${what} requests of the new version and ${old.count} of the old one were timed, ${samples_min} of each are needed`;
+    // A version that hangs gives few times: those it gives may be enough to know.
+    const isSlow = after !== null && fresh.count >= 20 && after.low > limitOf(before, options);
+    return isSlow
+      ? found('failed', `${why}, but they are beyond the limit already`)
+      : found('undecided', why);
+  }
+  const limit = limitOf(before, options);
+  const said = `p${quantile * 100} ${ms(after.value)} against ${ms(before.value)} (${what} ${seen.lane} reads); limit ${ms(limit)}`;
+  if (after.low > limit) return found('failed', said);
+  if (after.value <= limit) return found('successful', said);
+  return found('undecided', `${said}; the interval ${ms(after.low)}–${ms(after.high)} does not decide yet`);
+}
+
+/** Fast enough is what is within the ratio, or within the allowance. Microseconds. */
+const limitOf = (
+  before: { readonly high: number } | null,
+  { ratio_max, allowance_ms }: ServiceTimeOptions,
+): number => Math.max((before?.high ?? 0) * ratio_max, allowance_ms * 1000);
+
+function lanesOf(
+  seen: Parameters<typeof checkServiceTime>[0],
+  samplesMin: number,
+): { readonly old: LogHistogram; readonly fresh: LogHistogram; readonly what: string } {
+  if (seen.lane === 'shadow')
+    return { old: seen.mirrored.primary, fresh: seen.mirrored.shadow, what: 'mirrored' };
+  const { after, earlier } = seen;
+  const before = seen.before.encoded.count + seen.before.searched.count > 0 ? seen.before : earlier;
+  // Requests that were encoded say most; where nobody sends texts, the others.
+  const isEncoded = after.encoded.count >= samplesMin || after.encoded.count >= after.searched.count;
+  return isEncoded
+    ? { old: before.encoded, fresh: after.encoded, what: 'encoded' }
+    : { old: before.searched, fresh: after.searched, what: 'searched' };
+}

@@ -1,0 +1,136 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import type { Config } from '../../../config/config.js';
+import { REASONS, type Reason, SwitchyardError } from '../../../errors.js';
+import type { Registry } from '../../../registry/registry.js';
+import { registryRecords } from '../../build-records.js';
+import { TEXT_NORMALISATION } from '../../document-text.js';
+import type { RebuildSource } from '../../rebuild.js';
+import { recordBuild } from '../../record-build.js';
+import type { BuildRequest, Work } from '../ports.js';
+import { sourceFile } from '../source-file.js';
+import type { BuildOrder, BuildReply } from './protocol.js';
+
+type Built = Extract<BuildReply, { readonly kind: 'built' }>;
+
+const PROGRAM = fileURLToPath(new URL('./child-main.js', import.meta.url));
+const ACTOR = 'migration';
+const KILL_AFTER_MS = 5_000;
+
+/**
+ * Brings a version up in a niced process of its own, whose encoder is its own too, so that what serves keeps its cores.
+ * Ended with the signal or with this process; done again it goes on from its checkpoints. Errors: those of a build.
+ */
+export async function buildInChild(
+  registry: Registry,
+  config: Config,
+  request: BuildRequest,
+  work: Work,
+): Promise<{ readonly findings: unknown }> {
+  const { corpus, version } = request;
+  const model = await registry.models.resolve(request.model);
+  const { fingerprint } = model;
+  const records = registryRecords(registry, config.bundlesDir);
+  await records.begin({
+    corpus,
+    version,
+    fingerprint,
+    documentTemplate: request.documentTemplate,
+    textNormalisation: TEXT_NORMALISATION,
+  });
+  const { varDir, modelsDir, bundlesDir, encoder, limits, reembed } = config;
+  const { checkpointDocuments } = request;
+  const from: RebuildSource =
+    request.from.kind === 'file'
+      ? { kind: 'file', file: await sourceFile(varDir, request.from.file) }
+      : request.from;
+  const order: BuildOrder = {
+    fingerprint,
+    niceness: reembed.niceness,
+    texts:
+      from.kind === 'file' ? null : await records.findBuild({ corpus, version: from.version }, from.build),
+    earlier: await records.buildsOf(corpus, fingerprint),
+    config: { varDir, modelsDir, bundlesDir, encoder, limits, reembed },
+    request: {
+      corpus,
+      version,
+      model: model.modelRef,
+      from,
+      ...(checkpointDocuments === null ? {} : { checkpointDocuments }),
+      documentTemplate: request.documentTemplate,
+      chunking: null,
+      truncatedShareMax: request.truncatedShareMax,
+      quantization: request.quantization,
+      expansionSearch: request.expansionSearch,
+    },
+  };
+  const built = await runChild(order, work);
+  await recordBuild(registry, bundlesDir, {
+    ...{ corpus, version, digest: built.digest, makeDefault: false },
+    author: { actor: ACTOR, reason: `built for the migration of ${corpus} to ${version}` },
+  });
+  return {
+    findings: {
+      built: true,
+      vectors: built.rows,
+      build: built.digest.slice(0, 16),
+      embedding: built.embedding,
+    },
+  };
+}
+
+async function runChild(order: BuildOrder, { signal, onProgress }: Work): Promise<Built> {
+  signal.throwIfAborted();
+  const child = spawn(process.execPath, [PROGRAM], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const end = (): void => {
+    child.kill('SIGTERM');
+    setTimeout(() => child.kill('SIGKILL'), KILL_AFTER_MS).unref();
+  };
+  signal.addEventListener('abort', end, { once: true });
+  child.stdin.on('error', () => undefined); // it ended; its exit says why
+  child.stdin.write(`${JSON.stringify(order)}\n`);
+  const beganAtMs = performance.now();
+  let total: number | null = null;
+  let built: Built | null = null;
+  let failure: SwitchyardError | null = null;
+  createInterface({ input: child.stdout }).on('line', (line) => {
+    const reply = replyOf(line);
+    if (reply === null) return;
+    if (reply.kind === 'counted') total = reply.documents;
+    else if (reply.kind === 'documents')
+      onProgress({
+        what: 'documents embedded',
+        done: reply.done,
+        total,
+        etaMs: etaMs(reply.done, total, performance.now() - beganAtMs),
+      });
+    else if (reply.kind === 'phase')
+      onProgress({ what: `building: ${reply.phase}`, done: total ?? 0, total, etaMs: null });
+    else if (reply.kind === 'built') built = reply;
+    else failure = new SwitchyardError(reasonOf(reply.reason), reply.message);
+  });
+  const [code, killedBy] = (await once(child, 'close')) as [number | null, string | null];
+  signal.removeEventListener('abort', end);
+  signal.throwIfAborted();
+  if (failure !== null) throw failure;
+  if (built !== null && code === 0) return built;
+  throw new SwitchyardError(
+    'INTERNAL',
+    `the building process ended with ${killedBy ?? `status ${code}`}: the log has its last words`,
+  );
+}
+
+function replyOf(line: string): BuildReply | null {
+  try {
+    return JSON.parse(line) as BuildReply;
+  } catch {
+    return null; // a library that prints
+  }
+}
+
+const reasonOf = (text: string): Reason => (Object.hasOwn(REASONS, text) ? (text as Reason) : 'INTERNAL');
+
+const etaMs = (done: number, total: number | null, tookMs: number): number | null =>
+  total === null || done === 0 ? null : (tookMs / done) * Math.max(0, total - done);

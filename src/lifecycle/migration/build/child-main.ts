@@ -1,0 +1,64 @@
+import { setPriority } from 'node:os';
+import { createInterface } from 'node:readline';
+import type { Config } from '../../../config/config.js';
+import { toSwitchyardError } from '../../../errors.js';
+import { createLogger } from '../../../telemetry/log.js';
+import type { Digest, Fingerprint } from '../../../vocabulary.js';
+import type { BuildRecords } from '../../build-records.js';
+import { rebuildCorpus } from '../../rebuild.js';
+import type { BuildOrder, BuildReply } from './protocol.js';
+
+/**
+ * Builds one corpus version in a process of its own, away from what serves. It writes files and no registry: the parent
+ * records what is published. When the parent is gone, so is this.
+ */
+const say = (reply: BuildReply): void => {
+  process.stdout.write(`${JSON.stringify(reply)}\n`);
+};
+
+async function run(order: BuildOrder): Promise<void> {
+  const { request, fingerprint, config, niceness, texts, earlier } = order;
+  setPriority(niceness);
+  let published: { readonly digest: Digest; readonly rows: number } | null = null;
+  const records: BuildRecords = {
+    resolveModel: async () => fingerprint as Fingerprint,
+    findBuild: async () => {
+      if (texts === null) throw new TypeError('a build from a file asks for no other build');
+      return texts;
+    },
+    buildsOf: async () => earlier,
+    begin: async () => undefined,
+    fail: async () => undefined,
+    record: async ({ digest, manifest }) => {
+      published = { digest, rows: manifest.row_count };
+    },
+    routeFirst: async () => false,
+  };
+  const { embedding } = await rebuildCorpus(request, {
+    config: config as Config,
+    records,
+    log: createLogger('warn'),
+    events: {
+      onCounted: (documents) => say({ kind: 'counted', documents }),
+      onDocuments: (done) => say({ kind: 'documents', done }),
+      onPhase: (phase) => say({ kind: 'phase', phase }),
+    },
+    signal: new AbortController().signal,
+  });
+  const { digest, rows } = published ?? { digest: '', rows: 0 };
+  say({ kind: 'built', digest, rows, embedding });
+}
+
+const lines = createInterface({ input: process.stdin });
+// The parent holds the other end for as long as it lives.
+lines.once('close', () => process.exit(1));
+lines.once('line', (line) => {
+  run(JSON.parse(line) as BuildOrder).then(
+    () => process.stdout.write('', () => process.exit(0)),
+    (thrown: unknown) => {
+      const { reason, message } = toSwitchyardError(thrown);
+      say({ kind: 'failed', reason, message });
+      process.stdout.write('', () => process.exit(1));
+    },
+  );
+});

@@ -1,0 +1,97 @@
+import type { Quantization } from '../../vocabulary.js';
+import type { RebuildSource } from '../rebuild.js';
+
+/** How far a long work is; `doneShare` 0..1 and `etaMs` null while they are not known. */
+export interface WorkProgress {
+  readonly what: string;
+  readonly done: number;
+  readonly total: number | null;
+  readonly etaMs: number | null;
+}
+
+export interface GoldenRequest {
+  readonly corpus: string;
+  readonly fromVersion: string;
+  readonly toVersion: string;
+  /** Null: the corpus's only one. */
+  readonly goldenSet: string | null;
+  readonly metric: 'ndcg@10' | 'mrr@10' | 'recall@10' | 'map';
+  /** Absolute. */
+  readonly margin: number;
+  /** Golden analyses of the whole migration: their false promotions together stay within 5 %. */
+  readonly plannedLooks: number;
+}
+
+/** Both versions through the real search path, pinned, compared query by query. */
+export interface GoldenFinding {
+  readonly golden_set: string;
+  readonly metric: string;
+  readonly verdict: 'better' | 'worse' | 'equivalent' | 'underpowered';
+  /** A loss of the margin or more is ruled out, whatever the verdict. */
+  readonly is_non_inferior: boolean;
+  readonly baseline: number;
+  readonly candidate: number;
+  readonly difference: number;
+  readonly low: number;
+  readonly high: number;
+  readonly confidence: number;
+  readonly margin: number;
+  readonly query_count: number;
+  readonly queries_needed: number;
+  readonly judged_at_10: { readonly baseline: number; readonly candidate: number };
+  readonly warnings: readonly string[];
+  /** The queries that lost most, worst first; texts only where they are the golden set's own. */
+  readonly worst: readonly {
+    readonly query_id: string;
+    readonly baseline: number;
+    readonly candidate: number;
+  }[];
+}
+
+export interface BuildRequest {
+  readonly corpus: string;
+  readonly version: string;
+  readonly from: RebuildSource;
+  readonly model: string;
+  readonly documentTemplate: string;
+  readonly quantization: Quantization;
+  readonly expansionSearch: number;
+  readonly truncatedShareMax: number;
+  /** Null: the configuration's. */
+  readonly checkpointDocuments: number | null;
+}
+
+export interface RetireRequest {
+  readonly corpus: string;
+  readonly version: string;
+  /** What took its place. */
+  readonly successor: string;
+  readonly quietDays: number;
+  readonly archive: string | null;
+}
+
+export type RetireOutcome =
+  | { readonly kind: 'retired'; readonly findings: unknown }
+  /** Somebody still depends on it: for a person to read. */
+  | { readonly kind: 'blocked'; readonly why: string };
+
+/**
+ * What a migration has others do. Long work reports progress, ends with the signal, may be killed at any point, and
+ * done again does what is missing.
+ */
+export interface MigrationPorts {
+  /** Null: the corpus has no golden set of that name. Errors: those of searching. */
+  compareGolden(request: GoldenRequest, work: Work): Promise<GoldenFinding | null>;
+  /** Brings the version up in a process of its own, niced, and records its build. */
+  build(request: BuildRequest, work: Work): Promise<{ readonly findings: unknown }>;
+  /** Documents that changed in the source since the watermark; null where it is no feed, or none is named. */
+  sourceLag(source: string | null, watermark: string | null): Promise<number | null>;
+  retire(request: RetireRequest, work: Work): Promise<RetireOutcome>;
+  /** The mirrored reads that changed most, as this process knows them; for the report. */
+  worstMirrored(corpus: string, toVersion: string): readonly unknown[];
+}
+
+export interface Work {
+  readonly signal: AbortSignal;
+  onProgress(progress: WorkProgress): void;
+}

@@ -1,0 +1,21 @@
+import type { Registry } from '../../../registry/registry.js';
+import type { Migration } from '../record.js';
+import { reportHtml } from './html.js';
+import { reportMarkdown } from './markdown.js';
+import { reportModel } from './model.js';
+
+export interface Report {
+  readonly markdown: string;
+  readonly html: string;
+}
+
+/** One page on a migration, at any moment of it, from what is written down of it. */
+export async function buildReport(registry: Registry, migration: Migration): Promise<Report> {
+  const { migrationId } = migration;
+  const [events, samples] = await Promise.all([
+    registry.migrations.events(migrationId),
+    registry.migrations.samples(migrationId),
+  ]);
+  const model = reportModel(migration, events, samples);
+  return { markdown: reportMarkdown(model), html: reportHtml(model) };
+}

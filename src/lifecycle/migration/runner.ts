@@ -1,0 +1,148 @@
+import type { CorpusMigrations, MigrationRecord } from '../../registry/corpus-migrations.js';
+import type { Registry } from '../../registry/registry.js';
+import type { Logger } from '../../telemetry/log.js';
+import { MigrationDriver } from './driver.js';
+import type { MigrationMeter } from './meter.js';
+import type { MigrationPorts, WorkProgress } from './ports.js';
+import { readMigration } from './record.js';
+
+export interface RunnerOptions {
+  /** Null while there is none. */
+  readonly registry: () => Registry | null;
+  readonly gatewayId: string;
+  readonly ports: (registry: Registry) => MigrationPorts;
+  readonly meter: MigrationMeter;
+  readonly bundlesDir: string;
+  readonly settings: {
+    readonly drive: boolean;
+    readonly leaseMs: number;
+    readonly pollIntervalMs: number;
+    readonly sampleIntervalMs: number;
+    readonly settleTimeoutMs: number;
+  };
+  readonly log: Logger;
+}
+
+/**
+ * One gateway's part in the migrations of its registry: it drives those whose lease it gets, and measures the traffic of
+ * every corpus that migrates, whoever drives.
+ */
+export class MigrationRunner {
+  readonly #options: RunnerOptions;
+  readonly #drivers = new Map<string, { readonly driver: MigrationDriver; readonly done: Promise<void> }>();
+  readonly #poll: NodeJS.Timeout;
+  readonly #sampling: NodeJS.Timeout;
+  /** Migration → its corpus, of those that are measured. */
+  #measured: ReadonlyMap<string, string> = new Map();
+  #looking: Promise<void> | null = null;
+  #again = false;
+  #writing: Promise<void> = Promise.resolve();
+  #isClosed = false;
+
+  constructor(options: RunnerOptions) {
+    this.#options = options;
+    const { pollIntervalMs, sampleIntervalMs } = options.settings;
+    this.#poll = setInterval(() => this.look(), pollIntervalMs);
+    this.#sampling = setInterval(() => this.#sample(), sampleIntervalMs);
+    this.look();
+  }
+
+  /** Of the step that this gateway has in hand for a migration; null when it drives it not. */
+  progressOf(migrationId: string): WorkProgress | null {
+    return this.#drivers.get(migrationId)?.driver.progress ?? null;
+  }
+
+  /** Something changed: at times, and when told so. One look at a time. */
+  look(): void {
+    if (this.#isClosed) return;
+    if (this.#looking !== null) {
+      this.#again = true;
+      return;
+    }
+    this.#looking = this.#lookOnce()
+      .catch((error: unknown) => this.#options.log.debug({ err: error }, 'migrations could not be read'))
+      .finally(() => {
+        this.#looking = null;
+        if (!this.#again) return;
+        this.#again = false;
+        this.look();
+      });
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    clearInterval(this.#poll);
+    clearInterval(this.#sampling);
+    await this.#looking;
+    await this.#writing;
+    for (const { driver } of this.#drivers.values()) driver.stop();
+    await Promise.all([...this.#drivers.values()].map(({ done }) => done));
+  }
+
+  async #lookOnce(): Promise<void> {
+    const registry = this.#options.registry();
+    if (registry === null) return;
+    const unfinished = await registry.migrations.list({ isUnfinished: true });
+    this.#measure(unfinished);
+    for (const { driver } of this.#drivers.values()) await driver.look();
+    if (!this.#options.settings.drive || this.#isClosed) return;
+    for (const record of unfinished) await this.#drive(registry, record);
+  }
+
+  async #drive(registry: Registry, record: MigrationRecord): Promise<void> {
+    const { gatewayId, ports, bundlesDir, settings, log } = this.#options;
+    const { migrationId, corpus } = record;
+    if (this.#drivers.has(migrationId) || this.#isClosed) return;
+    if (record.lease !== null && record.lease.holder !== gatewayId) return;
+    const lease = await registry.migrations.takeLease(migrationId, gatewayId, settings.leaseMs);
+    if (lease === null) return;
+    const migration = readMigration(await registry.migrations.get(migrationId));
+    const driver = new MigrationDriver(
+      {
+        registry,
+        ports: ports(registry),
+        bundlesDir,
+        leaseMs: settings.leaseMs,
+        settleTimeoutMs: settings.settleTimeoutMs,
+        log,
+      },
+      migration,
+      lease,
+    );
+    const done = driver
+      .run()
+      .catch((error: unknown) => log.error({ err: error, corpus }, 'the driver of a migration failed'))
+      .finally(() => {
+        this.#drivers.delete(migrationId);
+        // An operator's command took the lease: somebody has to carry it out.
+        this.look();
+      });
+    this.#drivers.set(migrationId, { driver, done });
+  }
+
+  #measure(unfinished: readonly MigrationRecord[]): void {
+    this.#measured = new Map(unfinished.map(({ migrationId, corpus }) => [migrationId, corpus]));
+    this.#options.meter.watch(new Set(this.#measured.values()));
+  }
+
+  #sample(): void {
+    const migrations = this.#options.registry()?.migrations;
+    if (migrations === undefined || this.#measured.size === 0) return;
+    this.#writing = this.#writing.then(() => this.#writeSamples(migrations));
+  }
+
+  /** A sample that could not be written is lost: nothing is decided by its absence but that there is too little. */
+  async #writeSamples(migrations: CorpusMigrations): Promise<void> {
+    const { meter, gatewayId, log } = this.#options;
+    for (const [migrationId, corpus] of this.#measured) {
+      const sample = meter.take(corpus);
+      if (sample === null) continue;
+      if (Object.keys(sample.versions).length === 0 && Object.keys(sample.mirrored).length === 0) continue;
+      try {
+        await migrations.addSample(migrationId, gatewayId, sample);
+      } catch (error) {
+        log.debug({ err: error, corpus }, 'a sample of a migration could not be written');
+      }
+    }
+  }
+}

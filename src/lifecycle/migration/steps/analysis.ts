@@ -1,0 +1,120 @@
+import { checkManifest } from '../../../index/manifest-schema.js';
+import { residentBytes } from '../../../index/placement.js';
+import type { Digest } from '../../../vocabulary.js';
+import { checkCost, type VersionCost } from '../analyses/cost.js';
+import { checkErrorRate } from '../analyses/error-rate.js';
+import { type Finding, overall, reasons } from '../analyses/finding.js';
+import { checkGolden } from '../analyses/golden.js';
+import { checkServiceTime } from '../analyses/service-time.js';
+import { checkShadow } from '../analyses/shadow.js';
+import { sinceBegan, sinceSettled } from '../measured.js';
+import type { SampleTotals } from '../sample.js';
+import { weightOf } from '../state.js';
+import type { RunStep, StepContext } from '../step.js';
+
+type Context = StepContext<'analysis'>;
+
+/**
+ * Successful → the next step; Failed → back to the old version in the same transaction; Inconclusive → a person. The
+ * golden set is judged once; what is measured on traffic is looked at again and again, so that a failure is not waited
+ * for.
+ */
+export const runAnalysis: RunStep<'analysis'> = async (context) => {
+  const { step, migration, registry } = context;
+  const { duration_s, timeout_s, interval_s } = step.options;
+  const once = await judgedOnce(context);
+  for (;;) {
+    const findings = [...once, ...(await measuredNow(context))];
+    const elapsedMs = await context.elapsedMs();
+    const verdict = overall(findings);
+    if (verdict === 'failed') {
+      const { revision } = await registry.routes.get(migration.corpus);
+      return {
+        kind: 'analysis_failed',
+        findings,
+        why: reasons(findings, 'failed'),
+        routeRevision: revision + 1,
+      };
+    }
+    if (verdict === 'inconclusive')
+      return { kind: 'analysis_inconclusive', findings, why: reasons(findings, 'inconclusive') };
+    if (verdict === 'successful' && elapsedMs >= duration_s * 1000)
+      return { kind: 'analysis_successful', findings };
+    if (verdict === 'undecided' && elapsedMs >= timeout_s * 1000)
+      return {
+        kind: 'analysis_inconclusive',
+        findings,
+        why: `after ${timeout_s} s: ${reasons(findings, 'undecided')}`,
+      };
+    context.onProgress({
+      what: verdict === 'undecided' ? reasons(findings, 'undecided') : 'successful so far',
+      done: Math.min(elapsedMs, duration_s * 1000),
+      total: duration_s * 1000,
+      etaMs: verdict === 'undecided' ? null : duration_s * 1000 - elapsedMs,
+    });
+    await context.wait(interval_s * 1000);
+  }
+};
+
+async function judgedOnce(context: Context): Promise<readonly Finding[]> {
+  const { step, migration, ports } = context;
+  const { corpus, fromVersion, toVersion, plan } = migration;
+  const { golden } = step.options;
+  if (golden === undefined) return [];
+  const plannedLooks = plan.steps.filter(
+    (other) => other.kind === 'analysis' && other.options.golden !== undefined,
+  ).length;
+  const { golden_set: goldenSet, metric, margin } = golden;
+  const request = { corpus, fromVersion, toVersion, goldenSet, metric, margin, plannedLooks };
+  return [checkGolden(await ports.compareGolden(request, context), corpus)];
+}
+
+async function measuredNow(context: Context): Promise<readonly Finding[]> {
+  const { step, migration, state } = context;
+  const { fromVersion, toVersion } = migration;
+  const { shadow, service_time, error_rate, cost } = step.options;
+  const [now, whole] = await Promise.all([sinceBegan(context), sinceSettled(context)]);
+  const findings: Finding[] = [];
+  if (shadow !== undefined)
+    findings.push(checkShadow(whole.mirrored(toVersion), whole.mirrored(fromVersion), shadow));
+  if (service_time !== undefined) {
+    const seen =
+      weightOf(state.facts) === 0
+        ? ({ lane: 'shadow', mirrored: whole.mirrored(toVersion) } as const)
+        : ({
+            lane: 'served',
+            before: now.version(fromVersion),
+            after: now.version(toVersion),
+            earlier: whole.version(fromVersion),
+          } as const);
+    findings.push(checkServiceTime(seen, service_time));
+  }
+  if (error_rate !== undefined)
+    findings.push(checkErrorRate(now.version(fromVersion), now.version(toVersion), error_rate));
+  if (cost !== undefined)
+    findings.push(
+      checkCost(
+        await costOf(context, fromVersion, state.facts.from.build, whole, 'primary'),
+        await costOf(context, toVersion, state.facts.verified?.build ?? null, whole, 'shadow'),
+        cost,
+      ),
+    );
+  return findings;
+}
+
+async function costOf(
+  { registry, migration }: Context,
+  version: string,
+  build: Digest | null,
+  totals: SampleTotals,
+  side: 'primary' | 'shadow',
+): Promise<VersionCost> {
+  const recorded = await registry.builds.get({ corpus: migration.corpus, version }, build);
+  const manifest = checkManifest(recorded.manifest);
+  const served = totals.version(version).encoded.quantile(0.5);
+  return {
+    indexBytes: typeof manifest === 'string' ? 0 : residentBytes(manifest),
+    vectors: recorded.rowCount,
+    serviceUs: served ?? totals.mirrored(migration.toVersion)[side].quantile(0.5),
+  };
+}

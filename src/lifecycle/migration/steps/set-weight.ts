@@ -1,0 +1,95 @@
+import { SwitchyardError } from '../../../errors.js';
+import { placed } from '../placed.js';
+import { weightOf } from '../state.js';
+import type { RunStep, StepContext } from '../step.js';
+import { lagging, sourceOf } from './verify.js';
+
+const LOOK_MS = 200;
+
+/**
+ * Loading comes before routing: every live replica holds the new version on its search workers before it gets weight,
+ * and has applied the change before the next step begins.
+ */
+export const runSetWeight: RunStep<'set_weight'> = async (context) => {
+  const { state, step } = context;
+  const { weight } = step.options;
+  if (weightOf(state.facts) !== weight) {
+    await refuseStale(context);
+    await untilLoaded(context);
+    return placed(context, { kind: 'weighted', weightBps: weight });
+  }
+  await untilApplied(context);
+  await released(context);
+  return { kind: 'step_done', findings: { weight } };
+};
+
+/** Cutover is refused while the source is further ahead than allowed. Errors: STATUS_CONFLICT. */
+async function refuseStale({ migration, state, ports }: StepContext<'set_weight'>): Promise<void> {
+  const { corpus, toVersion, plan } = migration;
+  const verify = plan.steps.find(({ kind }) => kind === 'verify');
+  const max = verify?.kind === 'verify' ? verify.options.source_lag_documents_max : null;
+  const { verified } = state.facts;
+  if (max === null || verified === null) return;
+  const lag = await ports.sourceLag(sourceOf(plan), verified.watermark);
+  if (lag !== null && lag > max) throw lagging(corpus, toVersion, lag, max);
+}
+
+async function untilLoaded(context: StepContext<'set_weight'>): Promise<void> {
+  const { migration, state, registry } = context;
+  const { corpus, toVersion: version } = migration;
+  const { verified, from } = state.facts;
+  const build = verified?.build ?? null;
+  await registry.desiredTargets.add(
+    { corpus, version, build, tier: from.tier },
+    { actor: 'migration', reason: `the migration of ${corpus} loads ${version} before it gives it weight` },
+  );
+  await untilReplicas(context, 'replicas that have loaded it', ({ readyTargets }) =>
+    readyTargets.some((ready) => ready === build),
+  );
+}
+
+const untilApplied = (context: StepContext<'set_weight'>): Promise<void> =>
+  untilReplicas(
+    context,
+    'replicas that have applied the weight',
+    ({ appliedRevisions }) =>
+      (appliedRevisions[context.migration.corpus] ?? 0) >= context.state.facts.routeRevision,
+  );
+
+/** The route holds it now. */
+async function released({ migration, state, registry }: StepContext<'set_weight'>): Promise<void> {
+  const { corpus, toVersion: version } = migration;
+  await registry.desiredTargets.remove(
+    { corpus, version, build: state.facts.verified?.build ?? null },
+    { actor: 'migration', reason: 'the route holds it' },
+  );
+}
+
+/** Errors: TARGET_NOT_READY naming the replicas that took too long. */
+async function untilReplicas(
+  context: StepContext<'set_weight'>,
+  what: string,
+  isThere: (replica: Awaited<ReturnType<typeof context.registry.gateways.list>>[number]) => boolean,
+): Promise<void> {
+  const { timeout_s } = context.step.options;
+  for (;;) {
+    const replicas = (await context.registry.gateways.list()).filter(({ alive }) => alive);
+    const missing = replicas.filter((replica) => !isThere(replica));
+    const done = replicas.length - missing.length;
+    context.onProgress({ what, done, total: replicas.length, etaMs: null });
+    if (missing.length === 0) return;
+    if ((await context.elapsedMs()) > timeout_s * 1000) {
+      const names = missing
+        .map(
+          ({ gatewayId, address, lastError }) =>
+            `${gatewayId} at ${address}${lastError ? ` (${lastError})` : ''}`,
+        )
+        .join(', ');
+      throw new SwitchyardError(
+        'TARGET_NOT_READY',
+        `after ${timeout_s} s (timeout_s) these replicas are not among the ${what}: ${names}. Mend or stop them, then resume`,
+      );
+    }
+    await context.wait(LOOK_MS);
+  }
+}

@@ -1,0 +1,36 @@
+import { sinceSettled } from '../measured.js';
+import { placed } from '../placed.js';
+import type { RunStep } from '../step.js';
+
+const LOOK_MS = 1_000;
+
+/** Mirrors reads to the new version until enough were compared, or the time for it is over. */
+export const runShadow: RunStep<'shadow'> = async (context) => {
+  const { migration, state, step } = context;
+  const { mirror_bps, duration_s, compared_min, timeout_s } = step.options;
+  if (state.facts.placement.kind !== 'shadow')
+    return placed(context, { kind: 'shadow', mirrorBps: mirror_bps });
+  for (;;) {
+    const totals = await sinceSettled(context);
+    const mirrored = totals.mirrored(migration.toVersion);
+    const elapsedMs = await context.elapsedMs();
+    context.onProgress({
+      what: 'reads compared',
+      done: mirrored.compared,
+      total: compared_min,
+      etaMs: Math.max(0, duration_s * 1000 - elapsedMs),
+    });
+    const isEnough = mirrored.compared >= compared_min && elapsedMs >= duration_s * 1000;
+    if (isEnough || elapsedMs >= timeout_s * 1000)
+      return {
+        kind: 'step_done',
+        findings: {
+          compared: mirrored.compared,
+          overlap: mirrored.overlapMean,
+          rbo: mirrored.rboMean,
+          worst: context.ports.worstMirrored(migration.corpus, migration.toVersion),
+        },
+      };
+    await context.wait(Math.min(LOOK_MS, Math.max(50, duration_s * 1000 - elapsedMs)));
+  }
+};

@@ -1,0 +1,111 @@
+import type { MigrationView } from '../../src/gateway/admin/migration-views.js';
+import type { Gateway } from '../../src/gateway/gateway.js';
+import { until } from '../control/yard.js';
+
+export const adminUrl = ({ addresses }: Gateway): string =>
+  `http://${addresses.adminHttp.host}:${addresses.adminHttp.port}`;
+
+export interface Answered<T> {
+  readonly status: number;
+  readonly body: T;
+}
+
+export async function ask<T>(url: string, method = 'GET', body?: object): Promise<Answered<T>> {
+  const response = await fetch(url, {
+    method,
+    ...(body === undefined
+      ? {}
+      : { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }),
+  });
+  return { status: response.status, body: (await response.json()) as T };
+}
+
+/** Until the latest migration of the corpus is as `wanted` says. */
+export async function untilMigration(
+  admin: string,
+  corpus: string,
+  what: string,
+  wanted: (view: MigrationView) => boolean,
+  capMs = 300_000,
+): Promise<MigrationView> {
+  const { value } = await until(
+    `the migration of ${corpus} ${what}`,
+    async () => {
+      const { body } = await ask<MigrationView>(`${admin}/v1/migrations/${corpus}`);
+      return wanted(body) ? body : null;
+    },
+    capMs,
+  );
+  return value;
+}
+
+/** Constant load over HTTP until stopped: what was answered by which version, and what failed. */
+export class Load {
+  readonly answered = new Map<string, number>();
+  readonly failures: string[] = [];
+  readonly revisions = new Map<number, Set<string>>();
+  #isStopped = false;
+  readonly #done: Promise<unknown>;
+
+  constructor(url: string, corpus: string, texts: readonly string[], callers = 2) {
+    this.#done = Promise.all(
+      Array.from({ length: callers }, async (_, caller) => {
+        for (let at = caller; !this.#isStopped; at += callers) {
+          const text = `${texts[at % texts.length]} ${Math.floor(at / texts.length) % 50}`;
+          try {
+            const response = await fetch(`${url}/v1/search`, {
+              method: 'POST',
+              headers: { 'content-type': 'application/json' },
+              body: JSON.stringify({ corpus, text, top_k: 3 }),
+            });
+            const body = (await response.json()) as {
+              readonly served_by?: { readonly corpus_version: string };
+            };
+            if (response.status !== 200 || body.served_by === undefined)
+              this.failures.push(`${response.status} ${JSON.stringify(body)}`);
+            else {
+              const version = body.served_by.corpus_version;
+              this.answered.set(version, (this.answered.get(version) ?? 0) + 1);
+            }
+          } catch (error) {
+            this.failures.push(String(error));
+          }
+        }
+      }),
+    );
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    await this.#done;
+  }
+}
+
+/** Quick: every step is there, no one waits long. */
+export const QUICK_PLAN = {
+  steps: [
+    { build: {} },
+    { verify: {} },
+    { shadow: { duration_s: 0.2, compared_min: 20, timeout_s: 60 } },
+    {
+      analysis: {
+        shadow: { compared_min: 20 },
+        service_time: { samples_min: 20, allowance_ms: 10_000 },
+        cost: {},
+        interval_s: 0.1,
+      },
+    },
+    { set_weight: { weight: 1_000 } },
+    {
+      analysis: {
+        service_time: { samples_min: 10, allowance_ms: 10_000 },
+        error_rate: { samples_min: 10 },
+        interval_s: 0.1,
+      },
+    },
+    { pause: { duration_s: 0.1 } },
+    { set_weight: { weight: 10_000 } },
+    { analysis: { error_rate: { samples_min: 10 }, interval_s: 0.1 } },
+    { complete: {} },
+  ],
+};

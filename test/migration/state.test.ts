@@ -1,0 +1,230 @@
+import fc from 'fast-check';
+import t from 'tap';
+import { SwitchyardError } from '../../src/errors.js';
+import { compilePlan, DEFAULT_PLAN } from '../../src/lifecycle/migration/plan.js';
+import { type MigrationPlan, stepOfPlan } from '../../src/lifecycle/migration/plan-schema.js';
+import {
+  begun,
+  isFinished,
+  isReturning,
+  type MigrationEventBody,
+  type MigrationState,
+  type Placement,
+  transition,
+  weightOf,
+} from '../../src/lifecycle/migration/state.js';
+import type { Digest } from '../../src/vocabulary.js';
+
+const AT = '2026-11-26T07:00:00.000Z';
+const OLD = 'a'.repeat(64) as Digest;
+const NEW = 'b'.repeat(64) as Digest;
+const FROM = { from: { build: OLD, tier: 'ssd' as const }, routeRevision: 1 };
+
+const SHORT = compilePlan({
+  steps: [
+    { build: {} },
+    { verify: {} },
+    { shadow: {} },
+    { analysis: { shadow: {} } },
+    { set_weight: { weight: 100 } },
+    { analysis: { error_rate: {} } },
+    { pause: { duration_s: 1 } },
+    { set_weight: { weight: 10_000 } },
+    { complete: {} },
+    { retire: {} },
+  ].toSpliced(7, 0, { analysis: { error_rate: {} } }),
+});
+const PLANS: readonly MigrationPlan[] = [SHORT, compilePlan(DEFAULT_PLAN)];
+
+const placements = (plan: MigrationPlan): readonly Placement[] => [
+  { kind: 'untouched' },
+  { kind: 'shadow', mirrorBps: 10_000 },
+  { kind: 'released' },
+  { kind: 'restored' },
+  ...plan.steps.flatMap((step): Placement[] =>
+    step.kind === 'set_weight' ? [{ kind: 'weighted', weightBps: step.options.weight }] : [],
+  ),
+];
+
+/** What the driver would do next, so that random walks also come far. */
+function driverEvent(plan: MigrationPlan, state: MigrationState, revision: number): MigrationEventBody {
+  if (isReturning(state)) return { kind: 'settled', settled: { rollbackMs: 1, lagging: [] } };
+  if (state.kind !== 'running') return { kind: 'promote' };
+  const step = stepOfPlan(plan, state.at.step);
+  const { placement } = state.facts;
+  switch (step.kind) {
+    case 'verify':
+      return { kind: 'verified', verified: { build: NEW, watermark: null }, findings: null };
+    case 'shadow':
+      return placement.kind === 'shadow'
+        ? { kind: 'step_done', findings: null }
+        : {
+            kind: 'route_placed',
+            placement: { kind: 'shadow', mirrorBps: step.options.mirror_bps },
+            routeRevision: revision,
+          };
+    case 'analysis':
+      return { kind: 'analysis_successful', findings: null };
+    case 'set_weight':
+      return weightOf(state.facts) === step.options.weight
+        ? { kind: 'step_done', findings: null }
+        : {
+            kind: 'route_placed',
+            placement: { kind: 'weighted', weightBps: step.options.weight },
+            routeRevision: revision,
+          };
+    case 'complete':
+      return placement.kind === 'released'
+        ? { kind: 'step_done', findings: null }
+        : { kind: 'route_placed', placement: { kind: 'released' }, routeRevision: revision };
+    case 'build':
+    case 'pause':
+    case 'retire':
+      return { kind: 'step_done', findings: null };
+    default:
+      return step satisfies never;
+  }
+}
+
+const anyEvent = (plan: MigrationPlan): fc.Arbitrary<MigrationEventBody> =>
+  fc.oneof(
+    fc.constantFrom<MigrationEventBody>(
+      { kind: 'pause' },
+      { kind: 'resume' },
+      { kind: 'promote' },
+      { kind: 'abort', routeRevision: 50 },
+      { kind: 'rollback', routeRevision: 50 },
+      { kind: 'step_done', findings: null },
+      { kind: 'step_broke', why: 'it broke' },
+      { kind: 'verified', verified: { build: NEW, watermark: null }, findings: null },
+      { kind: 'analysis_successful', findings: null },
+      { kind: 'analysis_inconclusive', findings: null, why: 'too little' },
+      { kind: 'analysis_failed', findings: null, why: 'worse', routeRevision: 50 },
+      { kind: 'route_accepted', routeRevision: 9, why: 'a tier' },
+      { kind: 'route_diverged', why: 'weights' },
+      { kind: 'version_changed', why: 'another default build' },
+      { kind: 'settled', settled: { rollbackMs: 5, lagging: [] } },
+    ),
+    fc
+      .constantFrom(...placements(plan))
+      .map((placement): MigrationEventBody => ({ kind: 'route_placed', placement, routeRevision: 7 })),
+  );
+
+/** A word to the driver, mostly; else anything at all. */
+const script = (plan: MigrationPlan) =>
+  fc.array(fc.oneof({ weight: 5, arbitrary: fc.constant(null) }, { weight: 2, arbitrary: anyEvent(plan) }), {
+    maxLength: 60,
+  });
+
+interface Walk {
+  readonly states: readonly MigrationState[];
+  readonly events: readonly MigrationEventBody[];
+}
+
+function walk(plan: MigrationPlan, events: readonly (MigrationEventBody | null)[]): Walk {
+  const states = [begun(plan, FROM, AT)];
+  const taken: MigrationEventBody[] = [];
+  for (const [at, given] of events.entries()) {
+    const state = states.at(-1) as MigrationState;
+    const event = given ?? driverEvent(plan, state, at + 2);
+    try {
+      states.push(transition(plan, state, event, AT));
+      taken.push(event);
+    } catch (error) {
+      if (!(error instanceof SwitchyardError) || error.reason !== 'STATUS_CONFLICT') throw error;
+    }
+  }
+  return { states, events: taken };
+}
+
+for (const [number, plan] of PLANS.entries()) {
+  t.test(`whatever happens to a migration of plan ${number + 1}`, async (t) => {
+    const holds = (name: string, property: (walk: Walk) => boolean) =>
+      t.test(name, async (t) => {
+        fc.assert(
+          fc.property(script(plan), (events) => property(walk(plan, events))),
+          { numRuns: 2_000, seed: 7 },
+        );
+        t.pass();
+      });
+
+    await holds(
+      'weight rises only behind a gate that was passed or overridden by a person',
+      ({ states, events }) =>
+        events.every((_event, at) => {
+          const [before, after] = [states[at], states[at + 1]] as [MigrationState, MigrationState];
+          const isRaised = weightOf(after.facts) > weightOf(before.facts);
+          return !isRaised || (before.facts.gate !== null && before.facts.verified !== null);
+        }),
+    );
+
+    await holds(
+      'a gate lets one weight through, and is made by an analysis or a promotion alone',
+      ({ states, events }) =>
+        events.every((event, at) => {
+          const [before, after] = [states[at], states[at + 1]] as [MigrationState, MigrationState];
+          if (before.facts.gate === null && after.facts.gate !== null)
+            return event.kind === 'analysis_successful' || event.kind === 'promote';
+          return weightOf(after.facts) <= weightOf(before.facts) || after.facts.gate === null;
+        }),
+    );
+
+    await holds('it can be rolled back from every state in which the new version could serve', ({ states }) =>
+      states.every((state) => {
+        if (isReturning(state)) return true;
+        const back = transition(plan, state, { kind: 'rollback', routeRevision: 99 }, AT);
+        return back.kind === 'rolled_back' && weightOf(back.facts) === 0;
+      }),
+    );
+
+    await holds('what ended stays ended, but for the rollback of one that completed', ({ states, events }) =>
+      events.every((event, at) => !isFinished(states[at] as MigrationState) || event.kind === 'rollback'),
+    );
+
+    await holds('no state is lost: it is JSON, and a driver goes on from what was written', ({ states }) =>
+      states.every((state) => {
+        const read = JSON.parse(JSON.stringify(state)) as MigrationState;
+        if (JSON.stringify(read) !== JSON.stringify(state)) return false;
+        if (isFinished(state) || state.kind === 'paused') return true;
+        transition(plan, read, driverEvent(plan, read, 9), AT);
+        return true;
+      }),
+    );
+
+    await holds('a failed analysis takes the weight back in the same step', ({ states, events }) =>
+      events.every(
+        (event, at) =>
+          event.kind !== 'analysis_failed' || weightOf((states[at + 1] as MigrationState).facts) === 0,
+      ),
+    );
+
+    await t.test('left to itself it completes, with all weight on the new version', async (t) => {
+      const { states } = walk(plan, new Array(60).fill(null));
+      const last = states.at(-1) as MigrationState;
+      t.equal(last.kind, 'completed');
+      t.equal(weightOf(last.facts), 10_000);
+    });
+  });
+}
+
+t.test('a version that changes before it has weight is verified and measured anew', async (t) => {
+  const { states } = walk(SHORT, [null, null, null, null]);
+  const state = states.at(-1) as MigrationState;
+  t.match(state, { kind: 'running', at: { step: 3 } });
+  const anew = transition(SHORT, state, { kind: 'version_changed', why: 'x' }, '2026-11-26T08:00:00.000Z');
+  t.match(anew, { kind: 'running', at: { step: 1 }, facts: { verified: null, gate: null } });
+});
+
+t.test('a route that somebody changed pauses it; going on puts it back first', async (t) => {
+  const { states } = walk(SHORT, new Array(6).fill(null));
+  const state = states.at(-1) as MigrationState;
+  t.equal(weightOf(state.facts), 100);
+  const paused = transition(SHORT, state, { kind: 'route_diverged', why: 'weights' }, AT);
+  t.match(paused, { kind: 'paused', cause: 'route_changed' });
+  const resumed = transition(SHORT, paused, { kind: 'resume' }, AT);
+  t.match(resumed, { kind: 'running', facts: { isRouteLost: true } });
+  const placement = state.facts.placement;
+  t.match(transition(SHORT, resumed, { kind: 'route_placed', placement, routeRevision: 12 }, AT), {
+    facts: { isRouteLost: false, routeRevision: 12 },
+  });
+});
