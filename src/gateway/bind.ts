@@ -1,4 +1,4 @@
-import { createServer, isIPv4 } from 'node:net';
+import { isIPv4 } from 'node:net';
 import type { Listener, ListenerSettings } from '../config/config.js';
 import { SwitchyardError } from '../errors.js';
 
@@ -45,18 +45,4 @@ export function bindError(name: ListenerName, listener: Listener, cause: unknown
     `port ${at} ${why}: stop that process, or choose another port with ${setting} (environment: ${environment})`,
     { details: { setting, port: String(listener.port) }, cause },
   );
-}
-
-/**
- * Listens and lets go again. grpc-js reports a failed bind as text alone, and prints it; asking the system first
- * gives the error code.
- */
-export function probePort(listener: Listener): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once('error', reject);
-    server.listen({ host: listener.host, port: listener.port, exclusive: true }, () => {
-      server.close(() => resolve());
-    });
-  });
 }

@@ -14,6 +14,7 @@ import { KeyRing } from './auth/key-ring.js';
 import { loadKeySecret } from './auth/key-secret.js';
 import { Overload } from './overload/overload.js';
 import { type Faces, startFaces } from './server.js';
+import { observeAccess } from './wiring/access-metrics.js';
 import { adminViews, processFacts } from './wiring/admin-views.js';
 import { observeCaches } from './wiring/cache-metrics.js';
 import { openCaches } from './wiring/caches.js';
@@ -125,6 +126,7 @@ export async function startGateway(
     closers.push(() => migrations.close());
 
     const keys = await followKeys(config, link, log, closers);
+    const access = observeAccess(metrics, keys);
     const faces = await startFaces({
       keys,
       tlsReloadIntervalMs: config.tls.reloadIntervalMs,
@@ -143,6 +145,7 @@ export async function startGateway(
       log,
       metrics: faceMetrics(metrics),
       tracer,
+      onCertificate: access.onCertificate,
       slowRequestMs: config.log.slowRequestMs,
       overload,
       connectionAgeMsMax: config.connectionAgeMsMax,

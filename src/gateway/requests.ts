@@ -4,8 +4,10 @@ import type { Logger } from '../telemetry/log.js';
 import type { RequestSpan, SpanAttributes } from '../telemetry/trace.js';
 import { TRACE_PARENT, TRACE_STATE, type Tracer } from '../telemetry/tracer.js';
 
-export type Protocol = 'grpc' | 'http';
-export type Operation = 'search' | 'batch_search' | 'embed';
+export const PROTOCOLS = ['grpc', 'http'] as const;
+export type Protocol = (typeof PROTOCOLS)[number];
+export const OPERATIONS = ['search', 'batch_search', 'embed'] as const;
+export type Operation = (typeof OPERATIONS)[number];
 
 /** Told once per request of the three operations, whatever became of it. */
 export interface FaceMetrics {

@@ -6,7 +6,7 @@ import type { Tracer } from '../telemetry/tracer.js';
 import { startAdminFace } from './admin/http-face.js';
 import { type Guard, KeyGuard, OPEN_GUARD } from './auth/guard.js';
 import type { KeyRing } from './auth/key-ring.js';
-import { assertGuarded } from './bind.js';
+import { assertGuarded, type ListenerName } from './bind.js';
 import { Calls } from './calls.js';
 import type { AdminSources, FaceContext } from './faces.js';
 import { startAdminGrpcFace } from './grpc/admin-server.js';
@@ -18,6 +18,8 @@ import { Readiness } from './readiness.js';
 import { type FaceMetrics, Requests } from './requests.js';
 import { Certificates } from './tls/certificates.js';
 
+/** Longer than a round trip: clients hear that this gateway is going, and open their next connection elsewhere. */
+const GOODBYE_MS = 150;
 /** After the last answer its bytes still have to leave, and clients to hang up. */
 const HANG_UP_MS_MAX = 1_000;
 
@@ -46,6 +48,8 @@ export interface FacesOptions {
   readonly slowRequestMs: number;
   /** What keeps the queues behind the listeners short. */
   readonly overload: Overload;
+  /** Told of the certificate of each listener that has one: when it ends, in milliseconds since 1970. */
+  readonly onCertificate?: (listener: ListenerName, endsAtMs: () => number) => void;
   /** gRPC connections are asked to reconnect after this long, ± 10 %; null: never. */
   readonly connectionAgeMsMax: number | null;
 }
@@ -88,11 +92,12 @@ export async function startFaces(options: FacesOptions): Promise<Faces> {
   const readiness = new Readiness(service);
   const calls = new Calls(service, limits, inFlight, overload);
   const certificates: Certificates[] = [];
-  const contextOf = async (listener: ListenerSettings): Promise<FaceContext> => {
+  const contextOf = async (name: ListenerName, listener: ListenerSettings): Promise<FaceContext> => {
     const guard = guardOf(listener);
     if (listener.tls === null) return { log, requests, overload, guard, certificates: null };
     const opened = await Certificates.open(listener.tls, options.tlsReloadIntervalMs, log);
     certificates.push(opened);
+    options.onCertificate?.(name, () => opened.endsAtMs);
     return { log, requests, overload, guard, certificates: opened };
   };
   const closeCertificates = (): void => {
@@ -106,7 +111,7 @@ export async function startFaces(options: FacesOptions): Promise<Faces> {
       limits,
       listener: options.listen.grpc,
       connectionAgeMsMax: options.connectionAgeMsMax,
-      context: await contextOf(options.listen.grpc),
+      context: await contextOf('grpc', options.listen.grpc),
     });
     opened.push(() => grpc.destroy());
     const http = await startHttpFace({
@@ -114,14 +119,14 @@ export async function startFaces(options: FacesOptions): Promise<Faces> {
       readiness,
       limits,
       listener: options.listen.http,
-      context: await contextOf(options.listen.http),
+      context: await contextOf('http', options.listen.http),
     });
     opened.push(() => http.stop());
     const adminHttp = await startAdminFace({
       api: admin.api,
       views: admin.views,
       listener: options.listen.adminHttp,
-      context: await contextOf(options.listen.adminHttp),
+      context: await contextOf('admin_http', options.listen.adminHttp),
     });
     opened.push(() => adminHttp.close());
     const adminGrpc = await startAdminGrpcFace({
@@ -129,13 +134,15 @@ export async function startFaces(options: FacesOptions): Promise<Faces> {
       routes: admin.routes,
       readiness,
       listener: options.listen.adminGrpc,
-      context: await contextOf(options.listen.adminGrpc),
+      context: await contextOf('admin_grpc', options.listen.adminGrpc),
     });
 
     const drain = async ({ lameDuckMs, drainMs }: DrainOptions): Promise<void> => {
       readiness.beginDrain();
       log.info({ lameDuckMs, drainMs, inFlight: inFlight.count }, 'draining');
       if (lameDuckMs > 0) await sleep(lameDuckMs);
+      // A call that a client sent before it heard is answered; refused, it would be lost where nothing is retried.
+      if (grpc.sayGoodbye() > 0 && drainMs > 0) await sleep(GOODBYE_MS);
       const hungUp = Promise.all([grpc.stop(), http.stop()]);
       if (!(await inFlight.idle(drainMs))) {
         log.warn({ inFlight: inFlight.count }, 'the drain period is over; ending the requests in flight');

@@ -1,6 +1,6 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
-import { DurationTally, type HistogramSeries, LabelledTally } from './tally.js';
+import { DurationTally, type HistogramSeries, LabelledDurations, LabelledTally } from './tally.js';
 
 /** Seconds; from 100 µs, where a cache hit lies, to the default deadline. */
 const DURATION_BUCKETS = [
@@ -22,6 +22,8 @@ export class Metrics {
     search: new DurationTally(DURATION_BUCKETS),
     total: new DurationTally(DURATION_BUCKETS),
   };
+  /** From its arrival to its answer or refusal, by RPC and protocol. */
+  readonly rpcDuration = new LabelledDurations(['rpc', 'protocol'], DURATION_BUCKETS);
   readonly targetRequests = new LabelledTally(['corpus', 'version', 'build', 'kind']);
   readonly mirrors = new LabelledTally(['corpus', 'version', 'outcome']);
   private readonly loopDelay = monitorEventLoopDelay({ resolution: 10 });
@@ -37,6 +39,11 @@ export class Metrics {
     );
     this.observeHistogram('switchyard_request_duration_seconds', 'Duration of searches by stage', () =>
       STAGES.map((stage) => this.duration[stage].series({ stage })),
+    );
+    this.observeHistogram(
+      'switchyard_rpc_duration_seconds',
+      'Duration of requests by RPC and protocol, answered or refused',
+      () => this.rpcDuration.series(),
     );
     this.observeTotal(
       'switchyard_target_requests_total',

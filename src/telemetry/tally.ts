@@ -91,3 +91,34 @@ export class LabelledTally<Label extends string> {
     for (const { labels, count } of this.#entries) yield [labels, count];
   }
 }
+
+/** Durations by few label sets. */
+export class LabelledDurations<Label extends string> {
+  readonly #names: readonly Label[];
+  readonly #bounds: readonly number[];
+  readonly #tallies = new Map<
+    string,
+    { readonly values: readonly string[]; readonly tally: DurationTally }
+  >();
+
+  constructor(names: readonly Label[], bounds: readonly number[]) {
+    this.#names = names;
+    this.#bounds = bounds;
+  }
+
+  /** The tally of a label set, to be kept by whoever observes often. */
+  of(...values: readonly string[]): DurationTally {
+    const key = values.join('\0');
+    const known = this.#tallies.get(key);
+    if (known !== undefined) return known.tally;
+    const tally = new DurationTally(this.#bounds);
+    this.#tallies.set(key, { values, tally });
+    return tally;
+  }
+
+  series(): HistogramSeries[] {
+    return [...this.#tallies.values()].map(({ values, tally }) =>
+      tally.series(Object.fromEntries(this.#names.map((name, at) => [name, values[at] ?? '']))),
+    );
+  }
+}

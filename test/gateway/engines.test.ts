@@ -48,7 +48,7 @@ t.test('an isolated target is opened in a process of its own, a shared one is no
   t.strictSame((await isolated.search(query)).hits, (await shared.search(query)).hits);
   const text = await metrics.text();
   t.match(text, /^switchyard_index_process_open 1$/m);
-  t.match(text, /^switchyard_index_process_restarts 0$/m);
+  t.match(text, /^switchyard_index_process_restarts_total 0$/m);
   t.match(text, /^switchyard_index_process_info\{.*version="v1".*state="ready"\} 1$/m);
   const state = engines.processes.indexes[0]?.state;
   await engines.close();

@@ -85,7 +85,7 @@ t.test('requests are accepted while the duck is lame, and refused after', async 
   const health = healthOf(t, gateway);
   await health.check('');
   await gateway.call('Search', SEARCH);
-  const drained = gateway.faces.drain({ lameDuckMs: 400, drainMs: 5_000 });
+  const drained = gateway.faces.drain({ lameDuckMs: 1_500, drainMs: 5_000 });
   t.equal(await health.check(''), 'NOT_SERVING');
   t.equal((await fetch(`${gateway.url}/readyz`)).status, 503);
   t.match(await (await fetch(`${gateway.url}/readyz`)).json(), { draining: true });

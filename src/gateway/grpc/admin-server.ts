@@ -21,10 +21,11 @@ import { type AdminMethod, methodsOf } from './admin-methods.js';
 import { credentialsOf } from './credentials.js';
 import { Door } from './door.js';
 import { Health } from './health.js';
+import { listenGrpc } from './listening.js';
 import { type Fields, MessageCodec } from './message-codec.js';
 import { loadAdminProtos } from './protos.js';
 import { reflectable } from './reflection.js';
-import { bindServer, methodOf, serviceOf } from './server.js';
+import { methodOf, serviceOf } from './server.js';
 import { StatusEncoder } from './status.js';
 import { RouteWatchers } from './watch-route.js';
 
@@ -115,12 +116,13 @@ export async function startAdminGrpcFace(options: AdminGrpcOptions): Promise<Adm
   server.addService(serviceOf(protos.definition, HEALTH_SERVICE), health.implementation());
   new ReflectionService(reflectable(protos.definition)).addToServer(server);
 
-  const port = await bindServer(server, 'admin_grpc', listener, credentialsOf(context.certificates));
+  const listening = await listenGrpc(server, 'admin_grpc', listener, credentialsOf(context.certificates));
   return {
-    address: { host: listener.host, port },
+    address: { host: listener.host, port: listening.port },
     close: () => {
       watchers.close();
       health.close();
+      listening.close();
       server.forceShutdown();
     },
   };

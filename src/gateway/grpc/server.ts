@@ -1,14 +1,8 @@
-import {
-  Server,
-  type ServerCredentials,
-  type ServiceDefinition,
-  type UntypedServiceImplementation,
-} from '@grpc/grpc-js';
+import { Server, type ServiceDefinition, type UntypedServiceImplementation } from '@grpc/grpc-js';
 import type { PackageDefinition } from '@grpc/proto-loader';
 import { ReflectionService } from '@grpc/reflection';
 import type { Limits, Listener } from '../../config/config.js';
 import { SwitchyardError } from '../../errors.js';
-import { bindError, type ListenerName, probePort } from '../bind.js';
 import type { Calls } from '../calls.js';
 import type { FaceContext } from '../faces.js';
 import type { Readiness } from '../readiness.js';
@@ -16,6 +10,7 @@ import { decodeBatch, decodeEmbed, decodeSearch, ResponseEncoder } from './conve
 import { credentialsOf } from './credentials.js';
 import { Door } from './door.js';
 import { Health } from './health.js';
+import { listenGrpc } from './listening.js';
 import { EMBED_FIELDS, type PeekFields, peek, SEARCH_FIELDS } from './peek.js';
 import { loadProtos } from './protos.js';
 import { reflectable } from './reflection.js';
@@ -39,6 +34,8 @@ export interface GrpcFaceOptions {
 
 export interface GrpcFace {
   readonly address: Listener;
+  /** No new connections; clients are asked to go elsewhere and still answered. Returns how many were asked. */
+  sayGoodbye(): number;
   /** No new connections, no new requests on the open ones; resolves when the last connection is closed. */
   stop(): Promise<void>;
   /** Closes whatever is left. */
@@ -100,37 +97,24 @@ export async function startGrpcFace(options: GrpcFaceOptions): Promise<GrpcFace>
   server.addService(serviceOf(protos.definition, HEALTH_SERVICE), health.implementation());
   new ReflectionService(reflectable(protos.definition)).addToServer(server);
 
-  const port = await bindServer(server, 'grpc', listener, credentialsOf(context.certificates));
+  const listening = await listenGrpc(server, 'grpc', listener, credentialsOf(context.certificates));
   return {
-    address: { host: listener.host, port },
+    address: { host: listener.host, port: listening.port },
+    sayGoodbye: () => {
+      health.close();
+      return listening.sayGoodbye();
+    },
     stop: () =>
       new Promise((resolve) => {
         health.close();
+        listening.close();
         server.tryShutdown(() => resolve());
       }),
-    destroy: () => server.forceShutdown(),
+    destroy: () => {
+      listening.close();
+      server.forceShutdown();
+    },
   };
-}
-
-/** Errors: INVALID_CONFIG for a port that cannot be had. */
-export async function bindServer(
-  server: Server,
-  name: ListenerName,
-  listener: Listener,
-  credentials: ServerCredentials,
-): Promise<number> {
-  const host = listener.host.includes(':') ? `[${listener.host}]` : listener.host;
-  try {
-    await probePort(listener);
-    return await new Promise((resolve, reject) => {
-      server.bindAsync(`${host}:${listener.port}`, credentials, (error, port) => {
-        if (error === null) resolve(port);
-        else reject(error);
-      });
-    });
-  } catch (error) {
-    throw bindError(name, listener, error);
-  }
 }
 
 function requestTooLarge(bytes: number, limits: Limits): SwitchyardError {

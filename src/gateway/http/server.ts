@@ -65,7 +65,8 @@ export async function startHttpFace(options: HttpFaceOptions): Promise<HttpFace>
   let stopping = false;
 
   app.addHook('onSend', async (_request, reply) => {
-    if (stopping) reply.header('connection', 'close');
+    // So that clients with a pool of connections leave before these are closed.
+    if (stopping || readiness.draining) reply.header('connection', 'close');
   });
 
   const { requests } = context;

@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { createSecureContext, type SecureContextOptions } from 'node:tls';
 import type { TlsFiles } from '../../config/config.js';
@@ -49,6 +50,11 @@ export class Certificates {
 
   get context(): SecureContextOptions {
     return this.#context;
+  }
+
+  /** When the certificate in use ends, in milliseconds since 1970. */
+  get endsAtMs(): number {
+    return Date.parse(new X509Certificate(this.#context.cert as Buffer).validTo);
   }
 
   onChange(listener: (context: SecureContextOptions) => void): void {

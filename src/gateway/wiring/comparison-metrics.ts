@@ -51,11 +51,11 @@ export function observeComparisons(
       `Mirrored answer against the primary's: ${help}`,
       () => reports().map((report) => seriesOf(report, measure, scale)),
     );
-  metrics.observe('switchyard_comparison_compared', 'Answers compared since start', LABELS, () =>
+  metrics.observeTotal('switchyard_comparison_compared_total', 'Answers compared since start', LABELS, () =>
     reports().map((report) => [labelsOf(report), report.compared] as const),
   );
-  metrics.observe(
-    'switchyard_comparison_top1_matches',
+  metrics.observeTotal(
+    'switchyard_comparison_top1_matches_total',
     'Compared answers with the same first document, since start',
     LABELS,
     () => reports().map((report) => [labelsOf(report), report.top1Matches] as const),

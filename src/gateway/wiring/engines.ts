@@ -3,6 +3,7 @@ import type { Encoder, EncoderState } from '../../encoder/encoder.js';
 import { loadModelFolder } from '../../encoder/model-folder.js';
 import { startProcessEncoder } from '../../encoder/process-encoder.js';
 import type { ProcessEncoder } from '../../encoder/process-encoder-options.js';
+import { RunTallies } from '../../encoder/run-tallies.js';
 import { SwitchyardError } from '../../errors.js';
 import { findBundleFolder } from '../../index/bundle-folder.js';
 import { IndexProcesses } from '../../index/process/index-processes.js';
@@ -23,6 +24,7 @@ export class Engines implements TargetFactories {
   readonly dram: DramTier;
   /** Shadows, where a crash takes nothing else with it (invariant 3). No process before the first is opened. */
   readonly processes: IndexProcesses;
+  readonly runs = new RunTallies();
   readonly #config: Config;
   readonly #log: Logger;
   readonly #encoders = new Map<Fingerprint, ProcessEncoder>();
@@ -68,6 +70,7 @@ export class Engines implements TargetFactories {
       },
       textBytesMax: limits.textBytesMax,
       log: reporter(log),
+      onBatch: (batch) => this.runs.observe(modelRef, batch),
       onState: (state) => logState(log, state),
     });
     this.#encoders.set(fingerprint, encoder);

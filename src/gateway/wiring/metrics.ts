@@ -1,8 +1,9 @@
 import type { MigrationMeter } from '../../lifecycle/migration/meter.js';
 import type { RouterMetrics } from '../../router/metrics.js';
 import type { Metrics } from '../../telemetry/metrics.js';
+import type { DurationTally } from '../../telemetry/tally.js';
 import { digestPrefix, LANES, modelRef } from '../../vocabulary.js';
-import type { FaceMetrics } from '../requests.js';
+import { type FaceMetrics, OPERATIONS, type Operation, PROTOCOLS, type Protocol } from '../requests.js';
 import type { Engines } from './engines.js';
 import { poolsOf } from './tier-metrics.js';
 
@@ -34,8 +35,17 @@ export function routerMetrics(metrics: Metrics, meter: MigrationMeter): RouterMe
 }
 
 export function faceMetrics(metrics: Metrics): FaceMetrics {
+  const tallies = Object.fromEntries(
+    PROTOCOLS.map((protocol) => [
+      protocol,
+      Object.fromEntries(OPERATIONS.map((rpc) => [rpc, metrics.rpcDuration.of(rpc, protocol)])),
+    ]),
+  ) as Record<Protocol, Record<Operation, DurationTally>>;
   return {
-    requestFinished: (protocol, rpc, reason) => metrics.requests.add(rpc, protocol, reason),
+    requestFinished: (protocol, rpc, reason, durationMs) => {
+      metrics.requests.add(rpc, protocol, reason);
+      tallies[protocol][rpc].observe(durationMs / 1000);
+    },
   };
 }
 
@@ -58,7 +68,7 @@ export function observeEngines(metrics: Metrics, engines: Engines): void {
   metrics.observe('switchyard_index_process_open', 'Index processes that can answer', [], () => [
     [{}, processes.counters.openIndexes],
   ]);
-  metrics.observe('switchyard_index_process_restarts', 'Restarts of index processes', [], () => [
+  metrics.observeTotal('switchyard_index_process_restarts_total', 'Restarts of index processes', [], () => [
     [{}, processes.counters.restarts],
   ]);
   metrics.observe(
@@ -97,6 +107,15 @@ function observeEncoders(metrics: Metrics, engines: Engines): void {
       engines.encoders().map((encoder) => [label(encoder), encoder.counters[counter]]),
     );
   }
+  const isOpen = (ref: string): boolean => engines.encoders().some(({ model }) => modelRef(model) === ref);
+  metrics.observeHistogram('switchyard_encoder_batch_texts', 'Texts of one run of the model, by lane', () =>
+    engines.runs.series('texts', isOpen),
+  );
+  metrics.observeHistogram(
+    'switchyard_encoder_run_seconds',
+    'Duration of one run of the model, by lane',
+    () => engines.runs.series('seconds', isOpen),
+  );
   metrics.observe(
     'switchyard_encoder_queue_length',
     'Requests accepted by the encoder and not answered yet, by lane',

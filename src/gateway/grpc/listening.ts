@@ -1,0 +1,62 @@
+import { once } from 'node:events';
+import { constants, type ServerHttp2Session } from 'node:http2';
+import { createServer } from 'node:net';
+import type { Server, ServerCredentials } from '@grpc/grpc-js';
+import type { Listener } from '../../config/config.js';
+import { bindError, type ListenerName } from '../bind.js';
+
+/** "I am going, and whatever you have begun I still answer": RFC 9113, section 6.8. */
+const EVERY_STREAM = 2 ** 31 - 1;
+
+/** The socket under a gRPC server. It is ours, since grpc-js can stop listening only by closing every connection at once. */
+export interface GrpcListening {
+  readonly port: number;
+  /**
+   * Takes no new connections and asks every client to open its next one elsewhere; calls on the open ones are still
+   * answered. Returns how many clients were asked.
+   */
+  sayGoodbye(): number;
+  close(): void;
+}
+
+/** Errors: INVALID_CONFIG for a port that cannot be had. */
+export async function listenGrpc(
+  server: Server,
+  name: ListenerName,
+  { host, port }: Listener,
+  credentials: ServerCredentials,
+): Promise<GrpcListening> {
+  const injector = server.createConnectionInjector(credentials);
+  const socket = createServer({ noDelay: true }, (connection) => injector.injectConnection(connection));
+  try {
+    socket.listen({ host, port, exclusive: true });
+    await once(socket, 'listening');
+  } catch (error) {
+    injector.destroy();
+    throw bindError(name, { host, port }, error);
+  }
+  const address = socket.address();
+  if (address === null || typeof address === 'string') throw new Error('the server listens on no port');
+  let isOpen = true;
+  const close = (): void => {
+    if (isOpen) socket.close();
+    isOpen = false;
+  };
+  return {
+    port: address.port,
+    close,
+    sayGoodbye: () => {
+      close();
+      const sessions = sessionsOf(server);
+      for (const session of sessions)
+        if (!session.closed && !session.destroyed) session.goaway(constants.NGHTTP2_NO_ERROR, EVERY_STREAM);
+      return sessions.length;
+    },
+  };
+}
+
+/** grpc-js shows its connections to nobody; without them clients hear of the end when it is there. */
+function sessionsOf(server: Server): readonly ServerHttp2Session[] {
+  const { sessions } = server as unknown as { sessions?: unknown };
+  return sessions instanceof Map ? [...(sessions.keys() as Iterable<ServerHttp2Session>)] : [];
+}
