@@ -1,0 +1,95 @@
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import t from 'tap';
+import { parse } from 'yaml';
+import { createProgram } from '../../src/cli/program.js';
+import { packageRoot } from '../../src/package-root.js';
+import { PROMETHEUS_FOLDER, promtool } from '../fixtures/prometheus.js';
+
+interface Alert {
+  readonly alert: string;
+  readonly expr: string;
+  readonly labels: { readonly severity: string };
+  readonly annotations: { readonly summary: string; readonly description: string; readonly runbook: string };
+}
+interface Case {
+  readonly alert_rule_test: readonly {
+    readonly alertname: string;
+    readonly exp_alerts: readonly unknown[];
+  }[];
+}
+
+const read = (...parts: string[]): string => readFileSync(path.join(...parts), 'utf8');
+const { groups } = parse(read(PROMETHEUS_FOLDER, 'alerts.rules.yml')) as {
+  groups: readonly { readonly rules: readonly Alert[] }[];
+};
+const alerts = groups.flatMap(({ rules }) => rules);
+const operations = read(packageRoot(), 'docs', 'operations.md');
+
+t.test('promtool accepts the rules', async (t) => {
+  const said = await promtool('check', 'rules', 'alerts.rules.yml', 'recording.rules.yml');
+  t.match(said, new RegExp(`SUCCESS: ${alerts.length} rules found`));
+  t.match(await promtool('check', 'config', '--syntax-only', 'prometheus.yml'), /SUCCESS/);
+});
+
+t.test('every alert fires on what it is for and is quiet on what is near it', async (t) => {
+  t.match(await promtool('test', 'rules', path.join('tests', 'alerts.test.yml')), /SUCCESS/);
+  const { tests } = parse(read(PROMETHEUS_FOLDER, 'tests', 'alerts.test.yml')) as { tests: readonly Case[] };
+  const cases = tests.flatMap((one) => one.alert_rule_test);
+  for (const { alert } of alerts) {
+    const expected = cases.filter(({ alertname }) => alertname === alert).map((one) => one.exp_alerts.length);
+    t.same(expected.sort(), [0, 1], `${alert} is tested both ways`);
+  }
+});
+
+t.test('every alert has a runbook that names its metric, the likely causes and a command', (t) => {
+  const runbooks = new Map(
+    operations
+      .split(/^#{2,3} /m)
+      .filter((part) => part.startsWith('Switchyard'))
+      .map((part) => [part.split('\n', 1)[0] as string, part]),
+  );
+  t.same([...runbooks.keys()].sort(), alerts.map(({ alert }) => alert).sort());
+  for (const { alert, expr, labels, annotations } of alerts) {
+    const text = runbooks.get(alert) ?? '';
+    const names = expr.match(/switchyard[_:][a-z0-9_:]+|\bup\b/g) ?? [];
+    t.ok(
+      names.some((name) => text.includes(name.replace(/_(bucket|sum|count)$/, ''))),
+      `${alert}: the metric`,
+    );
+    t.match(text, /\*\*Likely causes\.\*\*/, `${alert}: causes`);
+    t.match(text, /^```sh\n[a-z]/m, `${alert}: a command`);
+    t.match(labels.severity, /^(critical|warning)$/);
+    t.equal(annotations.runbook, `docs/operations.md#${alert.toLowerCase()}`);
+  }
+  t.end();
+});
+
+t.test('every command of the docs is one that there is, with its options', (t) => {
+  const lines = [...operations.matchAll(/^```sh\n([\s\S]*?)^```/gm)]
+    .flatMap(([, block]) => (block as string).split('\n'))
+    .map((line) => line.replace(/\s#.*$/, '').replace(/"[^"]*"/g, 'quoted'))
+    .flatMap((line) => {
+      const [, rest] = /^(?:[A-Z_]+=\S+ )*switchyard (.*)$/.exec(line) ?? [];
+      return rest === undefined ? [] : [rest.trim().split(/\s+/)];
+    });
+  t.ok(lines.length > 40, `${lines.length} commands`);
+  for (const words of lines) {
+    const program = createProgram();
+    let command = program;
+    const options = [...program.options];
+    for (const word of words) {
+      const next = command.commands.find((known) => known.name() === word);
+      if (next === undefined) break;
+      command = next;
+      options.push(...next.options);
+    }
+    t.equal(command.commands.length, 0, `switchyard ${words.join(' ')}`);
+    for (const word of words.filter((one) => one.startsWith('--')))
+      t.ok(
+        options.some(({ long }) => long === word.split('=')[0]),
+        `switchyard ${words.join(' ')}: ${word}`,
+      );
+  }
+  t.end();
+});
