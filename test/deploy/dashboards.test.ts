@@ -99,7 +99,7 @@ t.test(
         await search(http, { text: 'a bird', corpus_version: 'v1' });
         await search(http, { text: 'a bird', corpus: 'nowhere' });
         const vector = Array.from({ length: 384 }, (_, at) => Math.sin(at + round));
-        await search(http, { vector, model: yard.fp16.manifest.fingerprint });
+        await search(http, { text: undefined, vector, model: yard.fp16.manifest.fingerprint });
         await send(`${http}/v1/embed`, 'POST', { model: yard.fp16.manifest.fingerprint, text: `${round}` });
       }
     })();
