@@ -236,6 +236,24 @@ const CATALOGUE = {
     retry: 'never',
     title: 'A snapshot file is not what was written',
   },
+  CORRUPT_ARCHIVE: {
+    grpc: 'FAILED_PRECONDITION',
+    http: 500,
+    retry: 'never',
+    title: 'A file of an archive is not what was archived',
+  },
+  ARCHIVE_UNAVAILABLE: {
+    grpc: 'UNAVAILABLE',
+    http: 503,
+    retry: 'backoff',
+    title: 'The place of the archives cannot be reached',
+  },
+  VERSION_IN_USE: {
+    grpc: 'FAILED_PRECONDITION',
+    http: 409,
+    retry: 'never',
+    title: 'Somebody still depends on the corpus version',
+  },
   CORRUPT_CHECKPOINT: {
     grpc: 'FAILED_PRECONDITION',
     http: 500,
