@@ -148,6 +148,7 @@ const CATALOGUE = {
     retry: 'never',
     title: 'The evaluation does not exist',
   },
+  UNKNOWN_ARCHIVE: { grpc: 'NOT_FOUND', http: 404, retry: 'never', title: 'The archive is not recorded' },
   UNKNOWN_KEY: { grpc: 'NOT_FOUND', http: 404, retry: 'never', title: 'The API key does not exist' },
   UNKNOWN_MIGRATION: {
     grpc: 'NOT_FOUND',

@@ -153,6 +153,16 @@ export interface Config {
     };
     readonly timeoutMs: number;
   };
+  readonly archive: {
+    /** Where archives go by default; null: said with each command. */
+    readonly uri: string | null;
+    readonly s3: {
+      readonly endpoint: string | null;
+      readonly region: string;
+      readonly forcePathStyle: boolean;
+    };
+  };
+  readonly retire: { readonly quietDays: number; readonly deadlineWarnDays: number };
   readonly shutdown: { readonly lameDuckMs: number; readonly drainMs: number };
   /** Where traces go is said by the standard OTEL_* variables. */
   readonly tracing: {

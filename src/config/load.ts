@@ -244,6 +244,15 @@ function compile(file: ConfigFile, cwd: string): Config {
       niceness: file.reembed.niceness,
     },
     ejection: compileEjection(file.ejection),
+    archive: {
+      uri: file.archive.uri,
+      s3: {
+        endpoint: file.archive.s3.endpoint,
+        region: file.archive.s3.region,
+        forcePathStyle: file.archive.s3.force_path_style,
+      },
+    },
+    retire: { quietDays: file.retire.quiet_days, deadlineWarnDays: file.retire.deadline_warn_days },
     shutdown: { lameDuckMs: file.shutdown.lame_duck_ms, drainMs: file.shutdown.drain_ms },
     tracing: {
       enabled: file.tracing.enabled,

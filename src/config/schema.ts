@@ -208,6 +208,31 @@ export const ConfigFileSchema = Type.Object(
       },
       { ...closed, default: {} },
     ),
+    archive: Type.Object(
+      {
+        /** Folder or s3://bucket/prefix; null: said with each command. */
+        uri: file,
+        s3: Type.Object(
+          {
+            /** null: AWS itself. Credentials come from where every AWS client takes them. */
+            endpoint: file,
+            region: Type.String({ minLength: 1, maxLength: 64, default: 'us-east-1' }),
+            force_path_style: Type.Boolean({ default: false }),
+          },
+          { ...closed, default: {} },
+        ),
+      },
+      { ...closed, default: {} },
+    ),
+    retire: Type.Object(
+      {
+        /** A version that somebody searched in the last so many days is not retired; 0: that is not asked. */
+        quiet_days: count(7, 0, 365),
+        /** Deadlines of consumers are warned of from so many days before. */
+        deadline_warn_days: count(14, 0, 3_650),
+      },
+      { ...closed, default: {} },
+    ),
     shutdown: Type.Object(
       {
         lame_duck_ms: count(0, 0, 600_000),

@@ -10,6 +10,8 @@ export interface Consumer extends CorpusVersionName {
   readonly teamOwner: string;
   readonly migrationDeadline: Date | null;
   readonly migrated: boolean;
+  /** Compares scores with numbers of its own, which another model's scores do not fit. */
+  readonly usesScoreThresholds: boolean;
 }
 
 const SERVICE_NAME_LENGTH_MAX = 128;
@@ -22,12 +24,14 @@ export class Consumers {
     this.#database = database;
   }
 
-  /** Adding the same again changes nothing. Errors: UNKNOWN_CORPUS(_VERSION), INVALID_ARGUMENT, ALREADY_EXISTS when team or deadline differ. */
+  /** Adding the same again changes nothing. Errors: UNKNOWN_CORPUS(_VERSION), INVALID_ARGUMENT, ALREADY_EXISTS when team, deadline or the use of thresholds differ. */
   async add(
     consumer: CorpusVersionName & {
       readonly serviceName: string;
       readonly teamOwner: string;
       readonly migrationDeadline: Date | null;
+      /** Default: false. */
+      readonly usesScoreThresholds?: boolean;
     },
     author: ChangeAuthor,
   ): Promise<Consumer> {
@@ -42,6 +46,7 @@ export class Consumers {
           service_name: consumer.serviceName,
           team_owner: consumer.teamOwner,
           migration_deadline: consumer.migrationDeadline,
+          uses_score_thresholds: consumer.usesScoreThresholds ?? false,
         })
         .onConflict((conflict) => conflict.columns(['corpus_version_id', 'service_name']).doNothing())
         .returning('consumer_id')
@@ -58,11 +63,16 @@ export class Consumers {
           ...author,
           subject: `consumer ${consumer.serviceName} of ${consumer.corpus}/${consumer.version}`,
           before: null,
-          after: { team_owner: known.teamOwner, migration_deadline: known.migrationDeadline },
+          after: {
+            team_owner: known.teamOwner,
+            migration_deadline: known.migrationDeadline,
+            uses_score_thresholds: known.usesScoreThresholds,
+          },
         });
       else if (
         known.teamOwner !== consumer.teamOwner ||
-        known.migrationDeadline?.getTime() !== consumer.migrationDeadline?.getTime()
+        known.migrationDeadline?.getTime() !== consumer.migrationDeadline?.getTime() ||
+        known.usesScoreThresholds !== (consumer.usesScoreThresholds ?? false)
       )
         throw new SwitchyardError(
           'ALREADY_EXISTS',
@@ -145,5 +155,6 @@ function toConsumer(
     teamOwner: row.team_owner,
     migrationDeadline: row.migration_deadline,
     migrated: row.migrated,
+    usesScoreThresholds: row.uses_score_thresholds,
   });
 }

@@ -1,4 +1,5 @@
 import { ApiKeys } from './api-keys.js';
+import { Archives } from './archives.js';
 import { Builds } from './builds.js';
 import { Changes } from './changes.js';
 import { Consumers } from './consumers.js';
@@ -15,6 +16,7 @@ import { migrate } from './migrate.js';
 import { Models } from './models.js';
 import { GATEWAY_ALIVE_MS_MAX } from './readiness.js';
 import { Routes } from './routes.js';
+import { Traffic } from './traffic.js';
 import { type RegistryEvent, type RegistryWatch, startWatch, type WatchState } from './watch.js';
 
 export interface RegistryOptions {
@@ -37,6 +39,8 @@ export interface Registry {
   readonly corpusVersions: CorpusVersions;
   readonly builds: Builds;
   readonly consumers: Consumers;
+  readonly traffic: Traffic;
+  readonly archives: Archives;
   readonly routes: Routes;
   readonly desiredTargets: DesiredTargets;
   readonly gateways: Gateways;
@@ -97,6 +101,8 @@ function assemble(
     corpusVersions: new CorpusVersions(database),
     builds: new Builds(database),
     consumers: new Consumers(database),
+    traffic: new Traffic(database),
+    archives: new Archives(database),
     routes: new Routes(database, gatewayAliveMsMax),
     desiredTargets: new DesiredTargets(database),
     gateways: new Gateways(database, gatewayAliveMsMax),

@@ -64,6 +64,28 @@ interface EmbeddingConsumers {
   team_owner: string;
   migration_deadline: Date | null;
   migrated: Generated<boolean>;
+  uses_score_thresholds: Generated<boolean>;
+}
+
+interface VersionTraffic {
+  corpus_version_id: string;
+  key_name: string;
+  kind: 'split' | 'pinned';
+  day: Date;
+  requests: BigInteger;
+  last_at: Date;
+}
+
+interface VersionArchives {
+  archive_id: Generated<string>;
+  corpus_version_id: string;
+  build_digest: string;
+  uri: string;
+  sha256: string;
+  archived_at: Generated<Date>;
+  verified_at: ColumnType<Date | null, undefined, Date | null>;
+  deleted_at: ColumnType<Date | null, undefined, Date | null>;
+  restored_at: ColumnType<Date | null, undefined, Date | null>;
 }
 
 interface Builds {
@@ -235,6 +257,8 @@ export interface RegistrySchema {
   embedding_model_probes: EmbeddingModelProbes;
   embedding_corpus_versions: EmbeddingCorpusVersions;
   embedding_consumers: EmbeddingConsumers;
+  version_traffic: VersionTraffic;
+  version_archives: VersionArchives;
   builds: Builds;
   routes: Routes;
   route_targets: RouteTargets;

@@ -6,6 +6,7 @@ import { replicas } from './0004-replicas.js';
 import { apiKeys } from './0005-api-keys.js';
 import { goldenSets } from './0006-golden-sets.js';
 import { corpusMigrations } from './0007-corpus-migrations.js';
+import { consumersAndArchives } from './0008-consumers-and-archives.js';
 
 /** Every migration in the order of its name. One that was released is never edited: add another. */
 export const MIGRATIONS: Readonly<Record<string, Migration>> = {
@@ -16,4 +17,5 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0005_api_keys': apiKeys,
   '0006_golden_sets': goldenSets,
   '0007_corpus_migrations': corpusMigrations,
+  '0008_consumers_and_archives': consumersAndArchives,
 };

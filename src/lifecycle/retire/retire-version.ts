@@ -1,0 +1,173 @@
+import { randomBytes } from 'node:crypto';
+import { rename, rm } from 'node:fs/promises';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { SwitchyardError } from '../../errors.js';
+import { realFolderInside } from '../../files/inside.js';
+import { reapTemporaryFolders } from '../../files/publish.js';
+import { bundleFolder } from '../../index/bundle-folder.js';
+import type { VersionArchive } from '../../registry/archives.js';
+import type { CorpusVersionName } from '../../registry/corpus-versions.js';
+import { type ArchiveParts, archiveVersion, verifyArchive } from '../archive/archive-version.js';
+import { assertRetirable } from './blockers.js';
+
+export const RETIREMENT_STEPS = ['drain', 'archive', 'verify', 'delete'] as const;
+export type RetirementStep = (typeof RETIREMENT_STEPS)[number];
+
+export interface RetireRequest extends CorpusVersionName {
+  /** Place of the archives; null: as configured. */
+  readonly to: string | null;
+  /** Days without a request before a version is retired; 0: none are asked for. */
+  readonly quietDays: number;
+}
+
+export interface RetireParts extends ArchiveParts {
+  readonly onStep?: (step: RetirementStep, detail: string) => void;
+  /** How long a replica may take to leave the version. Default 60 s. */
+  readonly drainMsMax?: number;
+}
+
+const POLL_MS = 200;
+const DRAIN_MS_MAX = 60_000;
+
+/**
+ * Takes a version out of service for good: drain, archive, verify the archive, delete the serving copy, in that order.
+ * Each step is logged and leaves its row in the audit; a killed run is run again and goes on where it was.
+ * Errors: VERSION_IN_USE, those of archiving and verifying, STATUS_CONFLICT when a replica does not let go; the signal's
+ * reason. Nothing is deleted before its archive was read back whole.
+ */
+export async function retireVersion(request: RetireRequest, parts: RetireParts): Promise<VersionArchive> {
+  const { corpus, version, quietDays, to } = request;
+  const name = { corpus, version };
+  const { records, log } = parts;
+  const say = (step: RetirementStep, detail: string): void => {
+    log.info({ corpus, version, step }, `retirement: ${detail}`);
+    parts.onStep?.(step, detail);
+  };
+  const done = await finishedArchive(name, parts);
+  if (done !== null) {
+    await deleteBundles(name, parts);
+    return done;
+  }
+  await assertRetirable(name, quietDays, records);
+  say('drain', await drain(name, parts));
+  const uri = await archived(name, to, parts, say);
+  const recorded = await archiveAt(name, uri, parts);
+  await verifyArchive(uri, recorded.sha256, parts);
+  await records.noteArchive(uri, 'verified');
+  say('verify', `every byte of ${uri} was read back`);
+  // Whoever came meanwhile still finds what it depends on.
+  await assertRetirable(name, quietDays, records);
+  await records.markArchived(name);
+  await letGo(name, parts);
+  await deleteBundles(name, parts);
+  await records.noteArchive(uri, 'deleted');
+  say('delete', 'the serving copy is gone');
+  return archiveAt(name, uri, parts);
+}
+
+/** Out of the route, and every live replica has applied that. */
+async function drain({ corpus, version }: CorpusVersionName, parts: RetireParts): Promise<string> {
+  const { records } = parts;
+  const route = await records.route(corpus);
+  const staying = route?.targets.filter((target) => target.version !== version) ?? [];
+  if (route === null || staying.length === route.targets.length) return 'it is in no route';
+  const revision = await records.setTargets(corpus, route.revision, staying);
+  await until(parts, `the route without ${version}`, async () =>
+    (await records.liveReplicas())
+      .filter(({ appliedRevisions }) => (appliedRevisions[corpus] ?? 0) < revision)
+      .map(({ gatewayId }) => gatewayId),
+  );
+  return `left the route with revision ${revision}`;
+}
+
+/** No live replica holds a build of it any more: an archived version is unloaded. */
+async function letGo(name: CorpusVersionName, parts: RetireParts): Promise<void> {
+  const builds = await parts.records.builds(name);
+  await until(parts, `the builds of ${name.corpus}/${name.version}`, async () =>
+    (await parts.records.liveReplicas())
+      .filter(({ readyBuilds }) =>
+        readyBuilds.some((ready) => builds.some(({ build }) => build.startsWith(ready))),
+      )
+      .map(({ gatewayId }) => gatewayId),
+  );
+}
+
+async function until(
+  { signal, drainMsMax = DRAIN_MS_MAX }: RetireParts,
+  what: string,
+  waitingFor: () => Promise<readonly string[]>,
+): Promise<void> {
+  const endMs = performance.now() + drainMsMax;
+  for (;;) {
+    signal.throwIfAborted();
+    const replicas = await waitingFor();
+    if (replicas.length === 0) return;
+    if (performance.now() > endMs)
+      throw new SwitchyardError(
+        'STATUS_CONFLICT',
+        `${what}: ${replicas.join(', ')} did not follow within ${drainMsMax / 1000} s; see what keeps it, and retire again`,
+        { details: { replicas: replicas.join(',') } },
+      );
+    await sleep(POLL_MS, undefined, { signal }).catch(() => undefined);
+  }
+}
+
+/** One archive that was recorded for this is enough; it is verified in any case. */
+async function archived(
+  name: CorpusVersionName,
+  to: string | null,
+  parts: RetireParts,
+  say: (step: RetirementStep, detail: string) => void,
+): Promise<string> {
+  const { uri, bytes, manifest } = await archiveVersion(name, to, parts);
+  say('archive', `${manifest.row_count} rows, ${bytes} bytes at ${uri}`);
+  return uri;
+}
+
+async function archiveAt(
+  name: CorpusVersionName,
+  uri: string,
+  { records }: RetireParts,
+): Promise<VersionArchive> {
+  const found = (await records.archives(name)).find((archive) => archive.uri === uri);
+  if (found === undefined) throw new TypeError('an archive that was just recorded is not there');
+  return found;
+}
+
+/** A run that was killed after the version was marked: its archive was verified, the rest is deleting. */
+async function finishedArchive(name: CorpusVersionName, parts: RetireParts): Promise<VersionArchive | null> {
+  const { records } = parts;
+  if ((await records.versionStatus(name)) !== 'archived') return null;
+  const verified = (await records.archives(name)).find(({ verifiedAt }) => verifiedAt !== null);
+  if (verified === undefined)
+    throw new SwitchyardError(
+      'STATUS_CONFLICT',
+      `${name.corpus}/${name.version} is archived, and no verified archive of it is recorded: its bundles are left where they are; \`switchyard archive\` writes one`,
+    );
+  if (verified.deletedAt !== null && (verified.restoredAt ?? verified.deletedAt) <= verified.deletedAt)
+    return verified;
+  await letGo(name, parts);
+  await deleteBundles(name, parts);
+  await records.noteArchive(verified.uri, 'deleted');
+  return archiveAt(name, verified.uri, parts);
+}
+
+/** Every build of the version: what is not archived can be made again from what is. Renamed first, so none is half there. */
+async function deleteBundles(
+  { corpus, version }: CorpusVersionName,
+  { config, records }: RetireParts,
+): Promise<void> {
+  const folder = path.join(config.bundlesDir, corpus, version);
+  for (const { build } of await records.builds({ corpus, version })) {
+    const bundle = await realFolderInside(
+      config.bundlesDir,
+      bundleFolder(config.bundlesDir, corpus, version, build),
+    );
+    if (bundle === null) continue;
+    const doomed = path.join(folder, `.tmp-0-${randomBytes(6).toString('hex')}`);
+    await rename(bundle, doomed);
+    await rm(doomed, { recursive: true, force: true });
+  }
+  await reapTemporaryFolders(folder);
+}
