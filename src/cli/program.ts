@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { packageVersion } from '../package-root.js';
+import { addArchiveCommands } from './commands/archive.js';
 import { addChangesCommands } from './commands/changes.js';
 import { addComparisonCommands } from './commands/comparison.js';
 import { addConsumerCommands } from './commands/consumer.js';
@@ -31,6 +32,7 @@ export function createProgram(): Command {
   addCorpusCommands(program);
   addRouteCommands(program);
   addMigrateCommands(program);
+  addArchiveCommands(program);
   addConsumerCommands(program);
   addComparisonCommands(program);
   addEvalCommands(program);

@@ -7,6 +7,7 @@ import type { InFlight } from './in-flight.js';
 import { checkBatch, checkEmbed, checkSearch, type EmbedInput, type SearchInput } from './limits.js';
 import type { Overload, WorkKind } from './overload/overload.js';
 import type { RequestScope } from './requests.js';
+import type { TrafficCounter } from './traffic.js';
 
 /** What both protocols do with a decoded request: deadline, limits, room, the query service, the clock on the answer. */
 export class Calls {
@@ -14,12 +15,20 @@ export class Calls {
   readonly #limits: Limits;
   readonly #inFlight: InFlight;
   readonly #overload: Overload;
+  readonly #traffic: TrafficCounter | null;
 
-  constructor(service: QueryService, limits: Limits, inFlight: InFlight, overload: Overload) {
+  constructor(
+    service: QueryService,
+    limits: Limits,
+    inFlight: InFlight,
+    overload: Overload,
+    traffic: TrafficCounter | null = null,
+  ) {
     this.#service = service;
     this.#limits = limits;
     this.#inFlight = inFlight;
     this.#overload = overload;
+    this.#traffic = traffic;
   }
 
   /** `timeoutMs`: what the client left, null when it named none. */
@@ -33,6 +42,7 @@ export class Calls {
     caller.checkCorpus(call.corpus);
     const outcome = await this.#admitted(call.query.kind, call, () => this.#service.search(call), waitedMs);
     if (scope !== null) scope.answer = outcome;
+    this.#count(call, outcome, caller);
     return outcome;
   }
 
@@ -68,7 +78,9 @@ export class Calls {
     return checked.map((item) => {
       if (item instanceof SwitchyardError) return item;
       const outcome = outcomes[next++];
-      return outcome === undefined || outcome instanceof Error ? toSwitchyardError(outcome) : outcome;
+      if (outcome === undefined || outcome instanceof Error) return toSwitchyardError(outcome);
+      this.#count(item, outcome, caller);
+      return outcome;
     });
   }
 
@@ -79,6 +91,12 @@ export class Calls {
   ): Promise<EmbedOutcome> {
     const call = traced(checkEmbed(input, this.#limits, this.#deadlineAtMs(timeoutMs)), scope);
     return this.#admitted('text', call, () => this.#service.embed(call), embedWaitedMs);
+  }
+
+  /** Which version answered whom: that decides when a version may be retired. */
+  #count(call: SearchCall, outcome: SearchOutcome, caller: Caller): void {
+    const kind = call.corpusVersion === null ? 'split' : 'pinned';
+    this.#traffic?.count(call.corpus, outcome, caller.keyName, kind);
   }
 
   /** Lets a request in, or refuses it, and learns from how long it waited. Errors: OVERLOADED, DEADLINE_EXCEEDED. */

@@ -14,12 +14,14 @@ import { KeyRing } from './auth/key-ring.js';
 import { loadKeySecret } from './auth/key-secret.js';
 import { Overload } from './overload/overload.js';
 import { type Faces, startFaces } from './server.js';
+import { TrafficCounter } from './traffic.js';
 import { observeAccess } from './wiring/access-metrics.js';
 import { adminViews, processFacts } from './wiring/admin-views.js';
 import { observeCaches } from './wiring/cache-metrics.js';
 import { openCaches } from './wiring/caches.js';
 import { observeComparisons } from './wiring/comparison-metrics.js';
 import { ComparisonStore, readHashKey } from './wiring/comparison-store.js';
+import { ConsumerDeadlines } from './wiring/consumer-deadlines.js';
 import { observeControl } from './wiring/control-metrics.js';
 import { DiskSnapshots } from './wiring/disk-snapshots.js';
 import { Engines } from './wiring/engines.js';
@@ -33,6 +35,7 @@ import { RouteFollower } from './wiring/route-follower.js';
 import { observeTiers } from './wiring/tier-metrics.js';
 import { TierWatch } from './wiring/tier-watch.js';
 import { observeTraces, openTracing } from './wiring/tracing.js';
+import { TrafficReports } from './wiring/traffic-reports.js';
 
 const HOST_NAME_LENGTH_MAX = 40;
 
@@ -127,7 +130,16 @@ export async function startGateway(
 
     const keys = await followKeys(config, link, log, closers);
     const access = observeAccess(metrics, keys);
+    const registry = () => link.registry;
+    const traffic = new TrafficCounter();
+    const { heartbeatIntervalMs } = config.router;
+    const reports = new TrafficReports({ counter: traffic, registry, intervalMs: heartbeatIntervalMs, log });
+    closers.push(() => reports.close());
+    const { deadlineWarnDays } = config.retire;
+    const deadlines = new ConsumerDeadlines({ metrics, registry, warnDays: deadlineWarnDays, log });
+    closers.push(() => deadlines.close());
     const faces = await startFaces({
+      traffic,
       keys,
       tlsReloadIntervalMs: config.tls.reloadIntervalMs,
       service: router,
@@ -152,7 +164,7 @@ export async function startGateway(
     });
     const heartbeats = new Heartbeats({
       router,
-      registry: () => link.registry,
+      registry,
       gatewayId,
       address: urlOf(faces.addresses.adminHttp),
       intervalMs: config.router.heartbeatIntervalMs,

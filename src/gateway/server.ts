@@ -17,6 +17,7 @@ import type { Overload } from './overload/overload.js';
 import { Readiness } from './readiness.js';
 import { type FaceMetrics, Requests } from './requests.js';
 import { Certificates } from './tls/certificates.js';
+import type { TrafficCounter } from './traffic.js';
 
 /** Longer than a round trip: clients hear that this gateway is going, and open their next connection elsewhere. */
 const GOODBYE_MS = 150;
@@ -42,6 +43,8 @@ export interface FacesOptions {
   readonly limits: Limits;
   readonly log: Logger;
   readonly metrics: FaceMetrics;
+  /** Counts who searched which version. */
+  readonly traffic?: TrafficCounter;
   /** Null: nothing is traced. */
   readonly tracer: Tracer | null;
   /** Longer requests are logged; 0: none. */
@@ -90,7 +93,7 @@ export async function startFaces(options: FacesOptions): Promise<Faces> {
   const requests = new Requests(options);
   const inFlight = new InFlight();
   const readiness = new Readiness(service);
-  const calls = new Calls(service, limits, inFlight, overload);
+  const calls = new Calls(service, limits, inFlight, overload, options.traffic);
   const certificates: Certificates[] = [];
   const contextOf = async (name: ListenerName, listener: ListenerSettings): Promise<FaceContext> => {
     const guard = guardOf(listener);

@@ -146,7 +146,7 @@ function known(archive: VersionArchive | null, uri: string): VersionArchive {
   if (archive !== null) return archive;
   throw new SwitchyardError(
     'UNKNOWN_ARCHIVE',
-    `no archive is recorded at ${uri.slice(0, 200)}: \`switchyard archive --list\` shows them`,
+    `no archive is recorded at ${uri.slice(0, 200)}: \`switchyard archives\` shows them`,
   );
 }
 

@@ -58,7 +58,7 @@ export const requestOf = (
 ): CorpusBuildRequest => ({
   corpus: 'docs_kb',
   version: 'v1',
-  model: 'tiny@1',
+  model: 'tiny@1-fp32',
   sourceFile,
   documentTemplate: '{title}\n{text}',
   chunking: null,

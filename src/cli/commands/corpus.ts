@@ -3,6 +3,7 @@ import type { BuildView, CorpusVersionView } from '../../gateway/admin/views.js'
 import { addChangeOptions, type ChangeOptions, withAdmin } from '../admin-session.js';
 import { type CommonOptions, commandOutput } from '../options.js';
 import { table } from '../output.js';
+import { addRetire } from './archive.js';
 import { addCorpusBuild } from './corpus-build.js';
 import { addCorpusTune } from './corpus-tune.js';
 
@@ -11,6 +12,7 @@ export function addCorpusCommands(program: Command): void {
   addCorpusBuild(corpus);
   addCorpusTune(corpus);
   addCorpusRecordCommand(corpus);
+  addRetire(corpus);
 
   corpus
     .command('list')

@@ -1,3 +1,4 @@
+import { ARCHIVE_OPERATIONS } from './archive-operations.js';
 import { EVALUATION_OPERATIONS } from './evaluation-operations.js';
 import { MIGRATION_OPERATIONS } from './migration-operations.js';
 import type { InputOf, Operation, OutputOf } from './operation.js';
@@ -10,6 +11,7 @@ export const OPERATIONS = {
   ...REGISTRY_OPERATIONS,
   ...EVALUATION_OPERATIONS,
   ...MIGRATION_OPERATIONS,
+  ...ARCHIVE_OPERATIONS,
 };
 export type OperationName = keyof typeof OPERATIONS;
 

@@ -4,6 +4,7 @@ import type { Reason } from '../../errors.js';
 import { namedSchemas, problemResponses } from '../http/openapi-parts.js';
 import { Problem } from '../http/schemas.js';
 import { type OperationName, operationNames, operationOf } from './api.js';
+import * as archives from './archive-views.js';
 import { ACTOR_HEADER } from './callers.js';
 import * as comparisons from './comparison-views.js';
 import * as evaluations from './evaluation-views.js';
@@ -29,7 +30,9 @@ const EVERY_BODY = ['MALFORMED_REQUEST', 'REQUEST_TOO_LARGE', 'UNSUPPORTED_MEDIA
 export function adminOpenApi(version: string): Record<string, unknown> {
   const isSchema = (entry: [string, unknown]): entry is [string, TSchema] => typeof entry[1] === 'object';
   const schemas = Object.fromEntries(
-    Object.entries({ ...views, ...comparisons, ...evaluations, ...migrations, Problem }).filter(isSchema),
+    Object.entries({ ...views, ...comparisons, ...evaluations, ...migrations, ...archives, Problem }).filter(
+      isSchema,
+    ),
   );
   const named = namedSchemas(schemas);
   const paths: Record<string, Record<string, unknown>> = {};

@@ -13,6 +13,7 @@ import type { Route } from '../../registry/route.js';
 import type { PairReport } from '../../router/comparison-recorder.js';
 import type { Fingerprint } from '../../vocabulary.js';
 import type { AdminApi, Author, OperationName } from './api.js';
+import { archiveAdmin } from './archive-admin.js';
 import { listLimit } from './callers.js';
 import { comparisonView } from './comparison-view.js';
 import { evaluationAdmin } from './evaluation-admin.js';
@@ -71,6 +72,12 @@ export class AdminOperations implements AdminApi {
   readonly #sources: OperationsSources;
   readonly #evaluation = evaluationAdmin(() => this.#registry());
 
+  readonly #archive = archiveAdmin(() => this.#registry());
+
+  readonly listTraffic = this.#archive.listTraffic;
+  readonly listArchives = this.#archive.listArchives;
+  readonly recordArchive = this.#archive.recordArchive;
+  readonly noteArchive = this.#archive.noteArchive;
   readonly listGoldenSets = this.#evaluation.listGoldenSets;
   readonly listGoldenQueries = this.#evaluation.listGoldenQueries;
   readonly addGoldenQueries = this.#evaluation.addGoldenQueries;
@@ -269,6 +276,7 @@ export class AdminOperations implements AdminApi {
         serviceName: consumer.service_name,
         teamOwner: consumer.team_owner,
         migrationDeadline: deadline(consumer.migration_deadline),
+        usesScoreThresholds: consumer.uses_score_thresholds ?? false,
       },
       author(consumer),
     );

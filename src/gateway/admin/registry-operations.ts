@@ -179,6 +179,9 @@ const CONSUMERS = {
         service_name: Type.String(),
         team_owner: Type.String(),
         migration_deadline: Type.Optional(text('ISO 8601 date or time.')),
+        uses_score_thresholds: Type.Optional(
+          Type.Boolean({ default: false, description: 'It is warned before another model serves it.' }),
+        ),
         ...author,
       },
       closed,

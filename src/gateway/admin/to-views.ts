@@ -147,6 +147,7 @@ export const consumerView = (consumer: Consumer): ConsumerView => ({
   team_owner: consumer.teamOwner,
   migration_deadline: consumer.migrationDeadline?.toISOString() ?? null,
   migrated: consumer.migrated,
+  uses_score_thresholds: consumer.usesScoreThresholds,
 });
 
 export const changeView = (change: RegistryChange): ChangeView => ({

@@ -163,6 +163,9 @@ export const ConsumerView = Type.Object(
     team_owner: Type.String(),
     migration_deadline: orNull(time('By when it must have left this version.')),
     migrated: Type.Boolean(),
+    uses_score_thresholds: Type.Boolean({
+      description: 'Compares scores with numbers of its own, which do not fit another model.',
+    }),
   },
   closed,
 );

@@ -7,6 +7,8 @@ import type { Quota } from './quota.js';
 export interface Caller {
   /** Of the key, for the audit; null where no key is asked for. */
   readonly keyId: string | null;
+  /** Who counts as having asked; empty where no key is asked for. */
+  readonly keyName: string;
   readonly role: KeyRole | null;
   /** Errors: PERMISSION_DENIED, the same for a corpus that exists and one that does not. */
   checkCorpus(corpus: string): void;
@@ -22,6 +24,7 @@ const nothing = (): void => undefined;
 /** Whoever reaches a listener that asks for no key. */
 export const ANYONE: Caller = Object.freeze({
   keyId: null,
+  keyName: '',
   role: null,
   checkCorpus: nothing,
   enter: nothing,
@@ -32,13 +35,20 @@ export const ANYONE: Caller = Object.freeze({
 /** The holder of a key that was verified. */
 export class KeyHolder implements Caller {
   readonly keyId: string;
+  readonly keyName: string;
   readonly role: KeyRole;
   readonly #corpora: ReadonlySet<string> | null;
   readonly #quota: Quota;
 
   /** `corpora` empty: all. */
-  constructor(keyId: string, role: KeyRole, corpora: readonly string[], quota: Quota) {
+  constructor(
+    { keyId, name }: { readonly keyId: string; readonly name: string },
+    role: KeyRole,
+    corpora: readonly string[],
+    quota: Quota,
+  ) {
     this.keyId = keyId;
+    this.keyName = name;
     this.role = role;
     this.#corpora = corpora.length === 0 ? null : new Set(corpora);
     this.#quota = quota;

@@ -60,7 +60,7 @@ export class KeyRing {
           },
           this.#now,
         );
-      const caller = known?.caller ?? new KeyHolder(stored.keyId, stored.role, stored.corpora, quota);
+      const caller = known?.caller ?? new KeyHolder(stored, stored.role, stored.corpora, quota);
       next.set(stored.keyId, { stored, caller, quota, proven: known?.proven ?? null });
     }
     this.#keys = next;

@@ -1,0 +1,236 @@
+import { existsSync, readdirSync } from 'node:fs';
+import path from 'node:path';
+import t, { type Test } from 'tap';
+import { loadConfig } from '../../src/config/load.js';
+import { readBundle } from '../../src/index/read-bundle.js';
+import { archiveVersion, restoreVersion } from '../../src/lifecycle/archive/archive-version.js';
+import { registryRecords } from '../../src/lifecycle/build-records.js';
+import { registerModelIn } from '../../src/lifecycle/register-model.js';
+import { retirementBlockers } from '../../src/lifecycle/retire/blockers.js';
+import { registryVersionRecords, type VersionRecords } from '../../src/lifecycle/retire/records.js';
+import { type RetireParts, retireVersion } from '../../src/lifecycle/retire/retire-version.js';
+import type { Registry } from '../../src/registry/registry.js';
+import { silentLog, startTestRegistry } from '../fixtures/postgres.js';
+import { tinyModelFolder } from '../fixtures/tiny-model.js';
+import { failureOf, temporaryFolder } from '../index/corpus.js';
+import { buildWith, documentsOf, requestOf, writeFeed } from './reembed-rig.js';
+
+const AUTHOR = { actor: 'test', reason: 'a test' };
+const V1 = { corpus: 'docs_kb', version: 'v1' };
+
+interface Yard {
+  readonly registry: Registry;
+  readonly records: VersionRecords;
+  readonly archives: string;
+  readonly bundles: string;
+  readonly parts: RetireParts;
+}
+
+/** Two versions of one corpus; the second serves, the first drains. */
+async function yardOf(t: Test): Promise<Yard> {
+  const { folder, manifest } = await tinyModelFolder(t);
+  const varDir = path.dirname(path.dirname(folder));
+  const registry = await startTestRegistry(t, { varDir });
+  const config = loadConfig({ file: null, env: {}, cwd: varDir, overrides: { var_dir: varDir } });
+  await registerModelIn(registry, config.modelsDir, manifest.fingerprint, AUTHOR);
+  const feed = path.join(varDir, 'feed.jsonl');
+  writeFeed(feed, documentsOf(60));
+  const builds = registryRecords(registry, config.bundlesDir);
+  const first = await buildWith(varDir, builds, requestOf(feed));
+  t.ok(first.routed);
+  const second = await buildWith(varDir, builds, requestOf(feed, { version: 'v2' }));
+  t.match(second.embedding, { encoded: 0, reused: 60 }, 'the same texts by the same model');
+  const records = registryVersionRecords(registry, config.bundlesDir, AUTHOR);
+  return {
+    registry,
+    records,
+    archives: temporaryFolder(t),
+    bundles: path.join(config.bundlesDir, 'docs_kb'),
+    parts: { config, records, log: silentLog, signal: new AbortController().signal, drainMsMax: 2_000 },
+  };
+}
+
+async function cutOver({ registry }: Yard): Promise<void> {
+  const { revision } = await registry.routes.get('docs_kb');
+  const target = { build: null, tier: 'ssd', mirrorBps: 0 } as const;
+  await registry.routes.change({
+    corpus: 'docs_kb',
+    targets: [
+      { ...target, version: 'v2', role: 'active', weightBps: 10_000 },
+      { ...target, version: 'v1', role: 'draining', weightBps: 0 },
+    ],
+    expectedRevision: revision,
+    force: true,
+    ...AUTHOR,
+  });
+}
+
+const kinds = async ({ records }: Yard, quietDays = 7): Promise<string[]> =>
+  (await retirementBlockers(V1, quietDays, records)).map(({ kind }) => kind);
+
+t.test('what serves, what consumers depend on and what keys search is not retired', async (t) => {
+  const yard = await yardOf(t);
+  const { registry, archives, bundles, parts } = yard;
+  t.same(await kinds(yard), ['serving']);
+  await cutOver(yard);
+  t.same(await kinds(yard), [], 'a draining version may go');
+  const consumer = await registry.consumers.add(
+    {
+      ...V1,
+      serviceName: 'ranker',
+      teamOwner: 'search',
+      migrationDeadline: new Date('2027-01-31'),
+      usesScoreThresholds: true,
+    },
+    AUTHOR,
+  );
+  t.equal(consumer.usesScoreThresholds, true);
+  await registry.traffic.add([
+    { ...V1, keyName: 'ranker', kind: 'pinned', requests: 2 },
+    { ...V1, keyName: 'stray', kind: 'pinned', requests: 1 },
+    { ...V1, keyName: 'stray', kind: 'pinned', requests: 4 },
+    { corpus: 'docs_kb', version: 'v9', keyName: 'x', kind: 'split', requests: 4 },
+  ]);
+  t.match(await registry.traffic.list({ corpus: 'docs_kb', days: 1 }), [
+    { version: 'v1', keyName: 'ranker', requests: 2, isRegistered: true },
+    { version: 'v1', keyName: 'stray', requests: 5, isRegistered: false },
+  ]);
+  t.same(await kinds(yard), ['consumer', 'traffic', 'traffic']);
+  const request = { ...V1, to: archives, quietDays: 7 };
+  t.match(await failureOf(retireVersion(request, parts)), {
+    reason: 'VERSION_IN_USE',
+    message: /ranker of team search has not migrated \(deadline 2027-01-31\).*key stray searched it 5 times/,
+  });
+  t.same(readdirSync(archives), [], 'nothing was archived');
+  t.ok(existsSync(path.join(bundles, 'v1')));
+  await registry.consumers.setMigrated(consumer.consumerId, true, AUTHOR);
+  t.match(await failureOf(retireVersion(request, parts)), { details: { blockers: 'traffic' } });
+  t.equal((await registry.corpusVersions.get(V1)).status, 'draining');
+  await retireVersion({ ...request, quietDays: 0 }, parts);
+  t.equal((await registry.corpusVersions.get(V1)).status, 'archived');
+});
+
+t.test(
+  'retiring drains, archives, verifies and deletes, in that order; restoring brings it back',
+  async (t) => {
+    const yard = await yardOf(t);
+    const { registry, archives, bundles, parts, records } = yard;
+    await cutOver(yard);
+    const { defaultBuild } = await registry.corpusVersions.get(V1);
+    const steps: [string, boolean, string][] = [];
+    const archive = await retireVersion(
+      { ...V1, to: archives, quietDays: 0 },
+      {
+        ...parts,
+        onStep: (step) => steps.push([step, readdirSync(path.join(bundles, 'v1')).length > 0, step]),
+      },
+    );
+    t.same(
+      steps.map(([step, isThere]) => [step, isThere]),
+      [
+        ['drain', true],
+        ['archive', true],
+        ['verify', true],
+        ['delete', false],
+      ],
+    );
+    t.match(archive, { build: defaultBuild, deletedAt: Date, verifiedAt: Date, restoredAt: null });
+    t.same(readdirSync(path.join(bundles, 'v1')), []);
+    t.same(
+      (await registry.routes.get('docs_kb')).targets.map(({ version }) => version),
+      ['v2'],
+    );
+    const audit = (await registry.changes.list({ subject: 'corpus_version docs_kb/v1' })).map(
+      ({ after }) => after as { step?: string; status?: string; archive?: string },
+    );
+    t.match(audit, [
+      { step: 'deleted' },
+      { status: 'archived' },
+      { step: 'verified' },
+      { archive: archive.uri },
+    ]);
+    t.match(
+      await retireVersion({ ...V1, to: archives, quietDays: 0 }, parts),
+      { uri: archive.uri },
+      'again it changes nothing',
+    );
+    const bundle = await restoreVersion(V1, null, parts);
+    t.equal(bundle.digest, defaultBuild);
+    t.equal((await registry.corpusVersions.get(V1)).status, 'ready');
+    t.match(await records.archives(V1), [{ restoredAt: Date }]);
+    await readBundle(path.join(bundles, 'v1', bundle.digest.slice(0, 16)));
+    const again = await retireVersion({ ...V1, to: archives, quietDays: 0 }, parts);
+    t.equal((await registry.corpusVersions.get(V1)).status, 'archived');
+    t.same(readdirSync(path.join(bundles, 'v1')), []);
+    t.equal(again.uri, archive.uri);
+  },
+);
+
+t.test(
+  'a retirement that dies after any step goes on, and nothing is deleted before it was verified',
+  async (t) => {
+    const yard = await yardOf(t);
+    const { registry, archives, bundles, parts } = yard;
+    await cutOver(yard);
+    const request = { ...V1, to: archives, quietDays: 0 };
+    for (const fatal of ['drain', 'archive', 'verify']) {
+      await t.rejects(
+        retireVersion(request, {
+          ...parts,
+          onStep: (step) => {
+            if (step === fatal) throw new Error(`died after ${step}`);
+          },
+        }),
+        { message: `died after ${fatal}` },
+      );
+      t.equal(readdirSync(path.join(bundles, 'v1')).length, 1, 'the serving copy is there');
+    }
+    // Dies when the version is marked and nothing deleted.
+    const { records } = parts;
+    await t.rejects(
+      retireVersion(request, {
+        ...parts,
+        records: {
+          ...records,
+          markArchived: async (name) => {
+            await records.markArchived(name);
+            throw new Error('died after it was marked');
+          },
+        },
+      }),
+      { message: 'died after it was marked' },
+    );
+    t.equal((await registry.corpusVersions.get(V1)).status, 'archived');
+    t.equal(readdirSync(path.join(bundles, 'v1')).length, 1);
+    t.match(await retireVersion(request, parts), { deletedAt: Date });
+    t.same(readdirSync(path.join(bundles, 'v1')), []);
+    t.equal((await restoreVersion(V1, null, parts)).manifest.document_count, 60);
+  },
+);
+
+t.test('a version that was marked archived by hand keeps its bundles', async (t) => {
+  const yard = await yardOf(t);
+  const { registry, archives, bundles, parts } = yard;
+  const { revision } = await registry.routes.get('docs_kb');
+  await registry.routes.change({
+    corpus: 'docs_kb',
+    targets: [{ version: 'v2', build: null, role: 'active', weightBps: 10_000, tier: 'ssd', mirrorBps: 0 }],
+    expectedRevision: revision,
+    force: true,
+    ...AUTHOR,
+  });
+  await registry.corpusVersions.archive(V1, AUTHOR);
+  t.match(await failureOf(retireVersion({ ...V1, to: archives, quietDays: 0 }, parts)), {
+    reason: 'STATUS_CONFLICT',
+  });
+  t.equal(readdirSync(path.join(bundles, 'v1')).length, 1);
+  t.match(await failureOf(restoreVersion(V1, null, parts)), { reason: 'UNKNOWN_ARCHIVE' });
+  const { uri } = await archiveVersion(V1, archives, parts);
+  t.match(await failureOf(registry.archives.note(uri, 'deleted', AUTHOR)), {
+    reason: 'STATUS_CONFLICT',
+    message: /was not verified/,
+  });
+  t.match(await failureOf(registry.archives.note('file:///nowhere', 'verified', AUTHOR)), {
+    reason: 'UNKNOWN_ARCHIVE',
+  });
+});
