@@ -1,11 +1,13 @@
 import { Command } from 'commander';
 import { cache } from './cache.js';
+import { chaos } from './chaos.js';
 import { expansion } from './expansion.js';
 import { formats } from './formats.js';
 import { lanes } from './lanes.js';
 import { latency } from './latency.js';
 import { mirror } from './mirror.js';
 import { mirrorFaults } from './mirror-faults.js';
+import { overload } from './overload.js';
 import { peers } from './peers.js';
 import { type Bench, type BenchReport, surroundings } from './report.js';
 import { routing } from './routing.js';
@@ -19,6 +21,8 @@ import { text } from './text.js';
 const BENCHES: readonly Bench[] = [
   smoke,
   cache,
+  chaos,
+  overload,
   expansion,
   routing,
   mirrorFaults,

@@ -1,9 +1,8 @@
-import { readFileSync } from 'node:fs';
 import { modelRef } from '../src/vocabulary.js';
 import { CORPUS } from './data/built-bundle.js';
 import { TOP_K } from './data/search-corpus.js';
 import { LoadGenerator, withoutFailures } from './load/load-generator.js';
-import { processTree } from './load/process-cpu.js';
+import { treeMemoryBytes } from './load/process-cpu.js';
 import { type Bench, median } from './report.js';
 import { scrape } from './rig/scraped.js';
 import { searchBody } from './rig/search-bodies.js';
@@ -70,7 +69,7 @@ export const soak: Bench = {
             }),
           );
           samples.push({
-            rssBytes: treeRssBytes(gateway.pid),
+            rssBytes: treeMemoryBytes(gateway.pid),
             loopP99Ms: await loopP99Ms(gateway.admin),
             p99Us: result.latencyUs.p99,
             perSecond: result.perSecond,
@@ -105,17 +104,6 @@ export const soak: Bench = {
     }
   },
 };
-
-/** Anonymous and shared memory of the process and all its children; mapped files are the page cache's. */
-function treeRssBytes(pid: number): number {
-  let kibibytes = 0;
-  for (const member of processTree(pid)) {
-    const status = readFileSync(`/proc/${member}/status`, 'utf8');
-    for (const field of ['RssAnon', 'RssShmem'])
-      kibibytes += Number(new RegExp(`^${field}:\\s+(\\d+) kB`, 'm').exec(status)?.[1] ?? 0);
-  }
-  return kibibytes * 1024;
-}
 
 /** Since the last time it was asked. */
 async function loopP99Ms(admin: string): Promise<number> {

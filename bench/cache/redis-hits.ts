@@ -4,8 +4,8 @@ import { systemTimers } from '../../src/process/timers.js';
 import { EncodedHits } from '../../src/router/encoded-hits.js';
 import { ResultCache } from '../../src/router/result-cache.js';
 import type { Digest } from '../../src/vocabulary.js';
-import { startRedis } from '../../test/fixtures/redis.js';
 import { alternate } from '../report.js';
+import { startRedis } from '../rig/redis.js';
 import { MODEL } from './seeded-encoder.js';
 
 const KEY_PREFIX = 'bench:';

@@ -69,13 +69,16 @@ export interface RequestHeaders {
 }
 
 /** HEADERS frames of one gRPC method; the stream number is filled in at byte 5 when one is sent. */
-export function requestHeaders(authority: string, path: string): RequestHeaders {
+export function requestHeaders(authority: string, path: string, deadlineMs: number | null): RequestHeaders {
   const fields: readonly Buffer[] = [
     literal(0x44, path),
     literal(0x41, authority),
     literal(0x5f, 'application/grpc'),
     literal(0x7a, 'switchyard-bench'),
     Buffer.concat([Buffer.from([0x40, 2]), Buffer.from('te', 'latin1'), text('trailers')]),
+    ...(deadlineMs === null
+      ? []
+      : [Buffer.concat([Buffer.from([0x40]), text('grpc-timeout'), text(`${deadlineMs}m`)])]),
   ];
   const fixed = Buffer.from([0x83, 0x86]);
   const indexes = Buffer.from(fields.map((_, at) => 0x80 | (62 + fields.length - 1 - at)));

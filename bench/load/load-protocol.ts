@@ -5,6 +5,8 @@ export interface LoadTarget {
   /** `/switchyard.v1.SearchService/Search` */
   readonly method: string;
   readonly connections: number;
+  /** Of each request; none unless it is given. */
+  readonly deadlineMs?: number;
 }
 
 /** Requests are taken in turn, so a run shorter than the list sends none twice. */

@@ -30,7 +30,7 @@ export class LoadRunner {
   static async open(target: LoadTarget, requests: LoadRequests): Promise<LoadRunner> {
     if (requests.bodies.length === 0) throw new Error('there are no requests to send');
     const runner = new LoadRunner(requests);
-    const headers = requestHeaders(`${target.host}:${target.port}`, target.method);
+    const headers = requestHeaders(`${target.host}:${target.port}`, target.method, target.deadlineMs ?? null);
     const connections: GrpcConnection[] = [];
     for (let number = 0; number < target.connections; number++)
       connections.push(

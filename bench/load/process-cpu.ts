@@ -10,6 +10,17 @@ export function treeCpuUs(pid: number): number {
   return sum;
 }
 
+/** Anonymous and shared memory of the process and all its children; mapped files are the page cache's. */
+export function treeMemoryBytes(pid: number): number {
+  let kibibytes = 0;
+  for (const member of processTree(pid)) {
+    const status = readIfThere(`/proc/${member}/status`) ?? '';
+    for (const field of ['RssAnon', 'RssShmem'])
+      kibibytes += Number(new RegExp(`^${field}:\\s+(\\d+) kB`, 'm').exec(status)?.[1] ?? 0);
+  }
+  return kibibytes * 1024;
+}
+
 /** The process and all its descendants. */
 export function processTree(pid: number): readonly number[] {
   const children = new Map<number, number[]>();

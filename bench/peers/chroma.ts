@@ -5,8 +5,8 @@ import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { freePort } from '../../test/fixtures/redis.js';
 import type { SearchCorpus } from '../data/search-corpus.js';
+import { freePort } from '../rig/redis.js';
 import { CONNECTIVITY, EFFORTS, EXPANSION_ADD, type OpenPeer, rowArrays } from './peer.js';
 import { versionIn } from './versions.js';
 

@@ -32,6 +32,7 @@ import { Migrations } from './wiring/migrations.js';
 import { observeOverload } from './wiring/overload-metrics.js';
 import { RegistryLink } from './wiring/registry-link.js';
 import { RouteFollower } from './wiring/route-follower.js';
+import { RunMarker } from './wiring/run-marker.js';
 import { observeTiers } from './wiring/tier-metrics.js';
 import { TierWatch } from './wiring/tier-watch.js';
 import { observeTraces, openTracing } from './wiring/tracing.js';
@@ -67,6 +68,14 @@ export async function startGateway(
     const { databaseUrl, varDir } = config;
     const metrics = new Metrics();
     closers.push(() => metrics.close());
+    const marker = await RunMarker.begin(varDir, log);
+    closers.push(() => marker.end());
+    metrics.observeTotal(
+      'switchyard_unclean_exits_total',
+      'Gateways over this var folder that ended without closing: killed, or by a crash in native code',
+      [],
+      () => [[{}, marker.uncleanExits]],
+    );
     const link = new RegistryLink(
       () => openRegistry({ databaseUrl, varDir, log, applicationName: 'switchyard-gateway' }),
       log,

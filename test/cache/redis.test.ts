@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap';
+import { startImpostor, startRedis } from '../../bench/rig/redis.js';
 import type { SharedKey } from '../../src/cache/keys.js';
-import { startImpostor, startRedis } from '../fixtures/redis.js';
 import { ready, startLayer, until } from './redis-rig.js';
 
 const key = (name: string | number): SharedKey => `key-${name}` as SharedKey;

@@ -1,9 +1,9 @@
 import { Writable } from 'node:stream';
 import { pino } from 'pino';
 import t from 'tap';
+import { startRedis } from '../../bench/rig/redis.js';
 import type { Config } from '../../src/config/config.js';
 import { startGateway } from '../../src/gateway/gateway.js';
-import { startRedis } from '../fixtures/redis.js';
 import { search, send, urlOf } from './http.js';
 import { AUTHOR, CORPUS, makeYard, until } from './yard.js';
 

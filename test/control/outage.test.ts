@@ -1,9 +1,9 @@
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import t, { type Test } from 'tap';
+import { startGivenServer } from '../../bench/rig/given-server.js';
 import { type Gateway, startGateway } from '../../src/gateway/gateway.js';
 import { onEachPostgres, type TestPostgres } from '../fixtures/each-postgres.js';
-import { startGivenServer } from '../fixtures/given-server.js';
 import { silentLog } from '../fixtures/postgres.js';
 import { keepSearching, search, send, target, urlOf } from './http.js';
 import { CORPUS, makeYard, until } from './yard.js';

@@ -1,5 +1,5 @@
 import path from 'node:path';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { packageRoot } from '../../src/package-root.js';
 import { finished, spawnNode } from '../fixtures/product.js';
 
@@ -8,6 +8,8 @@ const MAIN = path.join(packageRoot(), 'dist', 'bench', 'main.js');
 for (const name of [
   'smoke',
   'cache',
+  'chaos',
+  'overload',
   'expansion',
   'routing',
   'mirror-faults',
@@ -25,7 +27,11 @@ for (const name of [
   t.test(`bench ${name} runs at its smoke size and says where it ran`, async (t) => {
     const { code, stdout, stderr } = await finished(spawnNode(MAIN, [name, '--json', '--smoke']));
     t.equal(code, 0, stderr);
-    const report = JSON.parse(stdout) as { results: { skipped?: string }[]; input: string; ratio?: number };
+    const report = JSON.parse(stdout) as {
+      results: { readonly [name: string]: unknown; readonly skipped?: string }[];
+      input: string;
+      ratio?: number;
+    };
     t.match(report, {
       bench: name,
       size: 'smoke',
@@ -34,10 +40,22 @@ for (const name of [
     });
     t.match(report.input, /^[0-9a-f]{16}$/);
     t.ok(report.results.length > 0);
+    if (name === 'chaos') judgeChaos(t, report.results);
     if (report.results[0]?.skipped !== undefined)
       t.match(stderr, new RegExp(`bench ${name} SKIPPED, nothing was measured: \\S`), 'loudly');
     else if (name !== 'expansion') t.ok((report.ratio ?? 0) > 0, `ratio ${report.ratio}`);
   });
+}
+
+/** Whatever fails, no answer may be wrong, and nothing may be lost but what a killed gateway takes with it. */
+function judgeChaos(t: Test, results: readonly Readonly<Record<string, unknown>>[]): void {
+  t.ok(results.length > 5, `${results.length} faults`);
+  for (const row of results) {
+    const { name, requests, expected_lost, lost_requests, wrong_answers, mispaired_responses } = row;
+    t.same([wrong_answers, mispaired_responses], [0, 0], `${name}: ${JSON.stringify(row)}`);
+    t.ok(Number(requests) > 0, `${name}: there was load`);
+    if (expected_lost === 'none') t.equal(lost_requests, 0, `${name}: ${JSON.stringify(row)}`);
+  }
 }
 
 t.test('an unknown bench is refused with the names there are', async (t) => {

@@ -3,9 +3,9 @@ import path from 'node:path';
 import { inspect } from 'node:util';
 import { pino } from 'pino';
 import t, { type Test } from 'tap';
+import { type GivenServer, PASSWORD, startGivenServer } from '../../bench/rig/given-server.js';
 import { openRegistry, type Registry } from '../../src/registry/registry.js';
 import { onEachPostgres } from '../fixtures/each-postgres.js';
-import { type GivenServer, PASSWORD, startGivenServer } from '../fixtures/given-server.js';
 import { temporaryFolder } from '../fixtures/postgres.js';
 import { AUTHOR, active, eventually, readyVersion, refused, registerModel } from './registry-fixtures.js';
 

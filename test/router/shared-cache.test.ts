@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import t, { type Test } from 'tap';
+import { startRedis, type TestRedis } from '../../bench/rig/redis.js';
 import { ready, startLayer, until } from '../cache/redis-rig.js';
-import { startRedis, type TestRedis } from '../fixtures/redis.js';
 import { type CachingOptions, type CachingRig, createCachingRig } from './caching.js';
 import { Checker } from './checker.js';
 import { PLANS, route, textCall, V1, V2 } from './harness.js';

@@ -2,14 +2,22 @@ import type { Command } from 'commander';
 import { startGateway } from '../../gateway/gateway.js';
 import { createLogger } from '../../telemetry/log.js';
 import { type CommonOptions, commandConfig, urlOf } from '../options.js';
+import { endWithSupervisor, supervise } from '../supervise.js';
 import { untilStopped } from '../until-stopped.js';
 
 export function addServeCommand(program: Command): void {
   program
     .command('serve')
     .description('run a gateway until Ctrl-C or SIGTERM')
-    .action(async (_options: unknown, command: Command) => {
+    .option('--supervise', 'start the gateway again when it crashes or is killed')
+    .action(async ({ supervise: isSupervisor }: { readonly supervise?: boolean }, command: Command) => {
       const config = commandConfig(command.optsWithGlobals<CommonOptions>());
+      if (isSupervisor === true) {
+        const args = process.argv.slice(2).filter((arg) => arg !== '--supervise');
+        process.exitCode = await supervise(args, untilStopped(), createLogger(config.log.level));
+        return;
+      }
+      endWithSupervisor();
       // Before the start: a Ctrl-C while it starts must not leave the private PostgreSQL behind.
       const stopped = untilStopped();
       const gateway = await startGateway(config, createLogger(config.log.level));

@@ -1,0 +1,95 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ChaosClient } from './chaos/client.js';
+import { FAULTS, type Fault } from './chaos/faults.js';
+import { ConstantLoad } from './chaos/load.js';
+import { type ChaosRig, openChaosRig } from './chaos/rig.js';
+import { type Bench, inputHash } from './report.js';
+
+const SIZES = {
+  smoke: { glossStep: 400, perSecond: 20, holdMs: 500, deadlineMs: 10_000 },
+  full: { glossStep: 40, perSecond: 50, holdMs: 3_000, deadlineMs: 2_000 },
+} as const;
+/** A service that is not well after so long never will be. */
+const RECOVERY_MS_MAX = 120_000;
+
+/**
+ * A gateway with real PostgreSQL, Redis, encoders and a shadow process, under constant load, and a table of faults. Every
+ * answer is judged by what was computed beforehand without any gateway. A request is lost when it has neither an answer
+ * nor a typed error that says to try again, within its deadline.
+ */
+export const chaos: Bench = {
+  name: 'chaos',
+  about: 'a table of faults under load: lost, wrong and mispaired answers, and time to recover',
+  run: async ({ size, seed }) => {
+    const plan = SIZES[size];
+    const faults = FAULTS.filter(({ inSmoke }) => size === 'full' || inSmoke === true);
+    const rig = await openChaosRig(plan.glossStep);
+    const client = new ChaosClient(rig.address.grpc);
+    const { checker, queries, vectors, modelOfBuild } = rig.corpus;
+    const { perSecond, deadlineMs, holdMs } = plan;
+    const load = new ConstantLoad({
+      client,
+      checker,
+      queries,
+      vectors,
+      modelOfBuild,
+      perSecond,
+      deadlineMs,
+      seed,
+    });
+    const results: Record<string, number | string>[] = [];
+    try {
+      await load.untilWell(RECOVERY_MS_MAX);
+      load.start();
+      await sleep(holdMs);
+      await load.endPhase();
+      for (const fault of faults) {
+        results.push(await applied(fault, rig, load, holdMs));
+        if (process.stderr.isTTY) process.stderr.write(`\r${results.length} of ${faults.length} faults `);
+      }
+      await load.stop();
+    } finally {
+      client.close();
+      await rig.close();
+    }
+    const wrong = results.reduce(
+      (sum, { wrong_answers, mispaired_responses }) =>
+        sum + Number(wrong_answers ?? 0) + Number(mispaired_responses ?? 0),
+      0,
+    );
+    const builds = Object.values(rig.corpus.builds).map(({ bundle }) => bundle.digest);
+    return { input: inputHash(...builds, queries.join('\n')), ratio: wrong === 0 ? 1 : 0, results };
+  },
+};
+
+async function applied(
+  fault: Fault,
+  rig: ChaosRig,
+  load: ConstantLoad,
+  holdMs: number,
+): Promise<Record<string, number | string>> {
+  const { name, expected } = fault;
+  const skipped = await fault.inject(rig, load);
+  if (typeof skipped === 'string') {
+    process.stderr.write(`bench chaos SKIPPED "${name}": ${skipped}\n`);
+    await fault.heal(rig);
+    await load.endPhase();
+    return { name, skipped };
+  }
+  await sleep(holdMs);
+  await fault.heal(rig);
+  const recoveryMs = await load.untilWell(RECOVERY_MS_MAX);
+  const tally = await load.endPhase();
+  return {
+    name,
+    expected_lost: expected.lost,
+    requests: tally.requests,
+    answered: tally.answered,
+    refused: tally.refused,
+    lost_requests: tally.lost,
+    wrong_answers: tally.wrong,
+    mispaired_responses: tally.mispaired,
+    recovery_ms: Math.round(recoveryMs),
+    ...(tally.examples.size === 0 ? {} : { examples: [...tally.examples].join('; ') }),
+  };
+}

@@ -1,0 +1,290 @@
+import { randomBytes } from 'node:crypto';
+import { rename } from 'node:fs/promises';
+import { connect, type Socket } from 'node:net';
+import path from 'node:path';
+import { diskFull, memoryFull } from './full-disks.js';
+import { CORPUS, type ConstantLoad } from './load.js';
+import { type ChaosRig, PROCESSES } from './rig.js';
+
+export interface Fault {
+  readonly name: string;
+  /** Returns why it cannot be injected here, where it cannot. */
+  inject(rig: ChaosRig, load: ConstantLoad): Promise<string | undefined> | Promise<void> | void;
+  heal(rig: ChaosRig): Promise<void> | void;
+  /** `none`: no request may be lost. `in_flight`: what a process that ends without warning takes with it, and what comes before its successor listens. */
+  readonly expected: { readonly lost: 'none' | 'in_flight' };
+  /** Part of the smoke size. */
+  readonly inSmoke?: boolean;
+}
+
+const NONE = { lost: 'none' } as const;
+const IN_FLIGHT = { lost: 'in_flight' } as const;
+const nothing = (): void => undefined;
+
+/** Every value of the cache becomes what `change` makes of it, at once. */
+async function rewriteCache(
+  { redis: { client } }: ChaosRig,
+  change: (value: Buffer, at: number, all: readonly Buffer[]) => Buffer,
+): Promise<void> {
+  const keys = await client.keys('*');
+  if (keys.length < 2) throw new Error('the cache is empty: there is nothing to spoil');
+  const values = await client.mgetBuffer(keys);
+  const known = values.filter((value): value is Buffer => value !== null);
+  await Promise.all(known.map((value, at) => client.set(keys[at] as string, change(value, at, known))));
+}
+
+const stalled: Socket[] = [];
+
+/** The table: what is done to a gateway under load, how it is undone, and what may be lost meanwhile. */
+export const FAULTS: readonly Fault[] = [
+  { name: 'nothing', inject: nothing, heal: nothing, expected: NONE, inSmoke: true },
+  {
+    name: 'redis killed',
+    inject: ({ redis }) => redis.kill(),
+    heal: ({ redis }) => redis.start(),
+    expected: NONE,
+    inSmoke: true,
+  },
+  {
+    name: 'redis stopped (SIGSTOP)',
+    inject: ({ redis }) => redis.pause(),
+    heal: ({ redis }) => redis.resume(),
+    expected: NONE,
+  },
+  {
+    name: 'redis half-open: connections that swallow everything',
+    inject: ({ redisProxy }) => redisProxy.silence(),
+    heal: ({ redisProxy }) => redisProxy.resume(),
+    expected: NONE,
+  },
+  {
+    name: 'redis emptied',
+    inject: async ({ redis }) => void (await redis.client.flushall()),
+    heal: nothing,
+    expected: NONE,
+  },
+  {
+    name: 'redis answers garbage',
+    inject: (rig) => rewriteCache(rig, (value) => randomBytes(value.length)),
+    heal: nothing,
+    expected: NONE,
+  },
+  {
+    name: "redis answers another key's value",
+    inject: (rig) => rewriteCache(rig, (_, at, all) => all[(at + 1) % all.length] as Buffer),
+    heal: async ({ redis }) => void (await redis.client.flushall()),
+    expected: NONE,
+    inSmoke: true,
+  },
+  {
+    name: 'redis answers half of each value',
+    inject: (rig) => rewriteCache(rig, (value) => value.subarray(0, value.length >> 1)),
+    heal: async ({ redis }) => void (await redis.client.flushall()),
+    expected: NONE,
+  },
+  {
+    name: 'postgresql ended',
+    inject: ({ postgres }) => postgres.stop(),
+    heal: ({ postgres }) => postgres.start(),
+    expected: NONE,
+    inSmoke: true,
+  },
+  {
+    name: 'postgresql half-open: connections that swallow everything',
+    inject: ({ postgresProxy }) => postgresProxy.silence(),
+    heal: ({ postgresProxy }) => postgresProxy.resume(),
+    expected: NONE,
+  },
+  {
+    name: 'postgresql connections reset',
+    inject: ({ postgresProxy }) => postgresProxy.cut(),
+    heal: nothing,
+    expected: NONE,
+  },
+  {
+    name: 'an encoder killed',
+    inject: ({ gateway }) => gateway.signal(PROCESSES.encoder, 'SIGKILL', 1),
+    heal: nothing,
+    expected: NONE,
+    inSmoke: true,
+  },
+  {
+    name: 'all encoders killed',
+    inject: ({ gateway }) => gateway.signal(PROCESSES.encoder, 'SIGKILL'),
+    heal: nothing,
+    expected: NONE,
+  },
+  {
+    name: 'an encoder stopped (SIGSTOP)',
+    inject: ({ gateway }) => gateway.signal(PROCESSES.encoder, 'SIGSTOP', 1),
+    heal: ({ gateway }) => gateway.signal(PROCESSES.encoder, 'SIGCONT'),
+    expected: NONE,
+  },
+  {
+    name: 'the process of a shadow index killed',
+    inject: ({ gateway }) => gateway.signal(PROCESSES.shadow, 'SIGKILL'),
+    heal: nothing,
+    expected: NONE,
+  },
+  {
+    name: 'the process of a shadow index stopped (SIGSTOP)',
+    inject: ({ gateway }) => gateway.signal(PROCESSES.shadow, 'SIGSTOP'),
+    heal: ({ gateway }) => {
+      if (gateway.pids(PROCESSES.shadow).length > 0) gateway.signal(PROCESSES.shadow, 'SIGCONT');
+    },
+    expected: NONE,
+  },
+  {
+    name: 'gateway killed, started again by its supervisor',
+    inject: ({ gateway }) => gateway.signal(PROCESSES.gateway, 'SIGKILL'),
+    heal: nothing,
+    expected: IN_FLIGHT,
+    inSmoke: true,
+  },
+  {
+    name: 'gateway dies as in a native crash (SIGSEGV)',
+    inject: ({ gateway }) => gateway.signal(PROCESSES.gateway, 'SIGSEGV'),
+    heal: nothing,
+    expected: IN_FLIGHT,
+  },
+  {
+    name: 'gateway killed while postgresql is away',
+    inject: async ({ gateway, postgres }) => {
+      await postgres.stop();
+      gateway.signal(PROCESSES.gateway, 'SIGKILL');
+    },
+    heal: ({ postgres }) => postgres.start(),
+    expected: IN_FLIGHT,
+  },
+  {
+    name: 'gateway stopped (SIGSTOP)',
+    inject: ({ gateway }) => gateway.signal(PROCESSES.gateway, 'SIGSTOP'),
+    heal: ({ gateway }) => gateway.signal(PROCESSES.gateway, 'SIGCONT'),
+    // Nobody answers in time who was asked more than a deadline before.
+    expected: IN_FLIGHT,
+  },
+  {
+    name: 'gateway drained and started anew',
+    inject: ({ gateway }) => gateway.stop(),
+    heal: ({ gateway }) => gateway.start(),
+    expected: IN_FLIGHT,
+  },
+  {
+    name: 'the wall clock jumps an hour forward, then back',
+    inject: ({ gateway }) => process.kill(gateway.pid, 'SIGUSR2'),
+    heal: async ({ gateway }) => {
+      process.kill(gateway.pid, 'SIGUSR2');
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      process.kill(gateway.pid, 'SIGUSR2');
+    },
+    expected: NONE,
+  },
+  {
+    name: 'the route changes to and fro',
+    inject: async (rig) => {
+      await setWeights(rig, { v1: 10_000, v1b: 0, v2: 0 });
+      await setWeights(rig, { v1: 0, v1b: 0, v2: 10_000 });
+    },
+    heal: (rig) => setWeights(rig, { v1: 3_000, v1b: 3_000, v2: 4_000 }),
+    expected: NONE,
+    inSmoke: true,
+  },
+  {
+    name: 'files of open indexes moved away',
+    inject: ({ varDir }) => rename(bundlesOf(varDir), `${bundlesOf(varDir)}-away`),
+    heal: ({ varDir }) => rename(`${bundlesOf(varDir)}-away`, bundlesOf(varDir)),
+    expected: NONE,
+  },
+  {
+    name: 'two hundred clients that stall in the middle of a request',
+    inject: ({ address }) => {
+      const url = new URL(address.http);
+      for (let at = 0; at < 200; at++) {
+        const [host, port] = at % 2 === 0 ? [url.hostname, Number(url.port)] : split(address.grpc);
+        const socket = connect(port, host);
+        socket.on('error', nothing);
+        socket.write(
+          'POST /v1/search HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{',
+        );
+        stalled.push(socket);
+      }
+    },
+    heal: () => {
+      for (const socket of stalled.splice(0)) socket.destroy();
+    },
+    expected: NONE,
+  },
+  {
+    name: 'a flood of malformed requests',
+    inject: async ({ address }) => {
+      const send = (): Promise<unknown> =>
+        fetch(`${address.http}/v1/search`, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json' },
+          body: '{"corpus": "chaos", "vector": [1e999]}',
+        }).then((response) => response.arrayBuffer(), nothing);
+      for (let round = 0; round < 10; round++) await Promise.all(Array.from({ length: 50 }, send));
+    },
+    heal: nothing,
+    expected: NONE,
+  },
+  {
+    name: 'a burst of a thousand requests',
+    inject: (_rig, load) => {
+      for (let at = 0; at < 1_000; at++) load.sendOne();
+    },
+    heal: nothing,
+    expected: NONE,
+  },
+  { name: 'disk full during a build', inject: diskFull.inject, heal: diskFull.heal, expected: NONE },
+  { name: 'shared memory full', inject: memoryFull.inject, heal: memoryFull.heal, expected: NONE },
+];
+
+const bundlesOf = (varDir: string): string => path.join(varDir, 'bundles', CORPUS);
+
+function split(address: string): [string, number] {
+  const colon = address.lastIndexOf(':');
+  return [address.slice(0, colon), Number(address.slice(colon + 1))];
+}
+
+/** Retried while the replica has not reported what should get weight. */
+export async function setWeights(
+  { address, corpus: { builds } }: ChaosRig,
+  weights: Readonly<Record<'v1' | 'v1b' | 'v2', number>>,
+  tierOfV2: 'ssd' | 'dram' = 'ssd',
+): Promise<void> {
+  const url = `${address.admin}/v1/routes/${CORPUS}`;
+  const target = (name: 'v1' | 'v1b' | 'v2', version: string, tier: string) => ({
+    version,
+    build: builds[name].bundle.digest,
+    weight: weights[name],
+    role: weights[name] === 0 ? 'draining' : 'active',
+    tier,
+    mirror_bps: 0,
+  });
+  const targets = [
+    target('v1', 'v1', 'ssd'),
+    target('v1b', 'v1', 'ssd'),
+    target('v2', 'v2', tierOfV2),
+    {
+      version: 'v3',
+      build: builds.v3.bundle.digest,
+      weight: 0,
+      role: 'shadow',
+      tier: 'ssd',
+      mirror_bps: 10_000,
+    },
+  ];
+  for (let tries = 0; ; tries++) {
+    const current = (await (await fetch(url)).json()) as { readonly revision: number };
+    const response = await fetch(url, {
+      method: 'PUT',
+      headers: { 'content-type': 'application/json', 'if-match': `"${current.revision}"` },
+      body: JSON.stringify({ targets, reason: 'chaos' }),
+    });
+    if (response.ok) return;
+    const text = await response.text();
+    if (response.status !== 409 || tries > 100) throw new Error(`the route cannot be changed: ${text}`);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}

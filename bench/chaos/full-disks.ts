@@ -1,0 +1,80 @@
+import { execFileSync } from 'node:child_process';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { CORPUS } from './load.js';
+import type { ChaosRig } from './rig.js';
+
+const DISK_BYTES = 262_144;
+const BUILT = 'fills-the-disk';
+
+/** Mounts a file system of so few bytes; the reason where this user or container may not. */
+function mountSmall(folder: string): string | undefined {
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${DISK_BYTES}`, 'tmpfs', folder], { stdio: 'pipe' });
+    return undefined;
+  } catch (error) {
+    return `a small tmpfs cannot be mounted: ${(error as Error).message.split('\n')[0]}`;
+  }
+}
+
+const unmount = (folder: string): void => {
+  execFileSync('umount', ['-l', folder], { stdio: 'pipe' });
+};
+
+const buildsFolder = ({ varDir }: ChaosRig): string => path.join(varDir, 'bundles', BUILT);
+let isMounted = false;
+
+/** A corpus is built whose bundle does not fit: the build must say so, and what serves must not notice. */
+export const diskFull = {
+  inject: async (rig: ChaosRig): Promise<string | undefined> => {
+    await mkdir(buildsFolder(rig), { recursive: true });
+    const refused = mountSmall(buildsFolder(rig));
+    if (refused !== undefined) return refused;
+    isMounted = true;
+    const file = path.join(rig.varDir, 'input.jsonl');
+    const lines = rig.corpus.texts.map((text, at) => JSON.stringify({ id: `d${at}`, text }));
+    await writeFile(file, lines.join('\n'));
+    const model = `${rig.corpus.builds.v1.model.manifest.name}@${rig.corpus.builds.v1.model.manifest.version}`;
+    const admin = new URL(rig.address.admin).port;
+    const { code, text } = await rig.switchyard([
+      ...['corpus', 'build', BUILT, file, '--model', model, '--corpus-version', 'v1', '--admin-port', admin],
+    ]);
+    if (code === 0 || !/DISK_FULL|disk/i.test(text))
+      throw new Error(`a build on a full disk ended with ${code}: ${text.slice(-500)}`);
+    return undefined;
+  },
+  heal: async (rig: ChaosRig): Promise<void> => {
+    if (isMounted) unmount(buildsFolder(rig));
+    isMounted = false;
+    await rm(buildsFolder(rig), { recursive: true, force: true });
+  },
+};
+
+/** A tier dram of a few kilobytes; null where none can be mounted. */
+export async function mountMemory(varDir: string): Promise<string | null> {
+  const folder = path.join(varDir, 'memory');
+  await mkdir(folder);
+  return mountSmall(folder) === undefined ? folder : null;
+}
+
+export const unmountMemory = (folder: string): void => unmount(folder);
+
+/** A target is asked into a memory folder that has no room for it: refused, or served from the page cache, but served. */
+export const memoryFull = {
+  inject: async ({ address, memoryFolder }: ChaosRig): Promise<string | undefined> => {
+    if (memoryFolder === null) return 'a small tmpfs cannot be mounted';
+    const response = await fetch(`${address.admin}/v1/corpora/${CORPUS}/desired-targets`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ version: 'v2', tier: 'dram', reason: 'chaos' }),
+    });
+    const text = await response.text();
+    if (!response.ok && response.status !== 507)
+      throw new Error(`a target for a full memory folder was answered with ${response.status}: ${text}`);
+    return undefined;
+  },
+  heal: async ({ address }: ChaosRig): Promise<void> => {
+    const url = `${address.admin}/v1/corpora/${CORPUS}/desired-targets`;
+    await fetch(`${url}?version=v2&tier=dram&reason=chaos`, { method: 'DELETE' });
+  },
+};

@@ -1,0 +1,191 @@
+import { modelRef } from '../src/vocabulary.js';
+import { builtBundle, CORPUS } from './data/built-bundle.js';
+import { searchCorpus, TOP_K } from './data/search-corpus.js';
+import { LoadGenerator, withoutFailures } from './load/load-generator.js';
+import type { LoadResult } from './load/load-protocol.js';
+import { treeCpuUs, treeMemoryBytes } from './load/process-cpu.js';
+import { type Bench, inputHash, median } from './report.js';
+import { startGatewayRig } from './rig/gateway.js';
+import { searchBody } from './rig/search-bodies.js';
+import { SEARCH_METHOD } from './serving.js';
+
+const SIZES = {
+  smoke: { rowCount: 800, queryCount: 64, glossStep: 200, rounds: 1, seconds: 1, capacitySeconds: 0.6 },
+  full: { rowCount: 100_000, queryCount: 8_192, glossStep: 1, rounds: 3, seconds: 60, capacitySeconds: 5 },
+} as const;
+const OVERLOAD = 3;
+const DEADLINE_MS = 1_000;
+/** Enough that the gateway is never short of work, few enough that nothing is refused. */
+const IN_FLIGHT = { text: 16, vector: 96 } as const;
+const CONNECTIONS = 8;
+const RECOVERY = { load: 0.5, stepSeconds: 0.25, stepsMax: 40 } as const;
+const MIBIBYTE = 2 ** 20;
+
+interface Measured {
+  readonly result: LoadResult;
+  /** Of the gateway with all its processes. */
+  readonly cpuUs: number;
+}
+
+interface Round {
+  readonly capacityPerS: number;
+  readonly goodputPerS: number;
+  readonly goodputRatio: number;
+  readonly cpuRatio: number;
+  readonly refusalCost: number;
+  readonly p99Us: number;
+  readonly memoryBytes: number;
+  readonly recoveryMs: number;
+  readonly refused: number;
+  readonly late: number;
+}
+
+/**
+ * Three times as many requests as the gateway can answer, whatever it does (open loop, a deadline on each). Goodput is what
+ * was answered within it. `ratio` of the report: the lesser goodput ÷ capacity, each per CPU second of the gateway, so that
+ * what the generator takes of the same cores counts for neither.
+ */
+export const overload: Bench = {
+  name: 'overload',
+  about: 'goodput, latency, memory and recovery at three times capacity; --seconds for another time than 60',
+  run: async ({ size, seed, rows, seconds }) => {
+    const plan = {
+      ...SIZES[size],
+      ...(rows === undefined ? {} : { rowCount: rows }),
+      ...(seconds === undefined ? {} : { seconds }),
+    };
+    const corpus = await searchCorpus({ ...plan, seed });
+    const { bundle } = await builtBundle(corpus, 'v1');
+    const model = modelRef(corpus.model.manifest);
+    const results: Record<string, number | string>[] = [];
+    for (const kind of ['text', 'vector'] as const) {
+      const gateway = await startGatewayRig({
+        model: corpus.model,
+        targets: [{ bundle, role: 'active', mirrorBps: 0 }],
+        searchWorkers: 2,
+        settings: {
+          SWITCHYARD_CACHE__EMBEDDINGS__ENABLED: 'false',
+          SWITCHYARD_CACHE__RESULTS__ENABLED: 'false',
+        },
+      });
+      try {
+        const load = await LoadGenerator.start(
+          { ...gateway.grpc, method: SEARCH_METHOD, connections: CONNECTIONS, deadlineMs: DEADLINE_MS },
+          {
+            bodies: corpus.queries.map((vector, at) =>
+              searchBody({
+                corpus: CORPUS,
+                query: kind === 'text' ? { text: corpus.queryTexts[at] as string } : { vector, model },
+                topK: TOP_K,
+              }),
+            ),
+            expected: null,
+          },
+        );
+        try {
+          const rounds: Round[] = [];
+          for (let round = 0; round < plan.rounds; round++)
+            rounds.push(await measure(kind, round, { load, pid: gateway.pid, plan, seed }));
+          results.push(row(kind, plan.seconds, rounds));
+        } finally {
+          await load.close();
+        }
+      } finally {
+        await gateway.close();
+      }
+    }
+    return {
+      input: inputHash(bundle.digest, corpus.queryTexts.join('\n')),
+      ratio: Math.min(...results.map(({ goodput_per_cpu }) => Number(goodput_per_cpu))),
+      results,
+    };
+  },
+};
+
+interface Rig {
+  readonly load: LoadGenerator;
+  readonly pid: number;
+  readonly plan: { readonly seconds: number; readonly capacitySeconds: number };
+  readonly seed: number;
+}
+
+async function measure(
+  kind: 'text' | 'vector',
+  round: number,
+  { load, pid, plan, seed }: Rig,
+): Promise<Round> {
+  const from = round * 1_009;
+  const timed = async (run: Parameters<LoadGenerator['run']>[0]): Promise<Measured> => {
+    const before = treeCpuUs(pid);
+    const result = await load.run(run);
+    return { result, cpuUs: treeCpuUs(pid) - before };
+  };
+  const capacityRun = async (): Promise<Measured> => {
+    const { capacitySeconds } = plan;
+    const run = await timed({ kind: 'closed', inFlight: IN_FLIGHT[kind], seconds: capacitySeconds, from });
+    withoutFailures(run.result);
+    return run;
+  };
+  await capacityRun();
+  const before = await capacityRun();
+  const memoryBefore = treeMemoryBytes(pid);
+  const perSecond = OVERLOAD * before.result.perSecond;
+  let memoryMost = memoryBefore;
+  const watch = setInterval(() => {
+    memoryMost = Math.max(memoryMost, treeMemoryBytes(pid));
+  }, 1_000);
+  const over = await timed({ kind: 'open', perSecond, seed: seed + round, seconds: plan.seconds, from });
+  memoryMost = Math.max(memoryMost, treeMemoryBytes(pid));
+  clearInterval(watch);
+  let recoveryMs = 0;
+  for (let step = 0; step < RECOVERY.stepsMax; step++) {
+    const { result } = await timed({
+      kind: 'open',
+      perSecond: RECOVERY.load * before.result.perSecond,
+      seed: seed + step,
+      seconds: RECOVERY.stepSeconds,
+      from,
+    });
+    recoveryMs += result.wallMs;
+    if (Object.keys(result.failed).length === 0) break;
+  }
+  const after = await capacityRun();
+  const capacityPerS = (before.result.perSecond + after.result.perSecond) / 2;
+  const perAnswerUs = (before.cpuUs + after.cpuUs) / (before.result.answered + after.result.answered);
+  const { answered, failed, latencyUs } = over.result;
+  const refused = failed['14'] ?? 0;
+  const late = Object.values(failed).reduce((sum, count) => sum + count, 0) - refused;
+  return {
+    capacityPerS,
+    goodputPerS: (answered * 1000) / over.result.wallMs,
+    goodputRatio: (answered * 1000) / over.result.wallMs / capacityPerS,
+    cpuRatio: (answered * perAnswerUs) / over.cpuUs,
+    refusalCost: refused === 0 ? 0 : (over.cpuUs - answered * perAnswerUs) / refused / perAnswerUs,
+    p99Us: latencyUs.p99,
+    memoryBytes: memoryMost - memoryBefore,
+    recoveryMs,
+    refused,
+    late,
+  };
+}
+
+function row(kind: string, seconds: number, rounds: readonly Round[]): Record<string, number | string> {
+  const of = (pick: (round: Round) => number): number => median(rounds.map(pick));
+  return {
+    kind,
+    seconds,
+    rounds: rounds.length,
+    capacity_per_s: Math.round(of(({ capacityPerS }) => capacityPerS)),
+    offered: OVERLOAD,
+    goodput_per_s: Math.round(of(({ goodputPerS }) => goodputPerS)),
+    'goodput ÷ capacity': Number(of(({ goodputRatio }) => goodputRatio).toFixed(3)),
+    goodput_per_cpu: Number(of(({ cpuRatio }) => cpuRatio).toFixed(3)),
+    refusal_cost: Number(of(({ refusalCost }) => refusalCost).toFixed(3)),
+    refused: Math.round(of(({ refused }) => refused)),
+    late: Math.round(of(({ late }) => late)),
+    deadline_ms: DEADLINE_MS,
+    accepted_p99_ms: Number((of(({ p99Us }) => p99Us) / 1000).toFixed(1)),
+    memory_growth_mib: Math.round(of(({ memoryBytes }) => memoryBytes) / MIBIBYTE),
+    recovery_ms: Math.round(of(({ recoveryMs }) => recoveryMs)),
+  };
+}
