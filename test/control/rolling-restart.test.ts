@@ -1,6 +1,6 @@
 import { Client, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
 import t from 'tap';
-import { freePort } from '../fixtures/redis.js';
+import { freePort } from '../../bench/rig/redis.js';
 import { contract } from '../gateway/harness.js';
 import { type GatewayProcess, startGatewayProcess } from './processes.js';
 import { CORPUS, makeYard, sleep, until } from './yard.js';

@@ -2,13 +2,13 @@ import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import t from 'tap';
 import { parse } from 'yaml';
+import { startRedis } from '../../bench/rig/redis.js';
 import { startGateway } from '../../src/gateway/gateway.js';
 import { packageRoot } from '../../src/package-root.js';
 import { search, send, urlOf } from '../control/http.js';
 import { AUTHOR, CORPUS, makeYard, until } from '../control/yard.js';
 import { silentLog } from '../fixtures/postgres.js';
 import { PROMETHEUS_FOLDER, type Sample, startPrometheus } from '../fixtures/prometheus.js';
-import { startRedis } from '../fixtures/redis.js';
 
 const DASHBOARDS = path.join(packageRoot(), 'deploy', 'grafana', 'dashboards');
 const OPERATIONS = path.join(packageRoot(), 'docs', 'operations.md');
