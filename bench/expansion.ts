@@ -1,7 +1,7 @@
 import { mkdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { exactSearch, Index, MetricKind, ScalarKind } from 'usearch';
-import { WORDNET_TEMPLATE, writeWordnetJsonl } from '../demo/wordnet.js';
+import { readSynsets, WORDNET_TEMPLATE, writeWordnetJsonl } from '../demo/wordnet.js';
 import { importMiniLmPackage } from '../src/encoder/import/minilm.js';
 import { ModelSession } from '../src/encoder/session.js';
 import { compileTemplate } from '../src/lifecycle/document-text.js';
@@ -10,6 +10,7 @@ import { packageRoot } from '../src/package-root.js';
 import { type Bench, inputHash } from './report.js';
 
 const K = 10;
+const LEXICOGRAPHER_FILES = ['noun.animal', 'noun.food'] as const;
 const EXPANSIONS = [64, 128, 256, 512];
 const PERTURBATION = 0.02;
 
@@ -21,14 +22,14 @@ export const expansion: Bench = {
     const folder = path.join(packageRoot(), 'var', 'bench');
     await mkdir(folder, { recursive: true });
     const source = path.join(folder, 'wordnet.jsonl');
-    await writeWordnetJsonl(source, ['noun.animal', 'noun.food']);
+    await writeWordnetJsonl(source, LEXICOGRAPHER_FILES);
     const lines = (await readFile(source, 'utf8')).trimEnd().split('\n');
     const documents = lines
       .slice(0, size === 'smoke' ? 60 : lines.length)
       .map((line) => toSourceDocument(JSON.parse(line), 'wordnet'));
-    const texts = documents.flatMap(({ text }) =>
-      [...text.matchAll(/"([^"]{15,})"/g)].map((match) => match[1] ?? ''),
-    );
+    const texts = (await readSynsets(LEXICOGRAPHER_FILES))
+      .flatMap(({ examples }) => examples)
+      .filter((example) => example.length >= 15);
     const queries = texts.slice(0, size === 'smoke' ? 5 : 300);
 
     const model = await importMiniLmPackage({ modelsFolder: path.join(folder, 'models'), precision: 'fp16' });

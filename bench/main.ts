@@ -16,6 +16,7 @@ import { serving } from './serving.js';
 import { smoke } from './smoke.js';
 import { soak } from './soak.js';
 import { ssd } from './ssd.js';
+import { statistics } from './statistics.js';
 import { text } from './text.js';
 
 const BENCHES: readonly Bench[] = [
@@ -35,6 +36,7 @@ const BENCHES: readonly Bench[] = [
   formats,
   scale,
   ssd,
+  statistics,
   peers,
 ];
 

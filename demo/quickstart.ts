@@ -17,12 +17,15 @@ import { type Gateway, startGateway } from '../src/gateway/gateway.js';
 import { bundleFolder } from '../src/index/bundle-folder.js';
 import { registryRecords } from '../src/lifecycle/build-records.js';
 import { buildCorpus } from '../src/lifecycle/corpus-build.js';
+import { readGoldenSet } from '../src/lifecycle/evaluation/open-golden-set.js';
 import { registerModel } from '../src/lifecycle/register-model.js';
 import { openRegistry, type Registry } from '../src/registry/registry.js';
 import { createLogger, type Logger } from '../src/telemetry/log.js';
-import { WORDNET_TEMPLATE, writeWordnetJsonl } from './wordnet.js';
+import { WORDNET_TEMPLATE, writeWordnetGoldenSet, writeWordnetJsonl } from './wordnet.js';
 
 const CORPUS = 'wordnet';
+const GOLDEN_SET = 'wordnet-examples';
+const LEXICOGRAPHER_FILES = ['noun.animal', 'noun.food'] as const;
 const CANDIDATE_ATTEMPTS = 300;
 const CANDIDATE_PAUSE_MS = 200;
 const SAMPLE_QUERY = 'a big cat with stripes';
@@ -76,6 +79,7 @@ async function quickstart(config: Config, log: Logger, once: boolean): Promise<v
     }
     if (stopped.isAsked) return;
     await mirrorToCandidate(registry);
+    await prepareGoldenSet(config, registry);
     const found = isNew ? '' : `models and corpora are in ${config.varDir} already, nothing is rebuilt; `;
     say(`${found}starting the gateway: it verifies every file, then loads models and indexes`);
     const gateway = await startGateway(config, log);
@@ -130,7 +134,7 @@ async function prepareCorpus(
   if (build !== null && existsSync(bundleFolder(config.bundlesDir, CORPUS, version, build))) return false;
   const sourceFile = path.join(config.varDir, 'demo', 'wordnet.jsonl');
   mkdirSync(path.dirname(sourceFile), { recursive: true });
-  const count = await writeWordnetJsonl(sourceFile, ['noun.animal', 'noun.food']);
+  const count = await writeWordnetJsonl(sourceFile, LEXICOGRAPHER_FILES);
   say(`corpus ${CORPUS}/${version}: ${count} WordNet synsets about animals and food`);
   const watcher = buildWatcher(false);
   const { bundle } = await watcher.run((signal) =>
@@ -157,6 +161,17 @@ async function prepareCorpus(
   );
   say(`built, recall@10 ${bundle.manifest.recall_at_10.value.toFixed(3)} against exact search`);
   return true;
+}
+
+/** Example sentences of the dictionary as questions whose answers are known; the documents were embedded without them. */
+async function prepareGoldenSet(config: Config, registry: Registry): Promise<void> {
+  const folder = path.join(config.varDir, 'demo', GOLDEN_SET);
+  await writeWordnetGoldenSet(folder, LEXICOGRAPHER_FILES);
+  const { queries, source } = await readGoldenSet({ place: folder, qrels: null, split: null });
+  await registry.goldenSets.add(GOLDEN_SET, queries, source, {
+    actor: 'quickstart',
+    reason: 'example sentences of the glosses',
+  });
 }
 
 /** A shadow loads after the listeners are open, in a process of its own: it is waited for here, not by any client. */
@@ -203,9 +218,13 @@ function linesToTry(config: Config, { http, adminHttp }: Gateway['addresses']): 
     `  curl -s ${url}/v1/search -H 'content-type: application/json' -d '${body}'`,
     `  bin/switchyard search ${CORPUS} "bread from France"${search}`,
     '',
-    'Reads of v1 are mirrored to v2. See how its answers differ, give it a tenth of the traffic, take it back:',
+    'Is v2 better? Ask both what is known of the answers, then see how they differ on mirrored reads:',
     '',
+    `  bin/switchyard eval ${CORPUS} --golden ${GOLDEN_SET} --versions v1,v2${search}${admin}${where}`,
     `  bin/switchyard comparison show ${CORPUS}${admin}${where}`,
+    '',
+    'Give it a tenth of the traffic, and take it back:',
+    '',
     `  ${route} set ${CORPUS} v1=9000 v2=1000 --preload --reason "try the new model"${admin}${where}`,
     `  ${route} rollback ${CORPUS} --reason "back to the old model"${admin}${where}`,
   ].join('\n');

@@ -12,6 +12,8 @@ export interface GatewayProcess {
   readonly pid: number;
   readonly admin: string;
   readonly adminPort: number;
+  /** host:port */
+  readonly adminGrpc: string;
   stop(): Promise<number | null>;
 }
 
@@ -54,7 +56,8 @@ export async function startGatewayProcess(
   let said = '';
   for await (const chunk of child.stderr.iterator({ destroyOnReturn: false })) {
     said += String(chunk);
-    const serving = /serving: HTTP (\S+), gRPC ([^\s,]+), admin (http:\/\/\S+:(\d+)) /.exec(said);
+    const serving =
+      /serving: HTTP (\S+), gRPC ([^\s,]+), admin (http:\/\/\S+:(\d+)) and gRPC ([^\s;]+);/.exec(said);
     if (serving === null) continue;
     child.stderr.resume();
     return {
@@ -63,6 +66,7 @@ export async function startGatewayProcess(
       pid: child.pid ?? 0,
       admin: serving[3] ?? '',
       adminPort: Number(serving[4]),
+      adminGrpc: serving[5] ?? '',
       stop,
     };
   }

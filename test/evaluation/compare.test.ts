@@ -152,11 +152,11 @@ t.test('what was not measured alike is not compared', async (t) => {
 });
 
 t.test('the looks of a migration share its error', async (t) => {
-  t.equal(gateConfidence(1), 0.9);
-  t.ok(Math.abs(gateConfidence(5) - 0.98) < 1e-12);
+  t.equal(gateConfidence(1), 0.95);
+  t.ok(Math.abs(gateConfidence(5) - 0.99) < 1e-12);
   for (const looks of [1, 2, 7]) {
     const perLook = (1 - gateConfidence(looks)) / 2;
-    t.ok(Math.abs(perLook * looks - 0.05) < 1e-12, `${looks} looks of ${perLook}`);
+    t.ok(Math.abs(perLook * looks - 0.025) < 1e-12, `${looks} looks of ${perLook}`);
   }
   t.throws(() => gateConfidence(0), refused('INVALID_ARGUMENT'));
 });

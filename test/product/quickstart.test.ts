@@ -75,33 +75,42 @@ t.test('the quickstart goes from nothing to a real answer, and its printed lines
     }
   });
 
-  await t.test('the printed commands compare the candidate, shift a tenth, and roll back', async (t) => {
-    const line = (pattern: RegExp): string => {
-      const found = pattern.exec(text)?.[1];
-      if (found === undefined) throw new Error(`${pattern} was not printed`);
-      return found;
-    };
-    const compared = await runLine(line(/^ {2}(bin\/switchyard comparison show .*)$/m));
-    t.equal(compared.code, 0, compared.stderr);
-    t.match(compared.stdout, /v1 .* against v2 .*: [1-9]\d* answers compared/);
-    t.match(compared.stdout, /^overlap +[01]\.\d{3}/m);
-    t.match(compared.stdout, /corpus build wordnet --from-version v1 --shuffle 1 /);
-    const shifted = await runLine(line(/^ {2}(bin\/switchyard route set .*)$/m));
-    t.equal(shifted.code, 0, shifted.stderr);
-    const back = await runLine(line(/^ {2}(bin\/switchyard route rollback .*)$/m));
-    t.equal(back.code, 0, back.stderr);
-    const varOption = line(/rollback .*( --admin-port .*)$/m)
-      .trim()
-      .split(' ');
-    const history = await finished(spawnNode(BIN, ['route', 'history', 'wordnet', ...varOption, '--json']));
-    t.match(history.stdout, /try the new model/);
-    const again = await runLine(line(/^ {2}(bin\/switchyard route rollback .*)$/m));
-    t.equal(again.code, 0, again.stderr);
-    const further = await finished(spawnNode(BIN, ['route', 'history', 'wordnet', ...varOption, '--json']));
-    const sources = (further.stdout.match(/"rolled_back_to": \d+/g) ?? []).map((text) => text.split(' ')[1]);
-    t.same(sources.sort(), ['1', '2'], 'a second rollback goes further back, not forth');
-    t.match(history.stdout, /back to the old model/);
-  });
+  await t.test(
+    'the printed commands evaluate the candidate, compare, shift a tenth, roll back',
+    async (t) => {
+      const line = (pattern: RegExp): string => {
+        const found = pattern.exec(text)?.[1];
+        if (found === undefined) throw new Error(`${pattern} was not printed`);
+        return found;
+      };
+      const evaluated = await runLine(line(/^ {2}(bin\/switchyard eval .*)$/m));
+      t.equal(evaluated.code, 0, evaluated.stderr);
+      t.match(evaluated.stdout, /golden set wordnet-examples@1: 1\d\d queries/);
+      t.match(evaluated.stdout, /v2 against v1: BETTER/);
+      const compared = await runLine(line(/^ {2}(bin\/switchyard comparison show .*)$/m));
+      t.equal(compared.code, 0, compared.stderr);
+      t.match(compared.stdout, /v1 .* against v2 .*: [1-9]\d* answers compared/);
+      t.match(compared.stdout, /^overlap +[01]\.\d{3}/m);
+      t.match(compared.stdout, /corpus build wordnet --from-version v1 --shuffle 1 /);
+      const shifted = await runLine(line(/^ {2}(bin\/switchyard route set .*)$/m));
+      t.equal(shifted.code, 0, shifted.stderr);
+      const back = await runLine(line(/^ {2}(bin\/switchyard route rollback .*)$/m));
+      t.equal(back.code, 0, back.stderr);
+      const varOption = line(/rollback .*( --admin-port .*)$/m)
+        .trim()
+        .split(' ');
+      const history = await finished(spawnNode(BIN, ['route', 'history', 'wordnet', ...varOption, '--json']));
+      t.match(history.stdout, /try the new model/);
+      const again = await runLine(line(/^ {2}(bin\/switchyard route rollback .*)$/m));
+      t.equal(again.code, 0, again.stderr);
+      const further = await finished(spawnNode(BIN, ['route', 'history', 'wordnet', ...varOption, '--json']));
+      const sources = (further.stdout.match(/"rolled_back_to": \d+/g) ?? []).map(
+        (text) => text.split(' ')[1],
+      );
+      t.same(sources.sort(), ['1', '2'], 'a second rollback goes further back, not forth');
+      t.match(history.stdout, /back to the old model/);
+    },
+  );
 
   await t.test('Ctrl-C ends it cleanly and leaves nothing running', async (t) => {
     const started = descendantsOf(child.pid as number);
