@@ -55,6 +55,7 @@ t.test('the queries that are needed are those of the tables', async (t) => {
     'to see a loss of two points with 80 % power',
   );
   t.equal(queriesNeededForEquivalence(0.1, 0.02, 0.9), 215);
+  t.equal(queriesNeeded(0.1, 0.02, gateConfidence(5)), 292, 'with the confidence of five looks');
   t.equal(queriesNeeded(0, 0.02, 0.9), 30, 'never fewer than say anything at all');
 });
 

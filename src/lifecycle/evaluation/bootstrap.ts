@@ -22,7 +22,7 @@ const DRAWS_PER_SLICE = 400_000;
 const VARIANCE_SHARE_MIN = 1 / 16;
 
 /**
- * Studentised bootstrap interval of the mean of `values` (bootstrap-t): where percentiles let a fifth too much through
+ * Studentised bootstrap interval of the mean of `values` (bootstrap-t): where percentiles let too much through on
  * the skewed, half-zero differences that two rankings have, this holds its level (docs/decisions/0120). Deterministic
  * for a seed. Long ones give the event loop its turns (invariant 7).
  */

@@ -82,7 +82,7 @@ const WORST_KEPT = 10;
 /** The most that a migration may be wrong about a version that lost δ, over all its analyses. */
 export const FALSE_PROMOTION_MAX = 0.05;
 
-/** Of that, what is kept back: far out in the tails of skewed differences an interval errs up to 1.5 times its level. */
+/** Of that, what is kept back: far out in the tails of skewed differences an interval errs by more than its level. */
 const KEPT_BACK = 0.5;
 
 /**
@@ -90,9 +90,15 @@ const KEPT_BACK = 0.5;
  * that the chance that any look lets a version pass that lost δ or more stays within it, however the looks depend on
  * each other (docs/decisions/0120; `npm run bench -- statistics`). 0.99 for five looks. Errors: INVALID_ARGUMENT.
  */
-export function gateConfidence(plannedLooks: number, falsePromotionMax: number = FALSE_PROMOTION_MAX): number {
+export function gateConfidence(
+  plannedLooks: number,
+  falsePromotionMax: number = FALSE_PROMOTION_MAX,
+): number {
   if (!Number.isInteger(plannedLooks) || plannedLooks < 1)
-    throw new SwitchyardError('INVALID_ARGUMENT', `planned looks ${plannedLooks} must be a whole number >= 1`);
+    throw new SwitchyardError(
+      'INVALID_ARGUMENT',
+      `planned looks ${plannedLooks} must be a whole number >= 1`,
+    );
   return 1 - (2 * KEPT_BACK * falsePromotionMax) / plannedLooks;
 }
 
