@@ -21,9 +21,18 @@ export function createOutput(json: boolean): Output {
   };
 }
 
+// Line ends and tabs too: what is printed here is one line of a list.
+const UNPRINTABLE = /[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu;
+
+/**
+ * What others wrote (documents, reasons, names), for a terminal: no escape sequence reaches it, no text turns round what
+ * stands beside it.
+ */
+export const printable = (text: string): string => text.replace(UNPRINTABLE, ' ');
+
 /** Left-aligned columns, numbers right-aligned, no border: reads well and survives `cut` and `awk`. */
 export function table(header: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
-  const cells = [header, ...rows].map((row) => row.map(String));
+  const cells = [header, ...rows].map((row) => row.map((cell) => printable(String(cell))));
   const widths = header.map((_, column) => Math.max(...cells.map((row) => (row[column] ?? '').length)));
   const isNumber = header.map(
     (_, column) => rows.length > 0 && rows.every((row) => typeof row[column] === 'number'),

@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { clientAccess } from '../client-access.js';
 import { GatewayClient } from '../gateway-client.js';
 import { type CommonOptions, commandConfig, commandOutput, positiveInteger, urlOf } from '../options.js';
+import { printable } from '../output.js';
 
 /** A search response as HTTP gives it; only what a person is shown. */
 export interface SearchAnswer {
@@ -63,10 +64,10 @@ export function addSearchCommand(program: Command): void {
 /** Ranked hits with title and text, then one line that says what served them. */
 export function formatAnswer(answer: SearchAnswer): string {
   const lines = answer.hits.map((hit, at) => {
-    const title = hit.document?.title ?? hit.id;
-    const head = `${String(at + 1).padStart(2)}. ${hit.score.toFixed(3)}  ${title}  (${hit.id}${hit.chunk > 0 ? `, chunk ${hit.chunk}` : ''})`;
+    const title = printable(hit.document?.title ?? hit.id);
+    const head = `${String(at + 1).padStart(2)}. ${hit.score.toFixed(3)}  ${title}  (${printable(hit.id)}${hit.chunk > 0 ? `, chunk ${hit.chunk}` : ''})`;
     const text = hit.document?.text;
-    return text === undefined ? head : `${head}\n           ${shorten(text.replaceAll('\n', ' '), 100)}`;
+    return text === undefined ? head : `${head}\n           ${shorten(printable(text), 100)}`;
   });
   if (lines.length === 0) lines.push('nothing found');
   const { served_by: by, timings } = answer;
