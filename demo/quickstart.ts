@@ -9,10 +9,11 @@ import { addCommonOptions, type CommonOptions, commandConfig, urlOf } from '../s
 import { reportFailure } from '../src/cli/output.js';
 import { shellWord } from '../src/cli/printed-command.js';
 import { untilStopped } from '../src/cli/until-stopped.js';
-import type { Config } from '../src/config/config.js';
+import type { Config, Listener } from '../src/config/config.js';
 import { importMiniLmPackage, MINILM_NAME, miniLmVersion } from '../src/encoder/import/minilm.js';
 import { importUseLitePackage, USE_LITE_NAME, USE_LITE_VERSION } from '../src/encoder/import/use-lite.js';
 import { REASONS, SwitchyardError } from '../src/errors.js';
+import { bindError, type ListenerName, probePort } from '../src/gateway/bind.js';
 import { type Gateway, startGateway } from '../src/gateway/gateway.js';
 import { bundleFolder } from '../src/index/bundle-folder.js';
 import { registryRecords } from '../src/lifecycle/build-records.js';
@@ -63,6 +64,8 @@ const say = (line: string): void => {
 /** Model, corpus, gateway, answer: what a newcomer sees first. A second start finds models and corpora as they are. */
 async function quickstart(config: Config, log: Logger, once: boolean): Promise<void> {
   const stopped = untilStopped();
+  const startedAtMs = performance.now();
+  await assertPortsFree(config);
   const registry = await openRegistry({
     databaseUrl: config.databaseUrl,
     varDir: config.varDir,
@@ -91,7 +94,10 @@ async function quickstart(config: Config, log: Logger, once: boolean): Promise<v
       const served = await client.post<SearchAnswer>('/v1/search', question);
       process.stdout.write(`\n${SAMPLE_QUERY}\n\n${formatAnswer(served)}\n`);
       const candidate = await askCandidate(client, { ...question, corpus_version: 'v2' });
-      process.stdout.write(`\nThe same question to the candidate v2:\n\n${formatAnswer(candidate)}\n`);
+      const tookS = ((performance.now() - startedAtMs) / 1000).toFixed(0);
+      process.stdout.write(
+        `\nThe same question to the candidate v2:\n\n${formatAnswer(candidate)}\n\nboth answers were there after ${tookS} s\n`,
+      );
       if (once) return;
       for (const text of MIRRORED_QUERIES) await client.post('/v1/search', { corpus: CORPUS, text });
       const { grpc, adminHttp } = gateway.addresses;
@@ -106,6 +112,20 @@ async function quickstart(config: Config, log: Logger, once: boolean): Promise<v
   } finally {
     await registry.close();
   }
+}
+
+/** Before minutes of work, not after them. Errors: INVALID_CONFIG, naming the port and what moves it. */
+async function assertPortsFree({ listen }: Config): Promise<void> {
+  const listeners: readonly (readonly [ListenerName, Listener])[] = [
+    ['http', listen.http],
+    ['grpc', listen.grpc],
+    ['admin_http', listen.adminHttp],
+    ['admin_grpc', listen.adminGrpc],
+  ];
+  for (const [name, listener] of listeners)
+    await probePort(listener).catch((error: unknown) => {
+      throw bindError(name, listener, error);
+    });
 }
 
 /** Resolves to true when there was something to do, here and below. */

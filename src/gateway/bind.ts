@@ -28,6 +28,14 @@ export function isLoopback(host: string): boolean {
   return host === '::1' || host === 'localhost';
 }
 
+/** What moves a listener for one command. */
+const OPTIONS: Readonly<Record<ListenerName, string>> = {
+  grpc: '--grpc-port',
+  http: '--http-port',
+  admin_http: '--admin-port',
+  admin_grpc: '--admin-grpc-port',
+};
+
 /** A failure to listen, with the address and the setting that changes it. */
 export function bindError(name: ListenerName, listener: Listener, cause: unknown): SwitchyardError {
   const code = (cause as NodeJS.ErrnoException | null)?.code;
@@ -42,7 +50,7 @@ export function bindError(name: ListenerName, listener: Listener, cause: unknown
   const environment = `SWITCHYARD_LISTEN__${name.toUpperCase()}__PORT`;
   return new SwitchyardError(
     'INVALID_CONFIG',
-    `port ${at} ${why}: stop that process, or choose another port with ${setting} (environment: ${environment})`,
+    `port ${at} ${why}: stop that process, or choose another port with ${OPTIONS[name]}, or with ${setting} (environment: ${environment})`,
     { details: { setting, port: String(listener.port) }, cause },
   );
 }

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import t from 'tap';
@@ -25,6 +26,22 @@ const QUESTIONS: readonly (readonly [string, string])[] = [
   ['a pet that barks', 'dog.n.02086723'],
 ];
 
+t.test('a taken port is said before the work, with the option that moves it', async (t) => {
+  const varDir = path.join(tmpdir(), `switchyard-quickstart-port-${process.pid}`);
+  t.teardown(() => rmSync(varDir, { recursive: true, force: true }));
+  const taken = createServer();
+  await once(taken.listen(0, '127.0.0.1'), 'listening');
+  t.teardown(() => taken.close());
+  const { port } = taken.address() as AddressInfo;
+  const ports = ['--http-port', String(port), '--grpc-port', '0', '--admin-port', '0'];
+  const ended = await finished(
+    spawnNode(QUICKSTART, [...ports, '--admin-grpc-port', '0', '--var-dir', varDir]),
+  );
+  t.equal(ended.code, 1);
+  t.match(ended.stderr, new RegExp(`^error: port 127.0.0.1:${port} is in use .* --http-port`));
+  t.notOk(existsSync(varDir), 'and nothing was begun');
+});
+
 t.test('the quickstart goes from nothing to a real answer, and its printed lines work', async (t) => {
   const varDir = mkdtempSync(path.join(tmpdir(), 'switchyard-quickstart-'));
   t.teardown(() => rmSync(varDir, { recursive: true, force: true }));
@@ -37,6 +54,7 @@ t.test('the quickstart goes from nothing to a real answer, and its printed lines
   const text = await untilPrinted(child, 'stdout', /Ctrl-C ends it/);
 
   await t.test('it shows progress with an ETA and an answer with its provenance', async (t) => {
+    t.match(text, /both answers were there after \d+ s/);
     t.match(errors.join(''), /embedding: \d+\/\d{5} documents, ETA \d+ s/);
     t.match(
       text,
