@@ -2,12 +2,15 @@ import type { Encoder } from '../encoder/encoder.js';
 import { cosineOfRows } from '../encoder/probes.js';
 import { SwitchyardError } from '../errors.js';
 import type { BuildBatch } from '../index/build-options.js';
+import type { Metric } from '../vocabulary.js';
 import { type RenderDocument, storedDocument } from './document-text.js';
 import type { SourceDocument } from './source/document.js';
 
 const ROWS_PER_BATCH = 256;
 const SAMPLE_SIZE = 64;
 const COSINE_MIN = 0.999;
+/** Cosine does not see lengths; dot and l2 do, so there the lengths must be the model's, too. */
+const LENGTH_RATIO_MAX = 1.01;
 
 export interface ReadyVectorOptions {
   readonly encoder: Encoder;
@@ -19,8 +22,8 @@ export interface ReadyVectorOptions {
 
 /**
  * Rows from vectors that came with the source. They are believed only after a uniform sample of their texts was encoded
- * again with the stated model: any cosine below 0.999 ends the build with FINGERPRINT_MISMATCH, before anything is
- * published (the check runs as the last step of the stream).
+ * again with the stated model: any cosine below 0.999, and under dot and l2 any other length, ends the build with
+ * FINGERPRINT_MISMATCH, before anything is published (the check runs as the last step of the stream).
  */
 export async function* readyVectorRows(
   documents: AsyncIterable<SourceDocument>,
@@ -77,7 +80,7 @@ async function verifySample(
   { encoder, render }: ReadyVectorOptions,
 ): Promise<void> {
   if (sample.length === 0) return;
-  const { dimensions } = encoder.model;
+  const { dimensions, metric } = encoder.model;
   const encoded = await encoder.encode({
     texts: sample.map(render),
     role: 'document',
@@ -87,7 +90,10 @@ async function verifySample(
   const given = toBatch(sample, dimensions).vectors;
   for (const [at, document] of sample.entries()) {
     const similarity = cosineOfRows(encoded.values, given, at, dimensions);
-    if (similarity >= COSINE_MIN) continue;
+    if (similarity >= COSINE_MIN) {
+      if (metric !== 'cosine') expectLength(document.id, metric, encoded.values, given, at, dimensions);
+      continue;
+    }
     throw new SwitchyardError(
       'FINGERPRINT_MISMATCH',
       `the vector of document ${document.id} has cosine ${similarity.toFixed(4)} to its text encoded by ` +
@@ -96,3 +102,24 @@ async function verifySample(
     );
   }
 }
+
+function expectLength(
+  id: string,
+  metric: Metric,
+  encoded: Float32Array,
+  given: Float32Array,
+  row: number,
+  dimensions: number,
+): void {
+  const wanted = lengthOfRow(encoded, row, dimensions);
+  const found = lengthOfRow(given, row, dimensions);
+  if (Math.max(found / wanted, wanted / found) <= LENGTH_RATIO_MAX) return;
+  throw new SwitchyardError(
+    'FINGERPRINT_MISMATCH',
+    `the vector of document ${id} has length ${found.toPrecision(4)}, and the model gives its text one of ` +
+      `${wanted.toPrecision(4)}: under ${metric} lengths count. Bring the vectors as the model gives them (normalised or not)`,
+  );
+}
+
+const lengthOfRow = (matrix: Float32Array, row: number, dimensions: number): number =>
+  Math.hypot(...matrix.subarray(row * dimensions, (row + 1) * dimensions));
