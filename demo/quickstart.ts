@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
 import { buildWatcher } from '../src/cli/build-watcher.js';
 import { formatAnswer, type SearchAnswer } from '../src/cli/commands/search.js';
+import { tryListen } from '../src/cli/doctor/ports.js';
 import { GatewayClient } from '../src/cli/gateway-client.js';
 import { addCommonOptions, type CommonOptions, commandConfig, urlOf } from '../src/cli/options.js';
 import { reportFailure } from '../src/cli/output.js';
@@ -13,7 +14,7 @@ import type { Config, Listener } from '../src/config/config.js';
 import { importMiniLmPackage, MINILM_NAME, miniLmVersion } from '../src/encoder/import/minilm.js';
 import { importUseLitePackage, USE_LITE_NAME, USE_LITE_VERSION } from '../src/encoder/import/use-lite.js';
 import { REASONS, SwitchyardError } from '../src/errors.js';
-import { bindError, type ListenerName, probePort } from '../src/gateway/bind.js';
+import { bindError, type ListenerName } from '../src/gateway/bind.js';
 import { type Gateway, startGateway } from '../src/gateway/gateway.js';
 import { bundleFolder } from '../src/index/bundle-folder.js';
 import { registryRecords } from '../src/lifecycle/build-records.js';
@@ -122,10 +123,10 @@ async function assertPortsFree({ listen }: Config): Promise<void> {
     ['admin_http', listen.adminHttp],
     ['admin_grpc', listen.adminGrpc],
   ];
-  for (const [name, listener] of listeners)
-    await probePort(listener).catch((error: unknown) => {
-      throw bindError(name, listener, error);
-    });
+  for (const [name, listener] of listeners) {
+    const code = await tryListen(listener.host, listener.port);
+    if (code !== null) throw bindError(name, listener, Object.assign(new Error(code), { code }));
+  }
 }
 
 /** Resolves to true when there was something to do, here and below. */

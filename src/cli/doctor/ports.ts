@@ -29,7 +29,7 @@ export async function checkPorts(listen: Config['listen'], gatewayRuns: boolean)
 }
 
 /** null when the address could be bound, else the system's error code. */
-function tryListen(host: string, port: number): Promise<string | null> {
+export function tryListen(host: string, port: number): Promise<string | null> {
   return new Promise((resolve) => {
     const server = createServer();
     server.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? 'unknown'));
