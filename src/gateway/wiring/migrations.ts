@@ -1,5 +1,6 @@
 import type { Config } from '../../config/config.js';
 import { buildInChild } from '../../lifecycle/migration/build/build-process.js';
+import { lookAtGoldenSet } from '../../lifecycle/migration/golden-look.js';
 import type { MigrationMeter } from '../../lifecycle/migration/meter.js';
 import type { MigrationPorts } from '../../lifecycle/migration/ports.js';
 import { MigrationRunner } from '../../lifecycle/migration/runner.js';
@@ -70,9 +71,9 @@ const documentsBehind =
     return lag.kind === 'frozen' ? null : lag.documentsBehind;
   };
 
-function migrationPorts(registry: Registry, { config, recorder }: MigrationsOptions): MigrationPorts {
+function migrationPorts(registry: Registry, { config, queries, recorder }: MigrationsOptions): MigrationPorts {
   return {
-    compareGolden: async () => null,
+    compareGolden: (request, work) => lookAtGoldenSet(registry, queries, request, work),
     build: (request, work) => buildInChild(registry, config, request, work),
     sourceLag: documentsBehind(config.varDir),
     retire: async () => ({ kind: 'retired', findings: { retired: false } }),

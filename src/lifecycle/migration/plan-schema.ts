@@ -61,7 +61,7 @@ export const ShadowStep = Type.Object(
 
 export const GoldenCheck = Type.Object(
   {
-    /** Name of a golden set; null: the corpus's only one. */
+    /** `name` or `name@number`; null: the one named as the corpus. */
     golden_set: orNull(Type.String({ minLength: 1, maxLength: 128 })),
     metric: Type.Union(
       (['ndcg@10', 'mrr@10', 'recall@10', 'map'] as const).map((word) => Type.Literal(word)),

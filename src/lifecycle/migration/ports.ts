@@ -13,13 +13,13 @@ export interface GoldenRequest {
   readonly corpus: string;
   readonly fromVersion: string;
   readonly toVersion: string;
-  /** Null: the corpus's only one. */
+  /** `name` or `name@number`; null: the one named as the corpus. */
   readonly goldenSet: string | null;
   readonly metric: 'ndcg@10' | 'mrr@10' | 'recall@10' | 'map';
   /** Absolute. */
   readonly margin: number;
-  /** Golden analyses of the whole migration: their false promotions together stay within 5 %. */
-  readonly plannedLooks: number;
+  /** The 5 % of false promotions that a whole migration may have are divided by this for one look. */
+  readonly looks: number;
 }
 
 /** Both versions through the real search path, pinned, compared query by query. */
@@ -40,9 +40,10 @@ export interface GoldenFinding {
   readonly queries_needed: number;
   readonly judged_at_10: { readonly baseline: number; readonly candidate: number };
   readonly warnings: readonly string[];
-  /** The queries that lost most, worst first; texts only where they are the golden set's own. */
+  /** The queries that lost most, worst first, with the golden set's own texts. */
   readonly worst: readonly {
     readonly query_id: string;
+    readonly text: string;
     readonly baseline: number;
     readonly candidate: number;
   }[];

@@ -173,7 +173,7 @@ const analysesTable = ({ analyses }: ReportModel): string =>
 function worstPart({ golden, worstReads, migration }: ReportModel): string {
   const { fromVersion, toVersion } = migration;
   const lost = golden.flatMap(({ worst, metric }) =>
-    worst.map(({ query_id, baseline, candidate }) => [query_id, metric, score(baseline), score(candidate)]),
+    worst.map(({ text, baseline, candidate }) => [text, metric, score(baseline), score(candidate)]),
   );
   const reads = worstReads.map((read) => [
     read.text ?? read.queryHash,

@@ -93,7 +93,7 @@ export function reportMarkdown(model: ReportModel): string {
 function worst({ golden, worstReads, migration }: ReportModel): readonly string[] {
   const { fromVersion, toVersion } = migration;
   const lost = golden.flatMap(({ worst: queries, metric }) =>
-    queries.map(({ query_id, baseline, candidate }) => [query_id, metric, score(baseline), score(candidate)]),
+    queries.map(({ text, baseline, candidate }) => [text, metric, score(baseline), score(candidate)]),
   );
   const reads = worstReads.map((read) => [
     read.text ?? read.queryHash,
