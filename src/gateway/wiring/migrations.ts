@@ -3,6 +3,7 @@ import { buildInChild } from '../../lifecycle/migration/build/build-process.js';
 import { lookAtGoldenSet } from '../../lifecycle/migration/golden-look.js';
 import type { MigrationMeter } from '../../lifecycle/migration/meter.js';
 import type { MigrationPorts } from '../../lifecycle/migration/ports.js';
+import { retireOld } from '../../lifecycle/migration/retire-old.js';
 import { MigrationRunner } from '../../lifecycle/migration/runner.js';
 import { sourceFile } from '../../lifecycle/migration/source-file.js';
 import { sourceLag } from '../../lifecycle/source/source-lag.js';
@@ -71,12 +72,15 @@ const documentsBehind =
     return lag.kind === 'frozen' ? null : lag.documentsBehind;
   };
 
-function migrationPorts(registry: Registry, { config, queries, recorder }: MigrationsOptions): MigrationPorts {
+function migrationPorts(
+  registry: Registry,
+  { config, queries, recorder, log }: MigrationsOptions,
+): MigrationPorts {
   return {
     compareGolden: (request, work) => lookAtGoldenSet(registry, queries, request, work),
     build: (request, work) => buildInChild(registry, config, request, work),
     sourceLag: documentsBehind(config.varDir),
-    retire: async () => ({ kind: 'retired', findings: { retired: false } }),
+    retire: (request, work) => retireOld(registry, config, log, request, work),
     worstMirrored: (corpus, toVersion) =>
       recorder
         .report(corpus)

@@ -154,13 +154,11 @@ export const PauseStep = Type.Object(
 /** Takes the old version out of the route: until here it is warm. */
 export const CompleteStep = Type.Object({}, closed);
 
-/** drain → archive → verify the archive → delete the serving copy. */
+/** drain → archive (where `archive.uri` says) → verify the archive → delete the serving copy. */
 export const RetireStep = Type.Object(
   {
     /** The old version had no traffic for so long. */
     quiet_days: Type.Number({ minimum: 0, maximum: 3_650, default: 7 }),
-    /** Folder or `s3://bucket/prefix`; null: `archive` under var_dir. */
-    archive: orNull(Type.String({ minLength: 1, maxLength: 4096 })),
   },
   closed,
 );

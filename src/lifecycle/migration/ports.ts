@@ -65,10 +65,7 @@ export interface BuildRequest {
 export interface RetireRequest {
   readonly corpus: string;
   readonly version: string;
-  /** What took its place. */
-  readonly successor: string;
   readonly quietDays: number;
-  readonly archive: string | null;
 }
 
 export type RetireOutcome =

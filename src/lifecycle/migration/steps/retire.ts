@@ -1,15 +1,18 @@
-import { SwitchyardError } from '../../../errors.js';
 import type { RunStep } from '../step.js';
 
-/** drain → archive → verify the archive → delete the serving copy. Errors: STATUS_CONFLICT saying who still needs it. */
+const LOOK_MS = 60_000;
+
+/**
+ * drain → archive → verify the archive → delete the serving copy. For as long as consumers have not migrated, or the
+ * version had traffic lately, it waits and says so; aborting ends the migration and keeps the version.
+ */
 export const runRetire: RunStep<'retire'> = async (context) => {
   const { migration, step, ports } = context;
-  const { corpus, fromVersion: version, toVersion: successor } = migration;
-  const { quiet_days: quietDays, archive } = step.options;
-  const outcome = await ports.retire({ corpus, version, successor, quietDays, archive }, context);
-  if (outcome.kind === 'retired') return { kind: 'step_done', findings: outcome.findings };
-  throw new SwitchyardError(
-    'STATUS_CONFLICT',
-    `${corpus}/${version} is kept: ${outcome.why}. Resume when that has changed, or abort, which ends the migration and keeps it`,
-  );
+  const { corpus, fromVersion: version } = migration;
+  for (;;) {
+    const outcome = await ports.retire({ corpus, version, quietDays: step.options.quiet_days }, context);
+    if (outcome.kind === 'retired') return { kind: 'step_done', findings: outcome.findings };
+    context.onProgress({ what: `waits: ${outcome.why}`, done: 0, total: null, etaMs: null });
+    await context.wait(LOOK_MS);
+  }
 };
