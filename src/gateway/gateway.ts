@@ -28,6 +28,7 @@ import { Engines } from './wiring/engines.js';
 import { Heartbeats } from './wiring/heartbeats.js';
 import { KeyFollower } from './wiring/key-follower.js';
 import { faceMetrics, observeEngines, routerMetrics } from './wiring/metrics.js';
+import { observeMigrations } from './wiring/migration-metrics.js';
 import { Migrations } from './wiring/migrations.js';
 import { observeOverload } from './wiring/overload-metrics.js';
 import { RegistryLink } from './wiring/registry-link.js';
@@ -136,6 +137,7 @@ export async function startGateway(
     if (tracer !== null) observeTraces(metrics, tracer);
     const migrations = new Migrations({ config, gatewayId, link, queries: router, recorder, meter, log });
     closers.push(() => migrations.close());
+    observeMigrations(metrics, () => migrations.unfinished);
 
     const keys = await followKeys(config, link, log, closers);
     const access = observeAccess(metrics, keys);

@@ -7,6 +7,7 @@ import { retireOld } from '../../lifecycle/migration/retire-old.js';
 import { MigrationRunner } from '../../lifecycle/migration/runner.js';
 import { sourceFile } from '../../lifecycle/migration/source-file.js';
 import { sourceLag } from '../../lifecycle/source/source-lag.js';
+import type { MigrationRecord } from '../../registry/corpus-migrations.js';
 import type { Registry } from '../../registry/registry.js';
 import type { RegistryWatch } from '../../registry/watch.js';
 import type { ComparisonRecorder } from '../../router/comparison-recorder.js';
@@ -54,6 +55,11 @@ export class Migrations {
         if (kind === 'migration' || kind === 'resync') this.#runner.look();
       });
     });
+  }
+
+  /** Migrations that are not finished, as last read. */
+  get unfinished(): readonly MigrationRecord[] {
+    return this.#runner.unfinished;
   }
 
   /** Leases are given back, so that another gateway goes on at once. */

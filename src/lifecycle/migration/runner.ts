@@ -34,6 +34,7 @@ export class MigrationRunner {
   readonly #sampling: NodeJS.Timeout;
   /** Migration → its corpus, of those that are measured. */
   #measured: ReadonlyMap<string, string> = new Map();
+  #unfinished: readonly MigrationRecord[] = [];
   #looking: Promise<void> | null = null;
   #again = false;
   #writing: Promise<void> = Promise.resolve();
@@ -45,6 +46,11 @@ export class MigrationRunner {
     this.#poll = setInterval(() => this.look(), pollIntervalMs);
     this.#sampling = setInterval(() => this.#sample(), sampleIntervalMs);
     this.look();
+  }
+
+  /** As last read. */
+  get unfinished(): readonly MigrationRecord[] {
+    return this.#unfinished;
   }
 
   /** Of the step that this gateway has in hand for a migration; null when it drives it not. */
@@ -83,6 +89,7 @@ export class MigrationRunner {
     const registry = this.#options.registry();
     if (registry === null) return;
     const unfinished = await registry.migrations.list({ isUnfinished: true });
+    this.#unfinished = unfinished;
     this.#measure(unfinished);
     for (const { driver } of this.#drivers.values()) await driver.look();
     if (!this.#options.settings.drive || this.#isClosed) return;
