@@ -9,7 +9,13 @@ import {
 } from '../../lifecycle/archive/archive-version.js';
 import { retirementBlockers } from '../../lifecycle/retire/blockers.js';
 import { retireVersion } from '../../lifecycle/retire/retire-version.js';
-import { addChangeOptions, assertSharedStorage, type ChangeOptions, withAdmin } from '../admin-session.js';
+import {
+  addActorOption,
+  addChangeOptions,
+  assertSharedStorage,
+  type ChangeOptions,
+  withAdmin,
+} from '../admin-session.js';
 import { adminVersionRecords } from '../admin-version-records.js';
 import { type CommonOptions, commandConfig, commandLog, commandOutput, wholeNumber } from '../options.js';
 import { table } from '../output.js';
@@ -81,7 +87,7 @@ export function addArchiveCommands(program: Command): void {
 }
 
 export function addRetire(corpus: Command): void {
-  addChangeOptions(
+  addActorOption(
     corpus
       .command('retire')
       .description(
@@ -91,9 +97,16 @@ export function addRetire(corpus: Command): void {
       .argument('<version>', 'the corpus version')
       .option('--to <place>', 'a folder or s3://bucket/prefix (default: archive.uri of the configuration)')
       .option('--quiet-days <n>', 'days without a request (default: retire.quiet_days)', wholeNumber)
-      .option('--check', 'only say what stands against it'),
+      .option('--check', 'only say what stands against it')
+      .option('--reason <text>', 'why; kept in the audit; needed without --check'),
   ).action(async (name: string, version: string, _options: unknown, command: Command) => {
-    const options = command.optsWithGlobals<RetireOptions>();
+    const given = command.optsWithGlobals<Omit<RetireOptions, 'reason'> & { readonly reason?: string }>();
+    if (given.reason === undefined && given.check !== true)
+      throw new SwitchyardError(
+        'INVALID_ARGUMENT',
+        'say why with --reason <text>, or only look with --check',
+      );
+    const options: RetireOptions = { ...given, reason: given.reason ?? 'a look' };
     const quietDays = options.quietDays ?? commandConfig(options).retire.quietDays;
     const of = { corpus: name, version };
     if (options.check === true) {

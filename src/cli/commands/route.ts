@@ -11,6 +11,7 @@ import { preload, untilReady } from '../preload.js';
 import { printedCommand } from '../printed-command.js';
 import { planTargets } from '../route-plan.js';
 import { formatChange, formatHistory, formatRoute } from '../route-text.js';
+import { routeThresholdWarnings } from '../threshold-warnings.js';
 
 const HISTORY_LIMIT = 20;
 const WAIT_S = 120;
@@ -119,6 +120,8 @@ async function setRoute(
   const expected_revision = options.ifRevision ?? before?.revision ?? 0;
   const change = () => admin.updateRoute({ corpus, expected_revision, targets, reason, actor, force });
   const route = await loadedFirst({ admin, corpus, before, targets, options, say }, change);
+  for (const warning of await routeThresholdWarnings(admin, corpus, before, route))
+    say(`warning: ${warning}`);
   return { before, route };
 }
 

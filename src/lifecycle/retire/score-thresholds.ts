@@ -1,10 +1,10 @@
 import type { Consumer } from '../../registry/consumers.js';
 
-/** Quantiles of the scores of one version's answers; null where nothing was compared. */
+/** Quantiles of the scores within an answer, on average over the answers of one version that were compared. */
 export interface ScoreQuantiles {
-  readonly p10: number;
-  readonly p50: number;
-  readonly p90: number;
+  readonly p25: number;
+  readonly median: number;
+  readonly p75: number;
 }
 
 export interface ThresholdWarning {
@@ -42,4 +42,4 @@ export function thresholdWarnings(
 const described = (scores: ScoreQuantiles | null): string =>
   scores === null
     ? 'its scores were not compared'
-    : `p10 ${scores.p10.toFixed(3)}, p50 ${scores.p50.toFixed(3)}, p90 ${scores.p90.toFixed(3)}`;
+    : `p25 ${scores.p25.toFixed(3)}, median ${scores.median.toFixed(3)}, p75 ${scores.p75.toFixed(3)}`;
