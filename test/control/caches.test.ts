@@ -15,7 +15,7 @@ interface ServedBy {
   readonly result_cache: string;
 }
 
-t.test('two gateways share what they remember in Redis', { timeout: 240_000 }, async (t) => {
+t.test('two gateways share what they remember in Redis', async (t) => {
   const yard = await makeYard(t);
   const redis = await startRedis(t, PASSWORD);
   const said: string[] = [];

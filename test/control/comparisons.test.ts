@@ -11,7 +11,7 @@ interface Pair {
   readonly worst: readonly { readonly query_hash: string; readonly text: string | null }[];
 }
 
-t.test('what mirrors found', { timeout: 180_000 }, async (t) => {
+t.test('what mirrors found', async (t) => {
   const yard = await makeYard(t);
   await yard.registry.routes.change({
     corpus: CORPUS,

@@ -23,7 +23,7 @@ const definition = loadSync(['switchyard/v1/router.proto', 'switchyard/v1/regist
   includeDirs: [path.join(packageRoot(), 'proto')],
 });
 
-t.test('the admin services over gRPC', { timeout: 180_000 }, async (t) => {
+t.test('the admin services over gRPC', async (t) => {
   const yard = await makeYard(t);
   const gateway = await startGateway(yard.config(), silentLog);
   let closed = false;

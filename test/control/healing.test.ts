@@ -68,7 +68,7 @@ async function shadowedYard(t: Parameters<typeof makeYard>[0]): Promise<Yard> {
   return yard;
 }
 
-t.test('what fails is reported as it is, and heals by itself', { timeout: 240_000 }, async (t) => {
+t.test('what fails is reported as it is, and heals by itself', async (t) => {
   const yard = await shadowedYard(t);
   const fingerprints = [yard.fp16, yard.int8].map(({ manifest }) => manifest.fingerprint);
   const [modelOfV1, modelOfV2] = (await copied(path.join(yard.varDir, 'models'), fingerprints)) as [

@@ -36,7 +36,7 @@ async function flip(file: string): Promise<void> {
   await handle.close();
 }
 
-t.test('commands of an operator while a gateway holds the registry', { timeout: 300_000 }, async (t) => {
+t.test('commands of an operator while a gateway holds the registry', async (t) => {
   const fp16 = await miniLmFolder('fp16');
   const int8 = await miniLmFolder('int8');
   const built = await builtBundles({ v1: fp16, v2: int8 });

@@ -18,7 +18,7 @@ const SLOW_POLL = {
 const servedRevision = async (gateway: GatewayProcess): Promise<number> =>
   ((await search(gateway.http)).body.served_by as { route_revision: number }).route_revision;
 
-t.test('two gateway processes on one registry', { timeout: 280_000 }, async (t) => {
+t.test('two gateway processes on one registry', async (t) => {
   const yard = await makeYard(t);
   const gateways = await Promise.all([1, 2].map(() => startGatewayProcess(t, yard.varDir, SLOW_POLL)));
   const [first, second] = gateways as [GatewayProcess, GatewayProcess];

@@ -4,7 +4,7 @@ import { silentLog } from '../fixtures/postgres.js';
 import { routeOf, search, send, target, urlOf } from './http.js';
 import { CORPUS, makeYard, until } from './yard.js';
 
-t.test('operators and one gateway', { timeout: 120_000 }, async (t) => {
+t.test('operators and one gateway', async (t) => {
   const yard = await makeYard(t);
   const gateway = await startGateway(yard.config(), silentLog);
   t.teardown(() => gateway.close());

@@ -31,7 +31,7 @@ function keepAsking(http: string, ask: string) {
   };
 }
 
-t.test('tiers of a target', { timeout: 240_000 }, async (t) => {
+t.test('tiers of a target', async (t) => {
   const memory = mkdtempSync('/dev/shm/switchyard-test-');
   t.teardown(() => rmSync(memory, { recursive: true, force: true }));
   const yard = await makeYard(t);

@@ -158,7 +158,7 @@ export const sleep = (ms: number): Promise<void> => new Promise((resolve) => set
 export async function until<T>(
   what: string,
   check: () => Promise<T | null | undefined | false>,
-  capMs = 15_000,
+  capMs = 60_000,
 ): Promise<{ readonly value: T; readonly tookMs: number }> {
   const begun = performance.now();
   for (;;) {

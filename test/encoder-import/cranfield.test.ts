@@ -26,7 +26,7 @@ if (absence !== undefined) t.comment(absence);
 
 t.test(
   'Universal Sentence Encoder lite finds on Cranfield what it is known to find',
-  { skip: absence ?? false, timeout: 240_000 },
+  { skip: absence ?? false },
   async (t) => {
     const { documents, queries, relevant } = await readCranfield();
     t.equal(documents.length, 1398);
