@@ -26,16 +26,16 @@ export class GatewayClient {
    * null when nothing listens there: the caller then goes to the registry itself. Something that listens and does not
    * answer, or not as a gateway does, is an error: a gateway that hangs or speaks TLS must not be passed by.
    */
-  async getIfRunning<T>(path: string): Promise<T | null> {
+  async getIfRunning<T>(path: string, waitMsMax = PROBE_MS_MAX): Promise<T | null> {
     try {
-      return await this.request<T>('GET', path, undefined, {}, AbortSignal.timeout(PROBE_MS_MAX));
+      return await this.request<T>('GET', path, undefined, {}, AbortSignal.timeout(waitMsMax));
     } catch (error) {
       if (!(error instanceof GatewayUnreachable)) throw error;
       const { code } = error;
       if (code === null || NOBODY_THERE.includes(code)) return null;
       throw new SwitchyardError(
         'INVALID_CONFIG',
-        `something listens at ${this.#baseUrl} and does not answer as a gateway does (${code === TIMEOUT ? `nothing within ${PROBE_MS_MAX / 1000} s` : code}): a gateway that hangs or asks for TLS as listen.admin_http says, or another program; name the gateway's port with --admin-port`,
+        `something listens at ${this.#baseUrl} and does not answer as a gateway does (${code === TIMEOUT ? `nothing within ${waitMsMax / 1000} s` : code}): a gateway that hangs or asks for TLS as listen.admin_http says, or another program; name the gateway's port with --admin-port`,
         { cause: error },
       );
     }
