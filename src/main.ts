@@ -5,7 +5,7 @@ import { createProgram } from './cli/program.js';
 /** Runs one command and gives its exit status: 0 done, 1 failed, 2 misused. */
 export async function main(args: readonly string[]): Promise<number> {
   try {
-    await createProgram().parseAsync([...args], { from: 'user' });
+    await (await createProgram(args)).parseAsync([...args], { from: 'user' });
     return typeof process.exitCode === 'number' ? process.exitCode : 0;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;

@@ -4,11 +4,9 @@ import type { Command } from 'commander';
 import type { Config } from '../config/config.js';
 import { SwitchyardError } from '../errors.js';
 import type { AdminApi } from '../gateway/admin/api.js';
-import { AdminOperations } from '../gateway/admin/operations.js';
 import { type AccessOptions, clientAccess } from './client-access.js';
 import { GatewayClient } from './gateway-client.js';
 import { type CommonOptions, commandConfig, commandLog, urlOf } from './options.js';
-import { withRegistry } from './registry-session.js';
 import { remoteAdmin } from './remote-admin.js';
 
 /** Options of every command that changes something. */
@@ -31,6 +29,11 @@ export async function withAdmin<T>(
   const config: Config = commandConfig(options);
   const client = gatewayClient(config, options);
   if ((await client.getIfRunning('/livez')) !== null) return work(remoteAdmin(client));
+  // PostgreSQL's client and the engines that verify files: only for who has no gateway to ask.
+  const [{ AdminOperations }, { withRegistry }] = await Promise.all([
+    import('../gateway/admin/operations.js'),
+    import('./registry-session.js'),
+  ]);
   return withRegistry(config, commandLog(config), (registry) =>
     work(new AdminOperations({ registry: () => registry, facts: null, storage: config })),
   );

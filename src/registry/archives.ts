@@ -4,6 +4,7 @@ import type { Digest } from '../vocabulary.js';
 import { type ChangeAuthor, recordChange } from './changes.js';
 import { type CorpusVersionName, getVersion, subjectOf } from './corpus-versions.js';
 import type { Database, Tables } from './database.js';
+import type { ArchiveStep } from './schema.js';
 
 /** Where a build of a version lies as Parquet, and how far its retirement got. */
 export interface VersionArchive extends CorpusVersionName {
@@ -17,9 +18,6 @@ export interface VersionArchive extends CorpusVersionName {
   readonly deletedAt: Date | null;
   readonly restoredAt: Date | null;
 }
-
-export const ARCHIVE_STEPS = ['verified', 'deleted', 'restored'] as const;
-export type ArchiveStep = (typeof ARCHIVE_STEPS)[number];
 
 export class Archives {
   readonly #database: Database;

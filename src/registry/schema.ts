@@ -12,6 +12,10 @@ export type ModelStatus = (typeof MODEL_STATUSES)[number];
 export const CORPUS_VERSION_STATUSES = ['building', 'ready', 'active', 'draining', 'archived'] as const;
 export type CorpusVersionStatus = (typeof CORPUS_VERSION_STATUSES)[number];
 
+/** What happened to an archive, in order. */
+export const ARCHIVE_STEPS = ['verified', 'deleted', 'restored'] as const;
+export type ArchiveStep = (typeof ARCHIVE_STEPS)[number];
+
 interface EmbeddingModels {
   model_id: Generated<string>;
   model_name: string;

@@ -1,14 +1,7 @@
 import type { Command } from 'commander';
 import { SwitchyardError } from '../../errors.js';
 import type { ArchiveView } from '../../gateway/admin/archive-views.js';
-import {
-  type ArchiveParts,
-  archiveVersion,
-  restoreVersion,
-  verifyArchive,
-} from '../../lifecycle/archive/archive-version.js';
-import { retirementBlockers } from '../../lifecycle/retire/blockers.js';
-import { retireVersion } from '../../lifecycle/retire/retire-version.js';
+import type { ArchiveParts } from '../../lifecycle/archive/archive-version.js';
 import {
   addActorOption,
   addChangeOptions,
@@ -40,6 +33,7 @@ export function addArchiveCommands(program: Command): void {
       .option('--to <place>', 'a folder or s3://bucket/prefix (default: archive.uri of the configuration)'),
   ).action(async (name: string, _options: unknown, command: Command) => {
     const options = command.optsWithGlobals<ArchiveOptions>();
+    const { archiveVersion, verifyArchive } = await import('../../lifecycle/archive/archive-version.js');
     const written = await withParts(options, 'archiving', async (parts) => {
       const archive = await archiveVersion(versionOf(name), options.to ?? null, parts);
       await verifyArchive(archive.uri, archive.sha256, parts);
@@ -64,6 +58,7 @@ export function addArchiveCommands(program: Command): void {
       ),
   ).action(async (name: string, _options: unknown, command: Command) => {
     const options = command.optsWithGlobals<ArchiveOptions>();
+    const { restoreVersion } = await import('../../lifecycle/archive/archive-version.js');
     const bundle = await withParts(options, 'restoring', (parts) =>
       restoreVersion(versionOf(name), options.from ?? null, parts),
     );
@@ -110,6 +105,7 @@ export function addRetire(corpus: Command): void {
     const quietDays = options.quietDays ?? commandConfig(options).retire.quietDays;
     const of = { corpus: name, version };
     if (options.check === true) {
+      const { retirementBlockers } = await import('../../lifecycle/retire/blockers.js');
       const blockers = await withAdmin(options, (admin) =>
         retirementBlockers(of, quietDays, adminVersionRecords(admin, options)),
       );
@@ -120,6 +116,7 @@ export function addRetire(corpus: Command): void {
       );
       return;
     }
+    const { retireVersion } = await import('../../lifecycle/retire/retire-version.js');
     const say = (line: string): void => {
       if (options.json !== true) process.stderr.write(`${line}\n`);
     };

@@ -4,9 +4,8 @@ import { InvalidArgumentError } from 'commander';
 import { SwitchyardError } from '../../errors.js';
 import type { RouteView } from '../../gateway/admin/views.js';
 import type { BuildParts, CorpusBuildResult, IndexFormat } from '../../lifecycle/corpus-build.js';
-import { rebuildCorpusVersion } from '../../lifecycle/corpus-rebuild.js';
 import { DEFAULT_DOCUMENT_TEMPLATE } from '../../lifecycle/document-text.js';
-import { type RebuildSource, rebuildCorpus } from '../../lifecycle/rebuild.js';
+import type { RebuildSource } from '../../lifecycle/rebuild.js';
 import { digestPrefix, QUANTIZATIONS, type Quantization } from '../../vocabulary.js';
 import { adminRecords } from '../admin-records.js';
 import { addActorOption, assertSharedStorage, withAdmin } from '../admin-session.js';
@@ -220,8 +219,9 @@ function embed(corpus: string, file: string | undefined, options: BuildOptions):
   if (model === undefined) throw usage('texts are embedded by a model: name it with --model <name@version>');
   const from: RebuildSource =
     file === undefined ? { kind: 'version', version: textsOf ?? '', build: null } : { kind: 'file', file };
-  return (parts) =>
-    rebuildCorpus(
+  return async (parts) => {
+    const { rebuildCorpus } = await import('../../lifecycle/rebuild.js');
+    return rebuildCorpus(
       {
         corpus,
         version: options.corpusVersion,
@@ -241,6 +241,7 @@ function embed(corpus: string, file: string | undefined, options: BuildOptions):
       },
       parts,
     );
+  };
 }
 
 function rebuild(corpus: string, options: BuildOptions): Build {
@@ -253,8 +254,9 @@ function rebuild(corpus: string, options: BuildOptions): Build {
     throw usage(
       '--from-version takes the vectors of that version as they are: leave --model and --chunk-tokens out',
     );
-  return (parts) =>
-    rebuildCorpusVersion(
+  return async (parts) => {
+    const { rebuildCorpusVersion } = await import('../../lifecycle/corpus-rebuild.js');
+    return rebuildCorpusVersion(
       {
         corpus,
         version: fromVersion,
@@ -266,6 +268,7 @@ function rebuild(corpus: string, options: BuildOptions): Build {
       },
       parts,
     );
+  };
 }
 
 /** A noise floor differs by the order alone. */

@@ -1,7 +1,6 @@
 import { type Command, InvalidArgumentError } from 'commander';
 import { SwitchyardError } from '../../errors.js';
 import type { TuneFormat } from '../../index/tune/tune-protocol.js';
-import { tuneCorpusVersion } from '../../lifecycle/corpus-tune.js';
 import { QUANTIZATIONS } from '../../vocabulary.js';
 import { adminRecords } from '../admin-records.js';
 import { withAdmin } from '../admin-session.js';
@@ -37,6 +36,7 @@ export function addCorpusTune(corpus: Command): void {
       const [corpusName, version, ...rest] = name.split('/');
       if (!corpusName || !version || rest.length > 0)
         throw new SwitchyardError('INVALID_ARGUMENT', `name a corpus version like docs/v1, not ${name}`);
+      const { tuneCorpusVersion } = await import('../../lifecycle/corpus-tune.js');
       const config = commandConfig(options);
       const controller = new AbortController();
       const abort = (): void =>

@@ -1,10 +1,7 @@
 import path from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { importFromUrl } from '../../encoder/import/from-url.js';
-import { importLocalFolder, type ModelOverrides } from '../../encoder/import/local-folder.js';
-import { importMiniLmPackage } from '../../encoder/import/minilm.js';
+import type { ModelOverrides } from '../../encoder/import/local-folder.js';
 import { HUGGING_FACE_ENDPOINT, type ModelLocation } from '../../encoder/import/model-location.js';
-import { importUseLitePackage } from '../../encoder/import/use-lite.js';
 import { type ModelFolder, NORMALISATIONS, POOLINGS } from '../../encoder/manifest.js';
 import { METRICS, modelRef, PRECISIONS, type Precision } from '../../vocabulary.js';
 import { addActorOption, assertSharedStorage, withAdmin } from '../admin-session.js';
@@ -64,6 +61,7 @@ function addMiniLm(importCommand: Command): void {
     .option('--package <folder>', 'folder of the npm package (default: looked up in node_modules)')
     .action(async (_options: unknown, command: Command) => {
       const options = command.optsWithGlobals<MiniLmOptions>();
+      const { importMiniLmPackage } = await import('../../encoder/import/minilm.js');
       await runImport(options, ({ modelsFolder }) =>
         importMiniLmPackage({ modelsFolder, precision: options.precision, ...packageOf(options) }),
       );
@@ -77,6 +75,7 @@ function addUseLite(importCommand: Command): void {
     .option('--package <folder>', 'folder of the npm package (default: looked up in node_modules)')
     .action(async (_options: unknown, command: Command) => {
       const options = command.optsWithGlobals<PackageOptions>();
+      const { importUseLitePackage } = await import('../../encoder/import/use-lite.js');
       await runImport(options, ({ modelsFolder }) =>
         importUseLitePackage({ modelsFolder, ...packageOf(options) }),
       );
@@ -93,6 +92,7 @@ function addFolder(importCommand: Command): void {
     .argument('<folder>', 'the folder');
   addStatedOptions(command).action(async (folder: string, _options: unknown, command: Command) => {
     const options = command.optsWithGlobals<StatedOptions>();
+    const { importLocalFolder } = await import('../../encoder/import/local-folder.js');
     await runImport(options, ({ modelsFolder }) =>
       importLocalFolder({ ...statedOf(options), folder: path.resolve(folder), modelsFolder }),
     );
@@ -115,6 +115,7 @@ function addUrl(importCommand: Command): void {
     .option('--sha256 <file=sha256>', 'what a file must be; may be given for several files', checksum);
   addStatedOptions(command).action(async (location: string, _options: unknown, command: Command) => {
     const options = command.optsWithGlobals<UrlOptions>();
+    const { importFromUrl } = await import('../../encoder/import/from-url.js');
     const watcher = downloadWatcher(options.json === true);
     await runImport(options, ({ modelsFolder, downloadsFolder }) =>
       untilInterrupted((signal) =>

@@ -1,5 +1,5 @@
 import { Type } from '@sinclair/typebox';
-import { ARCHIVE_STEPS } from '../../registry/archives.js';
+import { ARCHIVE_STEPS } from '../../registry/schema.js';
 import { ArchiveView, TrafficView } from './archive-views.js';
 import { operation } from './operation.js';
 import { author, corpus, version } from './router-operations.js';

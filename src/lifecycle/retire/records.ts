@@ -1,9 +1,9 @@
-import type { ArchiveStep, VersionArchive } from '../../registry/archives.js';
+import type { VersionArchive } from '../../registry/archives.js';
 import type { ChangeAuthor } from '../../registry/changes.js';
 import type { Consumer } from '../../registry/consumers.js';
 import type { CorpusVersionName } from '../../registry/corpus-versions.js';
 import type { Registry } from '../../registry/registry.js';
-import type { CorpusVersionStatus } from '../../registry/schema.js';
+import type { ArchiveStep, CorpusVersionStatus } from '../../registry/schema.js';
 import type { TrafficSum } from '../../registry/traffic.js';
 import type { Digest, TargetRole, Tier } from '../../vocabulary.js';
 import { type BuildRecords, registryRecords } from '../build-records.js';
