@@ -7,7 +7,7 @@ import { type Bench, inputHash } from './report.js';
 
 const SIZES = {
   smoke: { glossStep: 400, perSecond: 20, holdMs: 500, deadlineMs: 10_000 },
-  full: { glossStep: 40, perSecond: 50, holdMs: 3_000, deadlineMs: 2_000 },
+  full: { glossStep: 200, perSecond: 40, holdMs: 3_000, deadlineMs: 5_000 },
 } as const;
 /** A service that is not well after so long never will be. */
 const RECOVERY_MS_MAX = 120_000;
