@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /** Waits until something is so; fails the test by its own name when it never is. */
-export async function until(what: string, isSo: () => boolean, giveUpMs = 20_000): Promise<void> {
+export async function until(what: string, isSo: () => boolean, giveUpMs = 60_000): Promise<void> {
   const endMs = performance.now() + giveUpMs;
   while (!isSo()) {
     if (performance.now() > endMs) throw new Error(`never happened: ${what}`);
