@@ -99,6 +99,16 @@ t.test(
     });
     t.equal(begun.status, 200, JSON.stringify(begun.body));
 
+    const consumer = await send(`${urlOf(gateway.addresses.adminHttp)}/v1/consumers`, 'POST', {
+      service_name: 'shop',
+      corpus: CORPUS,
+      version: 'v1',
+      team_owner: 'shop',
+      migration_deadline: new Date(Date.now() + 86_400_000).toISOString(),
+      reason: 'a consumer to look at',
+    });
+    t.equal(consumer.status, 200, JSON.stringify(consumer.body));
+
     let isOver = false;
     let round = 0;
     const load = (async () => {

@@ -67,7 +67,7 @@ t.test('every alert has a runbook that names its metric, the likely causes and a
 
 t.test('every command of the docs is one that there is, with its options', async (t) => {
   const lines = [...operations.matchAll(/^```sh\n([\s\S]*?)^```/gm)]
-    .flatMap(([, block]) => (block as string).split('\n'))
+    .flatMap(([, block]) => (block as string).split(/\n|; /))
     .map((line) => line.replace(/\s#.*$/, '').replace(/"[^"]*"/g, 'quoted'))
     .flatMap((line) => {
       const [, rest] = /^(?:[A-Z_]+=\S+ )*switchyard (.*)$/.exec(line) ?? [];
@@ -84,7 +84,9 @@ t.test('every command of the docs is one that there is, with its options', async
       command = next;
       options.push(...next.options);
     }
-    t.equal(command.commands.length, 0, `switchyard ${words.join(' ')}`);
+    // `eval` is a command with an action of its own and has others below it.
+    options.push(...command.commands.flatMap((below) => below.options));
+    t.not(command, program, `switchyard ${words.join(' ')}`);
     for (const word of words.filter((one) => one.startsWith('--')))
       t.ok(
         options.some(({ long }) => long === word.split('=')[0]),
