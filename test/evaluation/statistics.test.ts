@@ -35,8 +35,7 @@ t.test('a version that lost the margin is promoted in at most one migration of t
   for (const shape of ['normal', 'skewed'] as const) {
     const corrected = { ...simulation(11), shape, confidence: gateConfidence(LOOKS) };
     const { any, all } = await simulateMigrations(corrected, LOOKS);
-    // Of a true 5 % a sample of 300 is seldom above its own interval's reach.
-    t.ok(binomialInterval(any).low <= FALSE_PROMOTION_MAX, `${shape}: ${any.happened} of ${any.trials}`);
+    t.ok(any.happened / any.trials <= FALSE_PROMOTION_MAX, `${shape}: ${any.happened} of ${any.trials}`);
     t.equal(all.happened, 0, 'and in none where every look must pass');
   }
   const { any } = await simulateMigrations(simulation(12), LOOKS);
