@@ -121,7 +121,7 @@ export class Models {
     if (same.status === 'archived')
       throw new SwitchyardError(
         'STATUS_CONFLICT',
-        `${same.modelRef} is archived and stays so: give the model another version to use it again`,
+        `${same.modelRef} is archived, which is final: this vector space is registered under no other name either; a change of its files, precision, prefixes or max tokens makes another one`,
         { details: { model: same.modelRef, status: same.status } },
       );
     if (same.artifactUri === artifactUri) return same;
@@ -248,7 +248,7 @@ function conflict(manifest: RegistrableModel, known: readonly RegisteredModel[])
     .join(' and ');
   return new SwitchyardError(
     'ALREADY_EXISTS',
-    `${modelRef(manifest)} (${manifest.fingerprint}, ${manifest.dimensions} dimensions, ${manifest.metric}) contradicts the registered ${others}: a name@version and a fingerprint belong together forever; give the new model another version`,
+    `${modelRef(manifest)} (${manifest.fingerprint}, ${manifest.dimensions} dimensions, ${manifest.metric}) contradicts the registered ${others}: a name@version and a fingerprint belong together forever; ${known.some(({ fingerprint }) => fingerprint === manifest.fingerprint) ? 'use the registered name' : 'give the new model another version'}`,
     { details: { registered: known.map((model) => model.modelRef).join(', ') } },
   );
 }

@@ -49,7 +49,7 @@ async function reported(gateway: Gateway): Promise<Readonly<Record<string, strin
 }
 
 const says = (gateway: Gateway, version: string, what: string) =>
-  until(`${version} is reported ${what}`, async () => (await reported(gateway))[version] === what, 60_000);
+  until(`${version} is reported ${what}`, async () => (await reported(gateway))[version] === what, 240_000);
 
 const READY = 'ready ready well';
 

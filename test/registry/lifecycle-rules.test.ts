@@ -50,6 +50,10 @@ onEachPostgres(t, async (t, postgres) => {
         ...refused('ALREADY_EXISTS'),
         message: /minilm@1/,
       });
+    const advice = (manifest: typeof base, message: RegExp) =>
+      t.rejects(models.register({ manifest, artifactUri: 'file:///x' }), { message });
+    await advice({ ...base, version: '2' }, /use the registered name/);
+    await advice({ ...base, fingerprint: modelManifest('other').fingerprint }, /another version/);
     for (const column of [
       `model_name = 'x'`,
       `model_version = '2'`,
