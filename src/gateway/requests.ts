@@ -65,6 +65,11 @@ export class Requests {
     return { protocol, operation, requestId, trace, startedAtMs: performance.now(), answer: null };
   }
 
+  /** A request that was refused before it began: it is counted, and neither traced nor logged. */
+  refused(protocol: Protocol, operation: Operation, reason: Reason, durationMs: number): void {
+    this.#options.metrics.requestFinished(protocol, operation, reason, durationMs);
+  }
+
   finish(scope: RequestScope, outcome: Reason | 'OK'): void {
     const endedAtMs = performance.now();
     const durationMs = endedAtMs - scope.startedAtMs;

@@ -9,6 +9,7 @@ import type { Readiness } from '../readiness.js';
 import { decodeBatch, decodeEmbed, decodeSearch, ResponseEncoder } from './convert.js';
 import { credentialsOf } from './credentials.js';
 import { Door } from './door.js';
+import { refuseEarly } from './early-refusal.js';
 import { Health } from './health.js';
 import { listenGrpc } from './listening.js';
 import { EMBED_FIELDS, type PeekFields, peek, SEARCH_FIELDS } from './peek.js';
@@ -97,6 +98,7 @@ export async function startGrpcFace(options: GrpcFaceOptions): Promise<GrpcFace>
   server.addService(serviceOf(protos.definition, HEALTH_SERVICE), health.implementation());
   new ReflectionService(reflectable(protos.definition)).addToServer(server);
 
+  refuseEarly(server, { overload: context.overload, requests: context.requests, statuses });
   const listening = await listenGrpc(server, 'grpc', listener, credentialsOf(context.certificates));
   return {
     address: { host: listener.host, port: listening.port },

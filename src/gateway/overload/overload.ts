@@ -39,6 +39,11 @@ export class Overload {
     return this.#settings.enabled ? this.#works[kind].refusal(priority, 1) : null;
   }
 
+  /** Whether anything is refused at this moment. */
+  get isTight(): boolean {
+    return this.#settings.enabled && (this.#works.text.isUsedUp || this.#works.vector.isUsedUp);
+  }
+
   /** Why a request would be refused whatever it is, or null: for protocols that tell nothing before the body is read. */
   refusalOfAll(): SwitchyardError | null {
     if (!this.#settings.enabled) return null;
@@ -138,6 +143,10 @@ class Work {
 
   get inFlight(): number {
     return this.#partitions.total;
+  }
+
+  get isUsedUp(): boolean {
+    return this.#partitions.isUsedUp;
   }
 
   /** For every priority. */

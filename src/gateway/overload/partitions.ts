@@ -24,6 +24,11 @@ export class Partitions {
     return this.#total;
   }
 
+  /** Whoever comes is let in for the share of his partition alone. */
+  get isUsedUp(): boolean {
+    return this.#total >= this.#limit();
+  }
+
   inFlightOf(partition: Partition): number {
     return this.#inFlight[partition];
   }

@@ -1,0 +1,110 @@
+import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
+import type { Server } from '@grpc/grpc-js';
+import type { SwitchyardError } from '../../errors.js';
+import type { Overload } from '../overload/overload.js';
+import { REQUEST_ID_HEADER, RequestIds } from '../request-id.js';
+import type { Operation, Requests } from '../requests.js';
+import { EMBED_FIELDS, type PeekFields, peek, SEARCH_FIELDS } from './peek.js';
+import type { StatusEncoder } from './status.js';
+
+const SERVICE = '/switchyard.v1.SearchService';
+const METHODS: ReadonlyMap<string, { readonly operation: Operation; readonly fields: PeekFields }> = new Map([
+  [`${SERVICE}/Search`, { operation: 'search', fields: SEARCH_FIELDS }],
+  [`${SERVICE}/Embed`, { operation: 'embed', fields: EMBED_FIELDS }],
+]);
+/** As grpc-js answers a call that ends before its message. */
+const WITHOUT_MESSAGE = {
+  ':status': 200,
+  'content-type': 'application/grpc+proto',
+  'grpc-status': 13,
+  'grpc-message': 'the request has no message',
+};
+/** One byte that says whether the message is compressed, four of its length. */
+const PREFIX_BYTES = 5;
+
+type StreamHandler = (interceptors: unknown, stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => void;
+
+/**
+ * Refuses under overload before grpc-js makes a call of a stream: that alone costs most of what a refusal costs, and how
+ * much goodput is left at several times capacity depends on nothing else. While there is room nothing is done here. It
+ * stands in for a method of grpc-js that is not public, so the package's version is pinned, and a test notices when the
+ * method is gone: refusals are then made by the decoders, later and for more. False: so it is.
+ */
+export function refuseEarly(
+  server: Server,
+  { overload, requests, statuses }: { overload: Overload; requests: Requests; statuses: StatusEncoder },
+): boolean {
+  const inner = server as unknown as { _streamHandler?: StreamHandler };
+  const accept = inner._streamHandler?.bind(server);
+  if (accept === undefined) return false;
+  const ids = new RequestIds();
+  let last: { readonly error: SwitchyardError; readonly headers: Readonly<Record<string, unknown>> } | null =
+    null;
+  const headersOf = (error: SwitchyardError): Readonly<Record<string, unknown>> => {
+    if (last?.error === error) return last.headers;
+    const { code, details, metadata } = statuses.encode(error, '-');
+    const headers = {
+      ':status': 200,
+      'content-type': 'application/grpc+proto',
+      'grpc-status': code,
+      'grpc-message': encodeURI(details ?? ''),
+      ...metadata?.toHttp2Headers(),
+    };
+    last = { error, headers };
+    return headers;
+  };
+  inner._streamHandler = (interceptors, stream, headers) => {
+    const method = overload.isTight ? METHODS.get(headers[':path'] ?? '') : undefined;
+    if (method === undefined) {
+      accept(interceptors, stream, headers);
+      return;
+    }
+    const startedAtMs = performance.now();
+    let isDecided = false;
+    const pass = (): void => {
+      isDecided = true;
+      accept(interceptors, stream, headers);
+    };
+    const look = (chunk: Buffer): void => {
+      if (isDecided) return;
+      stream.pause();
+      const error = refusalOf(chunk, method.fields, overload);
+      if (error === null) {
+        stream.unshift(chunk);
+        pass();
+        return;
+      }
+      isDecided = true;
+      const requestId = ids.of(headers[REQUEST_ID_HEADER]);
+      stream.respond({ ...headersOf(error), [REQUEST_ID_HEADER]: requestId } as never, { endStream: true });
+      stream.resume();
+      requests.refused('grpc', method.operation, error.reason, performance.now() - startedAtMs);
+    };
+    stream.on('error', ignore);
+    stream.once('data', look);
+    // What did not come with the headers is waited for by grpc-js, which keeps the deadline.
+    setImmediate(() => {
+      if (isDecided || stream.destroyed) return;
+      if (stream.readableEnded) {
+        stream.respond(WITHOUT_MESSAGE as never, { endStream: true });
+        return;
+      }
+      stream.off('data', look);
+      stream.pause();
+      pass();
+    });
+  };
+  return true;
+}
+
+/** Null for what there is room for, and for what cannot be told: half a message, or a compressed one. */
+function refusalOf(chunk: Buffer, fields: PeekFields, overload: Overload): SwitchyardError | null {
+  if (chunk.length < PREFIX_BYTES || chunk[0] !== 0) return null;
+  const end = PREFIX_BYTES + chunk.readUInt32BE(1);
+  if (end > chunk.length) return null;
+  const peeked = peek(chunk.subarray(PREFIX_BYTES, end), fields);
+  return peeked === null ? null : overload.refusal(peeked.kind, peeked.priority);
+}
+
+/** A client that goes away while it is refused. */
+const ignore = (): void => undefined;
