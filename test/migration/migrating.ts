@@ -26,7 +26,7 @@ export async function untilMigration(
   corpus: string,
   what: string,
   wanted: (view: MigrationView) => boolean,
-  capMs = 300_000,
+  capMs = 600_000,
 ): Promise<MigrationView> {
   const { value } = await until(
     `the migration of ${corpus} ${what}`,

@@ -10,7 +10,11 @@ const TEXTS = ['a cat', 'a bird', 'some bread', 'red wine', 'a planet', 'a bicyc
 t.test('a migration runs from start to complete by one command, under load', async (t) => {
   const yard = await makeYard(t);
   const config = yard.config();
-  const quick = { ...config, migration: { ...config.migration, sampleIntervalMs: 100, pollIntervalMs: 200 } };
+  const quick = {
+    ...config,
+    mirror: { ...config.mirror, niceness: 0 },
+    migration: { ...config.migration, sampleIntervalMs: 100, pollIntervalMs: 200 },
+  };
   const gateway = await startGateway(quick, createLogger(process.env.LOG ?? 'silent'));
   t.teardown(() => gateway.close());
   const { host, port } = gateway.addresses.http;

@@ -10,7 +10,7 @@ export interface Versions {
 }
 
 /**
- * The route that a placement means. Targets of other versions (a noise floor, say) stay as they are. Whoever had
+ * The route that a placement means. Other targets (a noise floor, say) stay as they are. Whoever had
  * weight stays loaded as `draining` until it is released: its clients may send vectors of its model, and going back
  * takes no loading.
  */
@@ -20,7 +20,12 @@ export function targetsFor(
   { fromVersion, toVersion }: Versions,
   route: Route,
 ): readonly RouteTargetInput[] {
-  const others = route.targets.filter(({ version }) => version !== fromVersion && version !== toVersion);
+  const others = route.targets.filter(
+    ({ version, build }) =>
+      version !== toVersion &&
+      // Another build of the old version is its noise floor, for as long as there is an old version.
+      (placement.kind === 'released' ? version !== fromVersion : build !== facts.from.build),
+  );
   const old = { version: fromVersion, build: facts.from.build, tier: facts.from.tier };
   const build = facts.verified?.build ?? null;
   const fresh = { version: toVersion, build, tier: facts.from.tier };
@@ -62,7 +67,7 @@ export function divergence(facts: Facts, versions: Versions, route: Route): stri
   const wanted = targetsFor(facts.placement, facts, versions, route);
   const ours = (targets: readonly RouteTargetInput[]): string[] =>
     targets
-      .filter(({ version }) => version === versions.fromVersion || version === versions.toVersion)
+      .filter(({ version, build }) => version === versions.toVersion || build === facts.from.build)
       .map(
         ({ version, build, role, weightBps, mirrorBps }) =>
           `${version}:${(build ?? '').slice(0, 8)} ${role} ${weightBps}${role === 'shadow' ? ` mirror ${mirrorBps}` : ''}`,

@@ -1,0 +1,171 @@
+import t from 'tap';
+import { checkErrorRate } from '../../src/lifecycle/migration/analyses/error-rate.js';
+import { type Finding, overall } from '../../src/lifecycle/migration/analyses/finding.js';
+import { checkGolden } from '../../src/lifecycle/migration/analyses/golden.js';
+import { checkServiceTime } from '../../src/lifecycle/migration/analyses/service-time.js';
+import { checkShadow } from '../../src/lifecycle/migration/analyses/shadow.js';
+import type { GoldenFinding } from '../../src/lifecycle/migration/ports.js';
+import type { MirrorTotals } from '../../src/lifecycle/migration/sample.js';
+import { LogHistogram } from '../../src/telemetry/log-histogram.js';
+import { TestRandom } from '../fixtures/random.js';
+
+const seeded = (seed: number): (() => number) => {
+  const random = new TestRandom(seed);
+  return () => random.next();
+};
+const times = (...values: readonly number[]): LogHistogram => {
+  const histogram = new LogHistogram();
+  for (const value of values) histogram.observe(value);
+  return histogram;
+};
+const around = (us: number, count: number, random: () => number): LogHistogram =>
+  times(...Array.from({ length: count }, () => us * (0.7 + 0.6 * random())));
+
+t.test('a histogram gives quantiles to within a tenth, and adds up', async (t) => {
+  const random = seeded(3);
+  const values = Array.from({ length: 20_000 }, () => 60 * Math.exp(8 * random()));
+  const sorted = [...values].sort((a, b) => a - b);
+  const halves = [times(...values.slice(0, 7_000)), times(...values.slice(7_000))];
+  const whole = LogHistogram.of(...halves.map((half) => half.counts()));
+  t.equal(whole.count, values.length);
+  for (const share of [0.01, 0.25, 0.5, 0.95, 0.99]) {
+    const exact = sorted[Math.floor(share * sorted.length)] ?? 0;
+    const found = whole.quantile(share) ?? 0;
+    t.ok(Math.abs(found / exact - 1) < 0.1, `p${share * 100}: ${found} of ${exact}`);
+    const interval = whole.quantileInterval(share, 3);
+    t.ok(interval !== null && interval.low <= found && found <= interval.high);
+  }
+  t.equal(new LogHistogram().quantile(0.5), null);
+  const taken = whole.take();
+  t.equal(whole.count, 0);
+  t.equal(LogHistogram.of(taken).count, values.length);
+});
+
+const MANY = { quantile: 0.95, ratio_max: 1.5, allowance_ms: 1, samples_min: 100 };
+const served = (old: LogHistogram, fresh: LogHistogram) => {
+  const none = new LogHistogram();
+  const before = { encoded: old, searched: none };
+  return { lane: 'served' as const, before, earlier: before, after: { encoded: fresh, searched: none } };
+};
+
+t.test('service time: within the ratio or the allowance it passes, beyond both it fails', async (t) => {
+  const random = seeded(5);
+  const old = around(4_000, 2_000, random);
+  const verdict = (fresh: LogHistogram, more = {}) =>
+    checkServiceTime(served(old, fresh), { ...MANY, ...more }).verdict;
+  t.equal(verdict(around(4_100, 2_000, random)), 'successful');
+  t.equal(verdict(around(12_000, 2_000, random)), 'failed');
+  t.equal(verdict(around(12_000, 2_000, random), { allowance_ms: 50 }), 'successful', 'fast enough');
+  t.equal(verdict(around(4_100, 50, random)), 'undecided', 'too few');
+  t.equal(verdict(around(900_000, 25, random)), 'failed', 'few, but beyond doubt');
+  t.equal(verdict(new LogHistogram()), 'undecided');
+});
+
+t.test('service time: an equal version fails in hardly any of a thousand seeded looks', async (t) => {
+  const random = seeded(11);
+  let failed = 0;
+  for (let look = 0; look < 1_000; look++) {
+    const found = checkServiceTime(served(around(3_000, 120, random), around(3_000, 120, random)), {
+      ...MANY,
+      ratio_max: 1,
+    });
+    if (found.verdict === 'failed') failed++;
+  }
+  t.ok(failed <= 5, `${failed} of 1000`);
+});
+
+t.test('error rate: an equal version is not failed by chance, an outage is seen at once', async (t) => {
+  const options = { increase_max: 0.01, samples_min: 200 };
+  const check = (before: [number, number], after: [number, number]) =>
+    checkErrorRate(
+      { answered: before[0], failed: before[1] },
+      { answered: after[0], failed: after[1] },
+      options,
+    ).verdict;
+  t.equal(check([10_000, 2], [300, 0]), 'successful');
+  t.equal(check([10_000, 2], [300, 150]), 'failed');
+  t.equal(check([10_000, 2], [0, 12]), 'failed', 'twelve of twelve');
+  t.equal(check([10_000, 2], [40, 0]), 'undecided', 'too few');
+  t.equal(check([10_000, 2], [0, 0]), 'undecided');
+  t.equal(check([0, 0], [300, 0]), 'successful', 'the old one serves no longer');
+  const random = seeded(7);
+  let failed = 0;
+  for (let look = 0; look < 2_000; look++) {
+    const failures = Array.from({ length: 400 }, () => random()).filter((value) => value < 0.02).length;
+    if (check([9_800, 200], [400 - failures, failures]) === 'failed') failed++;
+  }
+  t.ok(failed <= 5, `${failed} of 2000 looks at an equal version`);
+});
+
+const mirrored = (more: Partial<MirrorTotals> = {}): MirrorTotals => ({
+  compared: 1_000,
+  shorter: 0,
+  failed: 0,
+  overlapMean: 0.4,
+  rboMean: 0.3,
+  primary: new LogHistogram(),
+  shadow: new LogHistogram(),
+  ...more,
+});
+const NONE = mirrored({ compared: 0, overlapMean: null, rboMean: null });
+const SHADOW = {
+  compared_min: 500,
+  shorter_share_max: 0.01,
+  failed_share_max: 0.01,
+  overlap_min: null,
+  noise_floor_share_min: null,
+};
+
+t.test('mirrored reads: change decides nothing by default, missing answers do', async (t) => {
+  t.equal(checkShadow(mirrored(), NONE, SHADOW).verdict, 'successful');
+  t.equal(checkShadow(mirrored({ compared: 3 }), NONE, SHADOW).verdict, 'undecided');
+  t.equal(checkShadow(mirrored({ shorter: 50 }), NONE, SHADOW).verdict, 'failed');
+  t.equal(checkShadow(mirrored({ failed: 50 }), NONE, SHADOW).verdict, 'failed');
+  t.equal(checkShadow(mirrored(), NONE, { ...SHADOW, overlap_min: 0.9 }).verdict, 'failed');
+  const ofFloor = { ...SHADOW, noise_floor_share_min: 0.95 };
+  t.equal(checkShadow(mirrored(), NONE, ofFloor).verdict, 'inconclusive', 'there is no noise floor');
+  t.equal(checkShadow(mirrored(), mirrored({ overlapMean: 0.98 }), ofFloor).verdict, 'failed');
+  t.equal(
+    checkShadow(mirrored({ overlapMean: 0.97 }), mirrored({ overlapMean: 0.98 }), ofFloor).verdict,
+    'successful',
+  );
+});
+
+t.test('a golden set: what it cannot tell is left to a person', async (t) => {
+  const finding = (verdict: GoldenFinding['verdict'], isNonInferior: boolean): GoldenFinding => ({
+    golden_set: 'faq@1',
+    metric: 'ndcg@10',
+    verdict,
+    is_non_inferior: isNonInferior,
+    baseline: 0.4,
+    candidate: 0.41,
+    difference: 0.01,
+    low: -0.005,
+    high: 0.03,
+    confidence: 0.95,
+    margin: 0.02,
+    query_count: 100,
+    queries_needed: 348,
+    judged_at_10: { baseline: 0.9, candidate: 0.9 },
+    warnings: [],
+    worst: [],
+  });
+  t.equal(checkGolden(finding('better', true), 'docs').verdict, 'successful');
+  t.equal(checkGolden(finding('equivalent', true), 'docs').verdict, 'successful');
+  t.equal(checkGolden(finding('worse', false), 'docs').verdict, 'failed');
+  t.equal(checkGolden(finding('underpowered', true), 'docs').verdict, 'successful');
+  t.match(checkGolden(finding('underpowered', false), 'docs'), {
+    verdict: 'inconclusive',
+    why: /348 queries are needed/,
+  });
+  t.match(checkGolden(null, 'docs'), { verdict: 'inconclusive', why: /no golden set/ });
+});
+
+t.test('one failure fails the whole, and nothing undecided passes', async (t) => {
+  const of = (...verdicts: readonly Finding['verdict'][]) =>
+    overall(verdicts.map((verdict) => ({ check: 'cost', verdict, why: '', figures: {} })));
+  t.equal(of('successful', 'undecided', 'failed'), 'failed');
+  t.equal(of('successful', 'undecided', 'inconclusive'), 'inconclusive');
+  t.equal(of('successful', 'undecided'), 'undecided');
+  t.equal(of('successful', 'successful'), 'successful');
+});
