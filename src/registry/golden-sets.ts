@@ -33,6 +33,8 @@ const GRADE_MAX = 1_000;
 const JUDGEMENTS_PER_QUERY_MAX = 5_000;
 const SOURCE_LENGTH_MAX = 512;
 const ABANDONED_AFTER = '1 day';
+/** What PostgreSQL takes in no text. */
+const UNSTORABLE = /\0|\p{Surrogate}/u;
 
 /** Of one query, whatever order its judgements came in. */
 export function goldenQuerySha256({ id, text, judgements }: GoldenQuery): string {
@@ -260,6 +262,8 @@ export function checkGoldenQuery({ id, text, judgements }: GoldenQuery): void {
   if (id === '' || Buffer.byteLength(id) > QUERY_ID_BYTES_MAX)
     refuse(`its id has ${Buffer.byteLength(id)} bytes, must be 1..${QUERY_ID_BYTES_MAX}`);
   if (text.trim() === '') refuse('it has no text');
+  if ([id, text, ...judgements.keys()].some((part) => UNSTORABLE.test(part)))
+    refuse('it has a character that cannot be stored: NUL, or half of a surrogate pair');
   if (judgements.size > JUDGEMENTS_PER_QUERY_MAX)
     refuse(`it has ${judgements.size} judgements, must be <= ${JUDGEMENTS_PER_QUERY_MAX}`);
   let isAsked = false;

@@ -1,8 +1,12 @@
+import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import t from 'tap';
+import { SwitchyardError } from '../../src/errors.js';
 import { readGoldenSet } from '../../src/lifecycle/evaluation/open-golden-set.js';
 import { trecRun } from '../../src/lifecycle/evaluation/run-file.js';
-import { goldenSetSha256 } from '../../src/registry/golden-sets.js';
+import { checkGoldenQuery, goldenSetSha256 } from '../../src/registry/golden-sets.js';
+import { TestRandom } from '../fixtures/random.js';
+import { mutated } from '../fuzz/mutate.js';
 
 const read = (place: string, more: { readonly qrels?: string; readonly split?: string } = {}) =>
   readGoldenSet({ place, qrels: more.qrels ?? null, split: more.split ?? null });
@@ -133,4 +137,33 @@ t.test('a run has six columns, and refuses an id that would have two', async (t)
   t.equal(trecRun(ranked, 'docs/v1'), 'q1 Q0 a 1 0.5 docs/v1\nq1 Q0 b 2 0.25 docs/v1\n');
   const wrong = new Map([['q 1', [{ id: 'a', score: 1 }]]]);
   t.throws(() => trecRun(wrong, 't'), /has blanks/);
+});
+
+t.test('whatever the bytes, it is a golden set that can be stored or a refusal of the file', async (t) => {
+  const random = new TestRandom(7);
+  const forms: Readonly<Record<string, readonly [string, string, string, string]>> = {
+    beir: ['queries.jsonl', QUERIES, 'qrels/test.tsv', QRELS],
+    trec: ['topics.tsv', '1\tone\n2\ttwo\n', 'qrels.txt', '1 0 d1 1\n2 0 d2 3\n'],
+    cranfield: ['cran.qry', '.I 001\n.W\nwhat\n.I 004\n.W\nheat\n', 'cranqrel', '1 184 1\n2 7 2\n'],
+  };
+  const counts = { read: 0, refused: 0 };
+  for (const [name, [queryFile, queries, qrelFile, qrels]] of Object.entries(forms)) {
+    const folder = t.testdir({ [name]: { qrels: {} } });
+    const write = (file: string, bytes: Buffer): void => writeFileSync(path.join(folder, name, file), bytes);
+    for (let round = 0; round < 120; round++) {
+      const seeds = [Buffer.from(queries), Buffer.from(qrels)];
+      write(queryFile, random.below(2) === 0 ? mutated(seeds, random) : Buffer.from(queries));
+      write(qrelFile, random.below(2) === 0 ? mutated(seeds.reverse(), random) : Buffer.from(qrels));
+      try {
+        const golden = await read(path.join(folder, name));
+        for (const query of golden.queries) checkGoldenQuery(query);
+        counts.read++;
+      } catch (error) {
+        counts.refused++;
+        if (!(error instanceof SwitchyardError) || error.reason !== 'INVALID_INPUT_FILE')
+          t.fail(`${name}, round ${round}: ${error}`);
+      }
+    }
+  }
+  t.ok(counts.read > 40 && counts.refused > 40, JSON.stringify(counts));
 });
