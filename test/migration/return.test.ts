@@ -1,0 +1,215 @@
+import t from 'tap';
+import type {
+  MigrationEventView,
+  MigrationReportView,
+  MigrationView,
+} from '../../src/gateway/admin/migration-views.js';
+import { startGateway } from '../../src/gateway/gateway.js';
+import { createLogger } from '../../src/telemetry/log.js';
+import { AUTHOR, CORPUS, makeYard, until } from '../control/yard.js';
+import { adminUrl, ask, Load, untilMigration } from './migrating.js';
+
+const TEXTS = ['a cat', 'a bird', 'some bread', 'red wine', 'a planet', 'a bicycle', 'a cobbler', 'snow'];
+const PASSED = { error_rate: { samples_min: 1, increase_max: 1 }, interval_s: 0.05 };
+
+/** Stops at a confirmation behind each thing it does. */
+const PLAN = JSON.stringify({
+  steps: [
+    { pause: {} },
+    { verify: {} },
+    { shadow: { duration_s: 0, compared_min: 1, timeout_s: 300 } },
+    { analysis: { shadow: { compared_min: 1, failed_share_max: 1 }, interval_s: 0.05 } },
+    { pause: {} },
+    { set_weight: { weight: 5_000 } },
+    { analysis: PASSED },
+    { pause: {} },
+    { set_weight: { weight: 10_000 } },
+    { analysis: PASSED },
+    { pause: {} },
+    { complete: {} },
+  ],
+});
+const PAUSES = [0, 4, 7, 10];
+
+t.test('a migration goes back from wherever it is', async (t) => {
+  const yard = await makeYard(t);
+  const { registry } = yard;
+  const config = yard.config();
+  const gateway = await startGateway(
+    {
+      ...config,
+      mirror: { ...config.mirror, niceness: 0 },
+      migration: { ...config.migration, sampleIntervalMs: 50, pollIntervalMs: 100, settleTimeoutMs: 1_500 },
+    },
+    createLogger(process.env.LOG ?? 'silent'),
+  );
+  t.teardown(() => gateway.close());
+  const { host, port } = gateway.addresses.http;
+  const admin = adminUrl(gateway);
+  const migrations = `${admin}/v1/migrations/${CORPUS}`;
+  const load = new Load(`http://${host}:${port}`, CORPUS, TEXTS, 1);
+  t.teardown(() => load.stop());
+
+  const begin = async (): Promise<void> => {
+    const body = { to_version: 'v2', plan: PLAN, ...AUTHOR };
+    const started = await ask<MigrationView>(migrations, 'POST', body);
+    t.equal(started.status, 200, `started ${started.status === 200 ? '' : JSON.stringify(started.body)}`);
+  };
+  const goTo = async (pause: number): Promise<MigrationView> => {
+    for (const at of PAUSES) {
+      const view = await untilMigration(admin, CORPUS, `waits at step ${at + 1}`, ({ state, step }) => {
+        return state === 'paused' && (step ?? 0) - 1 >= at;
+      });
+      t.match(view, { cause: 'plan', step: at + 1 }, view.why ?? '');
+      if (at === pause) return view;
+      await ask(`${migrations}:promote`, 'POST', AUTHOR);
+    }
+    throw new Error('there is no such pause');
+  };
+  const servedBy = async (): Promise<string> => {
+    const { body } = await ask<{ served_by: { corpus_version: string } }>(
+      `http://${host}:${port}/v1/search`,
+      'POST',
+      { corpus: CORPUS, text: 'a fish', top_k: 1 },
+    );
+    return body.served_by.corpus_version;
+  };
+
+  for (const [pause, verb, weight] of [
+    [0, 'abort', 0],
+    [4, 'rollback', 0],
+    [7, 'abort', 5_000],
+    [10, 'rollback', 10_000],
+  ] as const)
+    await t.test(`${verb} at step ${pause + 1}, where the new version has ${weight / 100} %`, async (t) => {
+      await begin();
+      const view = await goTo(pause);
+      t.equal(view.weight, weight);
+      const returned = await ask<MigrationView>(`${migrations}:${verb}`, 'POST', AUTHOR);
+      t.equal(returned.status, 200);
+      t.match(returned.body, { state: verb === 'abort' ? 'aborted' : 'rolled_back', weight: 0 });
+      const ended = await untilMigration(admin, CORPUS, 'ended', ({ finished_at }) => finished_at !== null);
+      const before = load.answered.get('v2') ?? 0;
+      for (let asked = 0; asked < 10; asked++) t.equal(await servedBy(), 'v1');
+      t.equal(load.answered.get('v2') ?? 0, before, 'nothing was served by the new version any more');
+      t.same(ended.lagging, []);
+      if (weight === 0) t.equal(ended.rollback_ms, null, 'it had served nothing');
+      else {
+        t.ok((ended.rollback_ms ?? -1) >= 0);
+        t.comment(`rolled back in ${ended.rollback_ms} ms`);
+      }
+      const { targets } = await registry.routes.get(CORPUS);
+      t.match(
+        targets.map(({ version, role, weightBps }) => [version, role, weightBps]),
+        weight === 0
+          ? [['v1', 'active', 10_000]]
+          : [
+              ['v1', 'active', 10_000],
+              ['v2', 'draining', 0],
+            ],
+        'who had weight stays for those who send vectors of its model',
+      );
+      t.match(await ask(`${migrations}:resume`, 'POST', AUTHOR), { status: 409 });
+      await registry.routes.change({
+        corpus: CORPUS,
+        targets: [
+          { version: 'v1', build: null, role: 'active', weightBps: 10_000, tier: 'ssd', mirrorBps: 0 },
+        ],
+        expectedRevision: (await registry.routes.get(CORPUS)).revision,
+        ...AUTHOR,
+      });
+    });
+
+  await t.test('a replica that does not follow is named', async (t) => {
+    await begin();
+    await goTo(7);
+    const { revision } = await registry.routes.get(CORPUS);
+    const beat = setInterval(() => {
+      void registry.gateways.heartbeat({
+        gatewayId: 'cut-off',
+        address: 'http://127.0.0.1:1',
+        appliedRevisions: { [CORPUS]: revision },
+        readyTargets: [],
+        lastError: null,
+      });
+    }, 100);
+    t.teardown(() => clearInterval(beat));
+    await until('it reported', async () =>
+      (await registry.gateways.list()).some(({ gatewayId }) => gatewayId === 'cut-off'),
+    );
+    await ask(`${migrations}:rollback`, 'POST', AUTHOR);
+    const ended = await untilMigration(admin, CORPUS, 'ended', ({ finished_at }) => finished_at !== null);
+    t.match(ended, { state: 'rolled_back', lagging: ['cut-off'], rollback_ms: null });
+    t.equal(await servedBy(), 'v1', 'the others did');
+    clearInterval(beat);
+    await registry.gateways.remove('cut-off');
+    await registry.routes.change({
+      corpus: CORPUS,
+      targets: [{ version: 'v1', build: null, role: 'active', weightBps: 10_000, tier: 'ssd', mirrorBps: 0 }],
+      expectedRevision: (await registry.routes.get(CORPUS)).revision,
+      ...AUTHOR,
+    });
+  });
+
+  await t.test('somebody else changes the split: it pauses, and going on puts it back', async (t) => {
+    await begin();
+    await goTo(4);
+    await registry.routes.change({
+      corpus: CORPUS,
+      targets: [{ version: 'v1', build: null, role: 'active', weightBps: 10_000, tier: 'ssd', mirrorBps: 0 }],
+      expectedRevision: (await registry.routes.get(CORPUS)).revision,
+      ...AUTHOR,
+    });
+    await ask(`${migrations}:promote`, 'POST', AUTHOR);
+    const paused = await untilMigration(admin, CORPUS, 'paused', ({ state, cause }) => {
+      return state === 'paused' && cause === 'route_changed';
+    });
+    t.match(paused.why, /the migration left it with v1.* active 10000, v2.* shadow 0 mirror 10000/);
+    t.equal((await ask(`${migrations}:promote`, 'POST', AUTHOR)).status, 409, 'there is nothing to confirm');
+    await ask(`${migrations}:resume`, 'POST', AUTHOR);
+    await untilMigration(admin, CORPUS, 'is at its next confirmation', ({ state, step }) => {
+      return state === 'paused' && step === 8;
+    });
+    const { body } = await ask<{ events: readonly MigrationEventView[] }>(`${migrations}/events`);
+    const kinds = body.events.map(({ event }) => event);
+    t.same(kinds.slice(kinds.indexOf('route_diverged')).slice(0, 4), [
+      'route_diverged',
+      'resume',
+      'route_placed',
+      'route_placed',
+    ]);
+  });
+
+  await t.test('one that completed can be rolled back, which loads the old version first', async (t) => {
+    await ask(`${migrations}:promote`, 'POST', AUTHOR);
+    await untilMigration(
+      admin,
+      CORPUS,
+      'confirms the end',
+      ({ state, step }) => state === 'paused' && step === 11,
+    );
+    await ask(`${migrations}:promote`, 'POST', AUTHOR);
+    await untilMigration(admin, CORPUS, 'completed', ({ state }) => state === 'completed');
+    t.equal(await servedBy(), 'v2');
+    t.equal((await ask(`${migrations}:abort`, 'POST', AUTHOR)).status, 409);
+    const back = await ask<MigrationView>(`${migrations}:rollback`, 'POST', AUTHOR);
+    t.match(back.body, { state: 'rolled_back' });
+    await until('the old version serves', async () => (await servedBy()) === 'v1', 300_000);
+  });
+
+  await t.test('the report shows what happened, and takes nothing from outside as markup', async (t) => {
+    const { body } = await ask<MigrationReportView>(`${migrations}/report`);
+    t.match(body.markdown, /# Migration of docs: v1 → v2/);
+    t.match(body.markdown, /\*\*rolled back: an operator rolled it back\*\*/);
+    t.match(body.html, /^<!doctype html>/);
+    t.ok((body.html.match(/<svg /g) ?? []).length >= 2, 'weights and latency');
+    t.notMatch(body.html, /<script|src=|href=/, 'it needs no other file');
+    const listed = await ask<{ migrations: readonly MigrationView[] }>(
+      `${admin}/v1/migrations?corpus=${CORPUS}`,
+    );
+    t.equal(listed.body.migrations.length, 6);
+  });
+
+  await load.stop();
+  t.same(load.failures, [], 'no request failed');
+});
