@@ -1,0 +1,348 @@
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Command } from 'commander';
+import { Checker } from '../bench/judge/checker.js';
+import { GatewayClient } from '../src/cli/gateway-client.js';
+import { addCommonOptions, type CommonOptions, commandConfig, positiveInteger } from '../src/cli/options.js';
+import { reportFailure, table } from '../src/cli/output.js';
+import type { Config } from '../src/config/config.js';
+import { importMiniLmPackage, MINILM_NAME, miniLmVersion } from '../src/encoder/import/minilm.js';
+import { importUseLitePackage, USE_LITE_NAME, USE_LITE_VERSION } from '../src/encoder/import/use-lite.js';
+import { loadModelFolder } from '../src/encoder/model-folder.js';
+import type { MigrationView } from '../src/gateway/admin/migration-views.js';
+import { findBundleFolder } from '../src/index/bundle-folder.js';
+import { readBundle } from '../src/index/read-bundle.js';
+import { registryRecords } from '../src/lifecycle/build-records.js';
+import { buildCorpus } from '../src/lifecycle/corpus-build.js';
+import { readGoldenSet } from '../src/lifecycle/evaluation/open-golden-set.js';
+import { registerModel } from '../src/lifecycle/register-model.js';
+import { openRegistry, type Registry } from '../src/registry/registry.js';
+import { createLogger, type Logger } from '../src/telemetry/log.js';
+import { CheckedLoad } from './load.js';
+import { DEMO_PLAN } from './migration-plan.js';
+import { Pulses, runCommand, type ServingGateway, startServing } from './serving.js';
+import { WORDNET_TEMPLATE, writeWordnetGoldenSet, writeWordnetJsonl } from './wordnet.js';
+
+const CORPUS = 'wordnet';
+const TOP_K = 5;
+const CALLERS = 4;
+const REQUESTS_PER_S = 20;
+const QUERIES_MAX = 200;
+const DOCUMENTS = 3_000;
+const AUTHOR = { actor: 'demo', reason: 'four migrations under load' };
+
+const VERSIONS = {
+  use: {
+    model: `${USE_LITE_NAME}@${USE_LITE_VERSION}`,
+    importModel: (modelsFolder: string) => importUseLitePackage({ modelsFolder }),
+  },
+  minilm: {
+    model: `${MINILM_NAME}@${miniLmVersion('fp16')}`,
+    importModel: (modelsFolder: string) => importMiniLmPackage({ modelsFolder, precision: 'fp16' }),
+  },
+  int8: {
+    model: `${MINILM_NAME}@${miniLmVersion('int8')}`,
+    importModel: (modelsFolder: string) => importMiniLmPackage({ modelsFolder, precision: 'int8' }),
+  },
+} as const;
+type VersionName = keyof typeof VERSIONS;
+
+interface Scenario {
+  readonly name: string;
+  readonly from: VersionName;
+  readonly to: VersionName;
+  /** Weight of the new version, basis points, at which its encoder becomes slow. */
+  readonly slowAtBps?: number;
+}
+
+const SCENARIOS: readonly Scenario[] = [
+  { name: 'USE-lite → MiniLM', from: 'use', to: 'minilm' },
+  { name: 'MiniLM → USE-lite', from: 'minilm', to: 'use' },
+  { name: 'MiniLM fp16 → int8', from: 'minilm', to: 'int8' },
+  { name: 'USE-lite → MiniLM, slow from 50 % on', from: 'use', to: 'minilm', slowAtBps: 5_000 },
+];
+
+interface Result {
+  readonly name: string;
+  /** refused: by a gate, before it got any weight. */
+  readonly outcome: string;
+  readonly failed_requests: number;
+  readonly mispaired_responses: number;
+  readonly rollback_ms: number | null;
+  readonly why: string | null;
+  /** Answers by version, all checked. */
+  readonly answered: Readonly<Record<string, number>>;
+  readonly failures: readonly string[];
+  /** The page that shows why. */
+  readonly report: string;
+  readonly took_s: number;
+}
+
+const say = (line: string): void => {
+  process.stderr.write(`${line}\n`);
+};
+
+async function demo(config: Config, log: Logger, { only, documents }: Choices): Promise<readonly Result[]> {
+  const folder = path.join(config.varDir, 'demo');
+  mkdirSync(folder, { recursive: true });
+  const registry = await openRegistry({
+    databaseUrl: config.databaseUrl,
+    varDir: config.varDir,
+    log,
+    applicationName: 'switchyard-demo',
+  });
+  let gateway: ServingGateway | null = null;
+  try {
+    const { ids, queries, sourceFile } = await prepareTexts(folder, registry, documents);
+    for (const name of Object.keys(VERSIONS) as VersionName[]) {
+      await prepareModel(name, config, registry);
+      await prepareVersion(name, sourceFile, config, registry, log);
+    }
+    say(`computing the right answers of ${queries.length} queries outside any gateway`);
+    const checker = await learned(ids, queries, config, registry);
+    gateway = await startServing(config.varDir, {
+      // Every request is encoded and searched, so that what is timed is work.
+      SWITCHYARD_CACHE__EMBEDDINGS__ENABLED: 'false',
+      SWITCHYARD_CACHE__RESULTS__ENABLED: 'false',
+      SWITCHYARD_MIGRATION__SAMPLE_INTERVAL_MS: '500',
+      SWITCHYARD_LOG__LEVEL: 'info',
+    });
+    const load = new CheckedLoad({
+      ...{ checker, queries, corpus: CORPUS, topK: TOP_K, callers: CALLERS, requestsPerS: REQUESTS_PER_S },
+      url: gateway.http,
+    });
+    try {
+      const results: Result[] = [];
+      for (const [at, scenario] of SCENARIOS.entries())
+        if (only.length === 0 || only.includes(String(at + 1)))
+          results.push(await migrate(at + 1, scenario, { gateway, load, registry, config, folder }));
+      return results;
+    } finally {
+      await load.stop();
+    }
+  } finally {
+    await gateway?.stop();
+    await registry.close();
+  }
+}
+
+interface Choices {
+  /** Numbers of migrations; empty: all. */
+  readonly only: readonly string[];
+  readonly documents: number;
+}
+
+interface Stage {
+  readonly gateway: ServingGateway;
+  readonly load: CheckedLoad;
+  readonly registry: Registry;
+  readonly config: Config;
+  readonly folder: string;
+}
+
+/** One migration, driven by one command. */
+async function migrate(number: number, scenario: Scenario, stage: Stage): Promise<Result> {
+  const { gateway, load, folder } = stage;
+  const { name, from, to } = scenario;
+  say(`\n${number}. ${name}`);
+  await startFrom(from, stage);
+  const planFile = path.join(folder, 'plan.json');
+  writeFileSync(planFile, JSON.stringify(DEMO_PLAN, null, 2));
+  load.reset();
+  const beganAtMs = performance.now();
+  const injection = new Injection(scenario, stage);
+  const words = ['migrate', 'start', CORPUS, '--to', to, '--plan', planFile, '--reason', name, '--follow'];
+  const ended = await runCommand([...words, ...adminWords(stage)], (line) => say(`   ${line}`));
+  await injection.end();
+  const view = await new GatewayClient(`http://127.0.0.1:${gateway.adminPort}`).request<MigrationView>(
+    'GET',
+    `/v1/migrations/${CORPUS}`,
+  );
+  if (ended.code !== 0) throw new Error(`the command ended with ${ended.code}`);
+  const report = path.join(folder, `report-${number}.html`);
+  await runCommand(['migrate', 'report', CORPUS, '--html', report, ...adminWords(stage)], () => undefined);
+  const { failed, mispaired, answered, failures } = load.counts();
+  const isRefused = view.state === 'aborted' && (answered[to] ?? 0) === 0;
+  if (view.finished_at === null)
+    await runCommand(
+      ['migrate', 'abort', CORPUS, '--reason', 'the demonstration goes on', ...adminWords(stage)],
+      say,
+    );
+  return {
+    name,
+    outcome: isRefused ? 'refused' : view.state,
+    failed_requests: failed,
+    mispaired_responses: mispaired,
+    rollback_ms: view.rollback_ms,
+    why: view.why,
+    answered,
+    failures,
+    report,
+    took_s: Math.round((performance.now() - beganAtMs) / 100) / 10,
+  };
+}
+
+/** Slows the new version's encoder from a weight on. */
+class Injection {
+  #pulses: Pulses | null = null;
+  #isOver = false;
+  readonly #watching: Promise<void>;
+
+  constructor({ to, slowAtBps }: Scenario, { gateway, registry }: Stage) {
+    this.#watching =
+      slowAtBps === undefined ? Promise.resolve() : this.#watch(to, slowAtBps, gateway, registry);
+  }
+
+  async end(): Promise<void> {
+    this.#isOver = true;
+    await this.#watching;
+    this.#pulses?.end();
+  }
+
+  async #watch(to: VersionName, slowAtBps: number, gateway: ServingGateway, registry: Registry) {
+    while (!this.#isOver && this.#pulses === null) {
+      const route = await registry.routes.get(CORPUS);
+      const weight = route.targets.find(({ version }) => version === to)?.weightBps ?? 0;
+      const pid = gateway.encoderPid(VERSIONS[to].model);
+      if (weight >= slowAtBps && pid !== null) {
+        say(`   ${to} has ${weight / 100} %: its encoder is stopped and continued from here on`);
+        this.#pulses = new Pulses(pid);
+      }
+      await sleep(50);
+    }
+  }
+}
+
+const adminWords = ({ gateway, config }: Stage): readonly string[] => [
+  '--admin-port',
+  String(gateway.adminPort),
+  '--var-dir',
+  config.varDir,
+];
+
+async function startFrom(version: VersionName, stage: Stage): Promise<void> {
+  // Of a demonstration that was interrupted.
+  if ((await stage.registry.migrations.list({ corpus: CORPUS, isUnfinished: true })).length > 0)
+    await runCommand(['migrate', 'abort', CORPUS, '--reason', 'begin again', ...adminWords(stage)], (line) =>
+      say(`   ${line}`),
+    );
+  const route = await stage.registry.routes.get(CORPUS);
+  const [only] = route.targets;
+  if (route.targets.length === 1 && only?.version === version) return;
+  const words = ['route', 'set', CORPUS, `${version}=10000`, '--preload', '--wait', '600'];
+  const reason = ['--reason', 'where the next migration starts'];
+  const { code } = await runCommand([...words, ...reason, ...adminWords(stage)], (line) => say(`   ${line}`));
+  if (code !== 0) throw new Error(`the route could not be set to ${version}`);
+}
+
+/** Every synset that answers a question, and others evenly from the whole dictionary. Gives their ids in order. */
+function keepSome(file: string, relevant: ReadonlySet<string>, documentsMax: number): readonly string[] {
+  const all = readFileSync(file, 'utf8')
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => ({ line, id: (JSON.parse(line) as { readonly id: string }).id }));
+  const every = Math.max(1, Math.ceil(all.length / documentsMax));
+  const kept = all.filter(({ id }, at) => relevant.has(id) || at % every === 0);
+  writeFileSync(file, `${kept.map(({ line }) => line).join('\n')}\n`);
+  return kept.map(({ id }) => id);
+}
+
+async function prepareTexts(folder: string, registry: Registry, documentsMax: number) {
+  const sourceFile = path.join(folder, 'wordnet.jsonl');
+  const goldenFolder = path.join(folder, 'golden');
+  const files = ['noun.animal', 'noun.food'] as const;
+  const count = await writeWordnetJsonl(sourceFile, files);
+  const asked = await writeWordnetGoldenSet(goldenFolder, files);
+  say(`${count} WordNet synsets, ${asked} example sentences as questions with known answers`);
+  const { queries, source } = await readGoldenSet({ place: goldenFolder, qrels: null, split: null });
+  await registry.goldenSets.add(CORPUS, queries, source, AUTHOR);
+  const relevant = new Set(queries.flatMap(({ judgements }) => [...judgements.keys()]));
+  const ids = keepSome(sourceFile, relevant, documentsMax);
+  say(`${ids.length} of the synsets are the corpus`);
+  return { sourceFile, ids, queries: queries.slice(0, QUERIES_MAX).map(({ text }) => text) };
+}
+
+async function prepareModel(name: VersionName, config: Config, registry: Registry): Promise<void> {
+  const { model, importModel } = VERSIONS[name];
+  if ((await registry.models.list()).some(({ modelRef }) => modelRef === model)) return;
+  say(`importing ${model}`);
+  await registerModel(registry, await importModel(config.modelsDir), AUTHOR);
+}
+
+async function prepareVersion(
+  version: VersionName,
+  sourceFile: string,
+  config: Config,
+  registry: Registry,
+  log: Logger,
+): Promise<void> {
+  const known = await registry.corpusVersions.list({ corpus: CORPUS });
+  if (known.some((other) => other.version === version && other.defaultBuild !== null)) return;
+  say(`embedding the corpus with ${VERSIONS[version].model}`);
+  await buildCorpus(
+    {
+      corpus: CORPUS,
+      version,
+      model: VERSIONS[version].model,
+      sourceFile,
+      quantization: 'bf16',
+      documentTemplate: WORDNET_TEMPLATE,
+      chunking: null,
+      expansionSearch: 128,
+      truncatedShareMax: 0.01,
+    },
+    {
+      config,
+      records: registryRecords(registry, config.bundlesDir),
+      log,
+      events: { onCounted: () => undefined, onDocuments: () => undefined, onPhase: () => undefined },
+      signal: new AbortController().signal,
+    },
+  );
+}
+
+async function learned(
+  ids: readonly string[],
+  queries: readonly string[],
+  config: Config,
+  registry: Registry,
+): Promise<Checker> {
+  const checker = new Checker(TOP_K);
+  for (const version of Object.keys(VERSIONS) as VersionName[]) {
+    const { digest, bundleUri } = await registry.builds.get({ corpus: CORPUS, version }, null);
+    const place = { corpus: CORPUS, version, build: digest, bundleUri };
+    const bundle = await readBundle(await findBundleFolder(config.bundlesDir, place));
+    const model = await loadModelFolder(config.modelsDir, bundle.manifest.model.fingerprint);
+    await checker.learn({ bundle, model, ids }, queries);
+  }
+  return checker;
+}
+
+const program = addCommonOptions(new Command('demo:migration'))
+  .description('four real migrations under constant load, each driven by one command')
+  .option('--documents <n>', 'synsets of the corpus', positiveInteger, DOCUMENTS)
+  .option('--only <numbers>', 'e.g. 1,3', (text: string) => text.split(','), []);
+program.parse();
+const options = program.opts<CommonOptions & Choices>();
+try {
+  const config = commandConfig({ ...options, varDir: options.varDir ?? path.join('var', 'demo-migration') });
+  const results = await demo(config, createLogger('warn'), options);
+  if (options.json === true) process.stdout.write(`${JSON.stringify(results, null, 2)}\n`);
+  else
+    process.stdout.write(
+      `${table(
+        ['migration', 'outcome', 'failed', 'mispaired', 'rollback ms', 'why'],
+        results.map((result) => [
+          result.name,
+          result.outcome,
+          result.failed_requests,
+          result.mispaired_responses,
+          result.rollback_ms === null ? '-' : Math.round(result.rollback_ms),
+          result.why ?? '',
+        ]),
+      )}\n\nreports: ${results.map(({ report }) => report).join(' ')}\n`,
+    );
+} catch (error) {
+  process.exitCode = reportFailure(error, { json: options.json === true });
+}
