@@ -129,8 +129,10 @@ async function serve(
         SWITCHYARD_ENCODER__THREADS: '1',
         SWITCHYARD_SEARCH__WORKERS: String(searchWorkers),
         SWITCHYARD_LOG__LEVEL: 'warn',
-        // Benches saturate on purpose, on machines that others use too: the limit is at work and refuses nobody.
+        // Benches saturate on purpose, on machines that others use too: the limit is at work and refuses
+        // nobody, and what is late is slow and not an error.
         SWITCHYARD_OVERLOAD__QUEUE_MS_TARGET: '10000',
+        SWITCHYARD_LIMITS__DEADLINE_MS_DEFAULT: '60000',
         ...settings,
       },
     },
