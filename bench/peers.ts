@@ -10,7 +10,7 @@ import { type InstalledPeers, installedPeers } from './peers/install.js';
 import { PeerProcess } from './peers/peer-process.js';
 import type { PeerName, PeerTuned } from './peers/peer-protocol.js';
 import { type Bench, inputHash, median } from './report.js';
-import { type GatewayRig, startGatewayRig } from './rig/gateway.js';
+import { type GatewayRig, PATIENT, startGatewayRig } from './rig/gateway.js';
 import { searchBody } from './rig/search-bodies.js';
 import { SEARCH_METHOD } from './serving.js';
 
@@ -187,7 +187,7 @@ async function openGateway(corpus: SearchCorpus): Promise<Ours> {
     targets: [{ bundle, role: 'active', mirrorBps: 0 }],
     searchWorkers: availableParallelism(),
     // Queries repeat: with the result cache on, it and not the search would be measured.
-    settings: { SWITCHYARD_CACHE__RESULTS__ENABLED: 'false' },
+    settings: { ...PATIENT, SWITCHYARD_CACHE__RESULTS__ENABLED: 'false' },
   });
   try {
     const model = modelRef(corpus.model.manifest);

@@ -6,7 +6,7 @@ import { LoadGenerator, withoutFailures } from './load/load-generator.js';
 import { treeCpuUs } from './load/process-cpu.js';
 import { RawSearch } from './raw/raw-search.js';
 import { type Bench, inputHash, median } from './report.js';
-import { type GatewayRig, startGatewayRig } from './rig/gateway.js';
+import { type GatewayRig, PATIENT, startGatewayRig } from './rig/gateway.js';
 import { searchBody } from './rig/search-bodies.js';
 
 export const SEARCH_METHOD = '/switchyard.v1.SearchService/Search';
@@ -77,7 +77,7 @@ export async function openServingSides(
       targets: [{ bundle, role: 'active', mirrorBps: 0 }],
       searchWorkers: workers,
       // Queries repeat: with the result cache on, it and not the search would be measured.
-      settings: { SWITCHYARD_CACHE__RESULTS__ENABLED: 'false' },
+      settings: { ...PATIENT, SWITCHYARD_CACHE__RESULTS__ENABLED: 'false' },
       nodeArguments,
     });
     opened.push(() => gateway.close());

@@ -8,7 +8,7 @@ import { treeCpuUs } from './load/process-cpu.js';
 import type { FromText, TextRun, ToText } from './raw/text-protocol.js';
 import { type Bench, inputHash, median } from './report.js';
 import { AskedChild } from './rig/asked-child.js';
-import { startGatewayRig } from './rig/gateway.js';
+import { PATIENT, startGatewayRig } from './rig/gateway.js';
 import { searchBody } from './rig/search-bodies.js';
 
 const SEARCH_METHOD = '/switchyard.v1.SearchService/Search';
@@ -51,6 +51,7 @@ export const text: Bench = {
         searchWorkers: 1,
         // Texts come round again in a long run, and what is compared is the work.
         settings: {
+          ...PATIENT,
           SWITCHYARD_CACHE__EMBEDDINGS__ENABLED: 'false',
           SWITCHYARD_CACHE__RESULTS__ENABLED: 'false',
         },
