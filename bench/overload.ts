@@ -68,6 +68,7 @@ export const overload: Bench = {
         settings: {
           SWITCHYARD_CACHE__EMBEDDINGS__ENABLED: 'false',
           SWITCHYARD_CACHE__RESULTS__ENABLED: 'false',
+          SWITCHYARD_OVERLOAD__QUEUE_MS_TARGET: '100',
         },
       });
       try {

@@ -13,13 +13,16 @@ const BACKOFF: BackoffPolicy = Object.freeze({
 });
 
 /**
- * Runs the same program in a child and starts it again, after a growing pause, whenever it ends without being asked to: by
+ * Runs a program of Node's in a child and starts it again, after a growing pause, whenever it ends without being asked to: by
  * a signal, or with a status of its own. A first start that ends with a status is not repeated, since a configuration that
  * is wrong does not mend itself. Resolves with the exit status, once the child has drained.
  */
-export async function supervise(args: readonly string[], stop: Stop, log: Logger): Promise<number> {
-  const program = process.argv[1];
-  if (program === undefined) throw new Error('a program without a file cannot be started again');
+export async function supervise(
+  program: string,
+  args: readonly string[],
+  stop: Pick<Stop, 'promise' | 'isAsked'>,
+  log: Logger,
+): Promise<number> {
   let child: ChildProcess | null = null;
   const ask = (signal: NodeJS.Signals) => (): void => void child?.kill(signal);
   const reload = ask('SIGHUP');

@@ -14,7 +14,9 @@ export function addServeCommand(program: Command): void {
       const config = commandConfig(command.optsWithGlobals<CommonOptions>());
       if (isSupervisor === true) {
         const args = process.argv.slice(2).filter((arg) => arg !== '--supervise');
-        process.exitCode = await supervise(args, untilStopped(), createLogger(config.log.level));
+        const program = process.argv[1];
+        if (program === undefined) throw new TypeError('a program without a file cannot be started again');
+        process.exitCode = await supervise(program, args, untilStopped(), createLogger(config.log.level));
         return;
       }
       endWithSupervisor();
