@@ -45,7 +45,8 @@ export const chaos: Bench = {
       await load.endPhase();
       for (const fault of faults) {
         results.push(await applied(fault, rig, load, holdMs));
-        if (process.stderr.isTTY) process.stderr.write(`\r${results.length} of ${faults.length} faults `);
+        if (process.stderr.isTTY || process.env.CHAOS_LOG !== undefined)
+          process.stderr.write(`${results.length} of ${faults.length} faults: ${fault.name}\n`);
       }
       await load.stop();
     } finally {
