@@ -44,7 +44,7 @@ t.test('the Dockerfile', async (t) => {
   );
   t.not(validateDockerfile('FROM a\nCOPPY b c').length, 0, 'as it has of a wrong one');
   t.match(dockerfile, /^RUN npm ci --omit=dev$/m);
-  t.match(dockerfile, /^USER node$/m, 'nothing runs as root');
+  t.match(dockerfile, /^USER 1000:1000$/m, 'nothing runs as root');
   const sent = read('Dockerfile.dockerignore');
   for (const source of new Set(copied)) {
     t.ok(existsSync(path.join(ROOT, source)), `${source} is there`);
