@@ -1,8 +1,10 @@
+import path from 'node:path';
 import type { Config } from '../../config/config.js';
 import { buildInChild } from '../../lifecycle/migration/build/build-process.js';
 import { lookAtGoldenSet } from '../../lifecycle/migration/golden-look.js';
 import type { MigrationMeter } from '../../lifecycle/migration/meter.js';
 import type { MigrationPorts } from '../../lifecycle/migration/ports.js';
+import { writeReport } from '../../lifecycle/migration/report/write-report.js';
 import { retireOld } from '../../lifecycle/migration/retire-old.js';
 import { MigrationRunner } from '../../lifecycle/migration/runner.js';
 import { sourceFile } from '../../lifecycle/migration/source-file.js';
@@ -87,6 +89,7 @@ function migrationPorts(
     build: (request, work) => buildInChild(registry, config, request, work),
     sourceLag: documentsBehind(config.varDir),
     retire: (request, work) => retireOld(registry, config, log, request, work),
+    writeReport: (migration) => writeReport(registry, migration, path.join(config.varDir, 'reports')),
     worstMirrored: (corpus, toVersion) =>
       recorder
         .report(corpus)

@@ -105,6 +105,7 @@ export class MigrationDriver {
           failures = await this.#afterFailure(toSwitchyardError(error), failures);
         }
       }
+      if (isFinished(this.#migration.state)) await this.#writeReport();
     } finally {
       clearInterval(this.#renewal);
       await this.#renewing;
@@ -122,6 +123,17 @@ export class MigrationDriver {
   stop(): void {
     this.#ended.abort();
     this.#overtake();
+  }
+
+  /** It can be asked for later just as well, so nothing depends on it. */
+  async #writeReport(): Promise<void> {
+    const { ports, log } = this.#options;
+    const { corpus } = this.#migration;
+    await ports
+      .writeReport(this.#migration)
+      .catch((error: unknown) =>
+        log.warn({ err: error, corpus }, 'the report of a migration could not be written'),
+      );
   }
 
   async #advanceOnce(): Promise<void> {
@@ -265,8 +277,10 @@ export class MigrationDriver {
       await this.look();
       if (this.#ended.signal.aborted || this.#migration.sequence !== before) return 0;
     }
+    // The lease ran out while this was written and was renewed before anybody else took it: it is ours as before.
+    const wasLate = error.details.rule === 'migration_lease_lost';
     const hasTimedOut = error.reason === 'TARGET_NOT_READY';
-    if (mayPass && !hasTimedOut) {
+    if (wasLate || (mayPass && !hasTimedOut)) {
       const retryInMs = backoffDelayMs(RETRY, failures + 1, Math.random);
       log.warn(
         { err: error, corpus, retryInMs: Math.round(retryInMs) },

@@ -1,5 +1,6 @@
 import type { Quantization } from '../../vocabulary.js';
 import type { RebuildSource } from '../rebuild.js';
+import type { Migration } from './record.js';
 
 /** How far a long work is; `doneShare` 0..1 and `etaMs` null while they are not known. */
 export interface WorkProgress {
@@ -85,6 +86,8 @@ export interface MigrationPorts {
   /** Documents that changed in the source since the watermark; null where it is no feed, or none is named. */
   sourceLag(source: string | null, watermark: string | null): Promise<number | null>;
   retire(request: RetireRequest, work: Work): Promise<RetireOutcome>;
+  /** The page on a migration that ended, beside what can be asked for at any moment. */
+  writeReport(migration: Migration): Promise<void>;
   /** The mirrored reads that changed most, as this process knows them; for the report. */
   worstMirrored(corpus: string, toVersion: string): readonly unknown[];
 }
