@@ -12,8 +12,8 @@ import type {
 import type { Digest, Fingerprint, Metric, Priority, Revision } from '../../src/vocabulary.js';
 
 export const DIMENSIONS = 16;
-const CORPUS = 'animals';
-const VERSION = 'v1';
+export const CORPUS = 'animals';
+export const VERSION = 'v1';
 const TEXTS = [
   'tiger: a big cat with stripes',
   'lion: a big cat with a mane',

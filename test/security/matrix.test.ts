@@ -75,6 +75,10 @@ const EXPECTED: Readonly<Record<string, readonly string[]>> = {
     'admin GET /v1/consumers',
     'admin POST /v1/consumers',
     'admin PATCH /v1/consumers/{consumer_id}',
+    'admin GET /v1/traffic',
+    'admin GET /v1/archives',
+    'admin POST /v1/archives',
+    'admin PATCH /v1/archives',
     'admin GET /v1/changes',
     'admin GET /v1/golden-sets',
     'admin GET /v1/golden-sets/{golden_set}/queries',
@@ -110,6 +114,9 @@ const EXPECTED: Readonly<Record<string, readonly string[]>> = {
       (name) => `adminGrpc /switchyard.v1.RegistryService/${name}`,
     ),
     ...['RecordBuild', 'RegisterModel'].map((name) => `adminGrpc /switchyard.v1.RegistryService/${name}`),
+    ...['ListTraffic', 'ListArchives', 'RecordArchive', 'NoteArchive'].map(
+      (method) => `adminGrpc /switchyard.v1.RegistryService/${method}`,
+    ),
     ...['SetDefaultBuild', 'ListConsumers', 'AddConsumer', 'SetConsumerMigrated', 'ListGateways'].map(
       (name) => `adminGrpc /switchyard.v1.RegistryService/${name}`,
     ),
