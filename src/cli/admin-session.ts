@@ -42,6 +42,10 @@ export async function withAdmin<T>(
 export const gatewayClient = (config: Config, access: AccessOptions = {}): GatewayClient =>
   new GatewayClient(urlOf(config.listen.adminHttp), clientAccess(access));
 
+/** Whether one answers at the admin port. */
+export const isGatewayRunning = async (config: Config, access: AccessOptions): Promise<boolean> =>
+  (await gatewayClient(config, access).getIfRunning('/livez')) !== null;
+
 /**
  * A gateway records only what lies in its own folders, so nothing is written elsewhere in vain.
  * Errors: INVALID_CONFIG, naming both places.

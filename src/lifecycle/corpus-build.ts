@@ -48,7 +48,7 @@ export interface CorpusBuildRequest extends IndexFormat {
   readonly chunking: Chunking | null;
   /** Documents of one checkpoint. Default: the configuration's. */
   readonly checkpointDocuments?: number;
-  /** Take vectors that the same model made of the same texts for other versions of the corpus. Default: true. */
+  /** Take vectors that the same model made of the same texts for builds of the corpus. Default: true. */
   readonly reuse?: boolean;
   readonly truncatedShareMax: number;
 }
@@ -76,6 +76,8 @@ export interface BuildParts {
   readonly log: Logger;
   readonly events: CorpusBuildEvents;
   readonly signal: AbortSignal;
+  /** Whether something serves from the same cores, which the encoder then leaves to it. Default: false. */
+  readonly yields?: boolean;
   /** An encoder that live reads use too: texts go to its bulk lane. Default: one of its own. */
   readonly encoder?: Encoder;
 }
@@ -140,6 +142,7 @@ async function embedAndPublish(
       config,
       log,
       signal,
+      yields: parts.yields ?? false,
       ...(parts.encoder === undefined ? {} : { encoder: parts.encoder }),
       earlier: request.reuse === false ? [] : await earlierBundles(request, fingerprint, parts),
       onDocuments: (done) => events.onDocuments(done),
@@ -193,13 +196,12 @@ async function publishReadyVectors(
 
 /** Default builds of this corpus that the same model embedded. One that is not there saves nothing. */
 async function earlierBundles(
-  { corpus, version }: CorpusBuildRequest,
+  { corpus }: CorpusBuildRequest,
   fingerprint: Fingerprint,
   { config, records, log }: BuildParts,
 ): Promise<readonly Bundle[]> {
   const bundles: Bundle[] = [];
   for (const build of await records.buildsOf(corpus, fingerprint)) {
-    if (build.version === version) continue;
     try {
       bundles.push(await readBundle(await findBundleFolder(config.bundlesDir, build)));
     } catch (thrown) {

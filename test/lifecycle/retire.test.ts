@@ -1,7 +1,9 @@
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
+import { pino } from 'pino';
 import t, { type Test } from 'tap';
 import { loadConfig } from '../../src/config/load.js';
+import { ConsumerDeadlines } from '../../src/gateway/wiring/consumer-deadlines.js';
 import { readBundle } from '../../src/index/read-bundle.js';
 import { archiveVersion, restoreVersion } from '../../src/lifecycle/archive/archive-version.js';
 import { registryRecords } from '../../src/lifecycle/build-records.js';
@@ -10,6 +12,7 @@ import { retirementBlockers } from '../../src/lifecycle/retire/blockers.js';
 import { registryVersionRecords, type VersionRecords } from '../../src/lifecycle/retire/records.js';
 import { type RetireParts, retireVersion } from '../../src/lifecycle/retire/retire-version.js';
 import type { Registry } from '../../src/registry/registry.js';
+import { Metrics } from '../../src/telemetry/metrics.js';
 import { silentLog, startTestRegistry } from '../fixtures/postgres.js';
 import { tinyModelFolder } from '../fixtures/tiny-model.js';
 import { failureOf, temporaryFolder } from '../index/corpus.js';
@@ -68,6 +71,37 @@ async function cutOver({ registry }: Yard): Promise<void> {
 const kinds = async ({ records }: Yard, quietDays = 7): Promise<string[]> =>
   (await retirementBlockers(V1, quietDays, records)).map(({ kind }) => kind);
 
+/** Six days before the deadline of the one consumer, then a day after it. */
+async function deadlinesOf(t: Test, registry: Registry): Promise<void> {
+  const lines: string[] = [];
+  const log = pino({ level: 'warn' }, { write: (line: string) => void lines.push(line) });
+  let nowMs = Date.parse('2027-01-25');
+  const metrics = new Metrics();
+  const deadlines = new ConsumerDeadlines({
+    metrics,
+    registry: () => registry,
+    warnDays: 14,
+    log,
+    nowMs: () => nowMs,
+  });
+  await deadlines.settled();
+  const said = async (): Promise<string> =>
+    /^switchyard_consumer_deadline_seconds\{.*service="ranker".*\} (\S+)$/m.exec(await metrics.text())?.[1] ??
+    '';
+  t.equal(await said(), String(6 * 86_400));
+  t.match(lines, [/"service":"ranker","team":"search".*its deadline is near/]);
+  deadlines.look();
+  await deadlines.settled();
+  t.equal(lines.length, 1, 'once a day');
+  nowMs = Date.parse('2027-02-01');
+  deadlines.look();
+  await deadlines.settled();
+  t.equal(await said(), String(-86_400));
+  t.match(lines[1], /its deadline has passed/);
+  await deadlines.close();
+  await metrics.close();
+}
+
 t.test('what serves, what consumers depend on and what keys search is not retired', async (t) => {
   const yard = await yardOf(t);
   const { registry, archives, bundles, parts } = yard;
@@ -91,6 +125,7 @@ t.test('what serves, what consumers depend on and what keys search is not retire
     { ...V1, keyName: 'stray', kind: 'pinned', requests: 4 },
     { corpus: 'docs_kb', version: 'v9', keyName: 'x', kind: 'split', requests: 4 },
   ]);
+  await deadlinesOf(t, registry);
   t.match(await registry.traffic.list({ corpus: 'docs_kb', days: 1 }), [
     { version: 'v1', keyName: 'ranker', requests: 2, isRegistered: true },
     { version: 'v1', keyName: 'stray', requests: 5, isRegistered: false },

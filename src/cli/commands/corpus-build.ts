@@ -8,7 +8,7 @@ import { DEFAULT_DOCUMENT_TEMPLATE } from '../../lifecycle/document-text.js';
 import type { RebuildSource } from '../../lifecycle/rebuild.js';
 import { digestPrefix, QUANTIZATIONS, type Quantization } from '../../vocabulary.js';
 import { adminRecords } from '../admin-records.js';
-import { addActorOption, assertSharedStorage, withAdmin } from '../admin-session.js';
+import { addActorOption, assertSharedStorage, isGatewayRunning, withAdmin } from '../admin-session.js';
 import { buildWatcher } from '../build-watcher.js';
 import { embeddingView, formatEmbedding } from '../embedding-text.js';
 import {
@@ -113,6 +113,7 @@ export function addCorpusBuild(corpus: Command): void {
       const build = isEmbedded ? embed(corpusName, file, options) : rebuild(corpusName, options);
       const config = commandConfig(options);
       const log = commandLog(config);
+      const yields = await isGatewayRunning(config, options);
       const watcher = buildWatcher(options.json === true, isEmbedded ? 'embedding' : 'adding rows');
       const { actor, reason = reasonOf(corpusName, file, options) } = options;
       // Embeds and publishes here; what is recorded goes through the gateway where one runs.
@@ -121,7 +122,7 @@ export function addCorpusBuild(corpus: Command): void {
         const records = adminRecords(admin, { actor, reason });
         return {
           result: await watcher.run((signal) =>
-            build({ config, records, log, events: watcher.events, signal }),
+            build({ config, records, log, events: watcher.events, signal, yields }),
           ),
           route: (await admin.listRoutes()).find((known) => known.corpus === corpusName) ?? null,
         };

@@ -49,6 +49,11 @@ export class ConsumerDeadlines {
     await this.#looking;
   }
 
+  /** When the look that was begun last has ended. */
+  async settled(): Promise<void> {
+    await this.#looking;
+  }
+
   look(): void {
     const registry = this.#options.registry();
     if (registry === null || this.#looking !== null) return;

@@ -21,6 +21,8 @@ import { reembed } from './reembed.js';
 
 /** Texts of one call where live reads share the encoder: one piece, which its queue then caps by time. */
 const SHARED_BATCH_TEXTS = 64;
+/** A model is hashed, loaded and probed in it, by a process that yields to all others. */
+const START_MS_MAX = 600_000;
 
 export interface EmbedRequest {
   readonly corpus: string;
@@ -35,6 +37,8 @@ export interface EmbedParts {
   readonly config: Config;
   /** Builds of the same model, whose vectors are taken where the text is the same. */
   readonly earlier: readonly Bundle[];
+  /** Whether something serves from the same cores: its encoder then runs at `reembed.niceness`. Default: false. */
+  readonly yields?: boolean;
   /** An encoder that live reads use too. Default: one of its own, for as long as it embeds. */
   readonly encoder?: Encoder;
   readonly onDocuments: (done: number) => void;
@@ -261,7 +265,7 @@ class EncoderOnDemand {
 
 /** An encoder that nobody reads from: its runs may be long, and it yields the processor to those that serve. */
 export async function startBulkEncoder(
-  { config, log }: Pick<EmbedParts, 'config' | 'log'>,
+  { config, log, yields = false }: Pick<EmbedParts, 'config' | 'log' | 'yields'>,
   fingerprint: Fingerprint,
 ): Promise<Encoder> {
   const { encoder, reembed: settings } = config;
@@ -274,7 +278,8 @@ export async function startBulkEncoder(
     accelerator: encoder.accelerator,
     queueLengthMax: { live: 1, shadow: 1, bulk: encoder.queueLengthMax },
     textBytesMax: 8 * 1024 * 1024,
-    niceness: settings.niceness,
+    niceness: yields ? settings.niceness : 0,
+    startTimeoutMs: START_MS_MAX,
     // No live reads here: nothing that a long run could hold up.
     backgroundRunMsMax: Number.POSITIVE_INFINITY,
     log: reporter(log),

@@ -8,7 +8,12 @@ import { reapTemporaryFolders } from '../../files/publish.js';
 import { bundleFolder } from '../../index/bundle-folder.js';
 import type { VersionArchive } from '../../registry/archives.js';
 import type { CorpusVersionName } from '../../registry/corpus-versions.js';
-import { type ArchiveParts, archiveVersion, verifyArchive } from '../archive/archive-version.js';
+import {
+  type ArchiveParts,
+  archivePlace,
+  archiveVersion,
+  verifyArchive,
+} from '../archive/archive-version.js';
 import { assertRetirable } from './blockers.js';
 
 export const RETIREMENT_STEPS = ['drain', 'archive', 'verify', 'delete'] as const;
@@ -49,6 +54,7 @@ export async function retireVersion(request: RetireRequest, parts: RetireParts):
     await deleteBundles(name, parts);
     return done;
   }
+  archivePlace(to, parts.config);
   await assertRetirable(name, quietDays, records);
   say('drain', await drain(name, parts));
   const uri = await archived(name, to, parts, say);
