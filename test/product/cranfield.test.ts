@@ -6,7 +6,7 @@ import { cranfieldAbsence, cranfieldFolder, ndcgAt10, readCranfield } from '../f
 import { searchClient } from '../fixtures/grpc-client.js';
 import { runSwitchyard, serve } from '../fixtures/product.js';
 
-t.setTimeout(900_000);
+t.setTimeout(600_000);
 
 /** nDCG@10 over the abstracts, exact search, binary gain: v1 is Universal Sentence Encoder lite, v2 MiniLM fp16. */
 const EXPECTED = { v1: 0.178, v2: 0.395 } as const;
@@ -31,7 +31,7 @@ interface Report {
 
 t.test(
   'retrieval quality on Cranfield is what the models are known for',
-  { skip: absence ?? false, timeout: 900_000 },
+  { skip: absence ?? false, timeout: 600_000 },
   async (t) => {
     const { documents, queries, relevant } = await readCranfield();
     const varDir = mkdtempSync(path.join(tmpdir(), 'switchyard-cranfield-'));
