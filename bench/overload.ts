@@ -18,7 +18,7 @@ const DEADLINE_MS = 1_000;
 /** Enough that the gateway is never short of work, few enough that nothing is refused. */
 const IN_FLIGHT = { text: 16, vector: 96 } as const;
 /** The gateway never refuses so few. */
-const IN_FLIGHT_LEAST = 16;
+const IN_FLIGHT_LEAST = 8;
 const CONNECTIONS = 8;
 const RECOVERY = { load: 0.5, stepSeconds: 0.25, stepsMax: 40 } as const;
 const MIBIBYTE = 2 ** 20;

@@ -171,7 +171,7 @@ export const ConfigFileSchema = Type.Object(
         /** Queue time that live requests may always have; above it fewer are let in. */
         queue_ms_target: count(100, 1, 60_000),
         /** Bounds of the limit that adapts itself, for texts and for vectors each. */
-        limit_min: count(32, 1, 1_000_000),
+        limit_min: count(8, 1, 1_000_000),
         limit_max: count(2_048, 1, 1_000_000),
         /** Per cent of the limit that each is sure of; together at most 100. */
         shares: Type.Object(
