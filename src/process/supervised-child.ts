@@ -21,7 +21,10 @@ export interface SupervisedChildOptions {
   readonly payloadBytesMax: number;
   /** Bytes that may wait in this process for a child that does not read. */
   readonly bufferedBytesMax: number;
-  /** From spawn to `markReady`; a child that takes longer is killed and started again. */
+  /**
+   * From spawn to `markReady`; a child that takes longer is killed and started again, with twice the time, up to
+   * eight times it: a machine too busy for one start is often too busy for the next.
+   */
   readonly startTimeoutMs: number;
   /** Owed work and no frame for this long: killed and started again. */
   readonly silentMsMax: number;
@@ -51,6 +54,8 @@ interface Life {
 
 /** An end that shows on the channel first gets this long to show its exit code, and the other way round. */
 const SETTLE_MS = 200;
+
+const START_DOUBLINGS_MAX = 3;
 
 /**
  * A child process that is kept running: started with a frame channel on descriptor 3, watched, killed when it
@@ -160,7 +165,8 @@ export class SupervisedChild {
   }
 
   #spawn(): void {
-    const { name, timers, startTimeoutMs, log } = this.#options;
+    const { name, timers, log } = this.#options;
+    const startTimeoutMs = this.#options.startTimeoutMs * 2 ** Math.min(this.#attempt, START_DOUBLINGS_MAX);
     const life = this.#openLife();
     if (typeof life === 'string') {
       this.#restartLater({ kind: 'spawn_failed', code: life }, false);

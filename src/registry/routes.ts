@@ -4,6 +4,7 @@ import type { Revision } from '../vocabulary.js';
 import { type ChangeAuthor, checkAuthor } from './changes.js';
 import { unknownCorpus } from './corpus-versions.js';
 import type { Database, RegistryTransaction, Tables } from './database.js';
+import { activateServing } from './model-activation.js';
 import { GATEWAY_ALIVE_MS_MAX, refuseUnready } from './readiness.js';
 import {
   auditedTargets,
@@ -179,6 +180,7 @@ async function applyRoute(
     targets,
     new Map(offers.map((offer) => [offer.version, offer.corpusVersionId])),
   );
+  await activateServing(transaction, targets, change);
   return Object.freeze(route);
 }
 

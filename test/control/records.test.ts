@@ -189,11 +189,11 @@ t.test('commands of an operator while a gateway holds the registry', async (t) =
       registry: 'up',
       var_dir: varDir,
     });
-    await api.setModelStatus({ model, status: 'active', reason: 'it serves', actor: 'ann' });
+    await api.setModelStatus({ model, status: 'deprecated', reason: 'a better one came', actor: 'ann' });
     const changes = await run('changes', 'list', '--limit', '1');
     t.match(
       changes.stdout,
-      /ann {2}model .*: it serves\n {2}- \{"status":"staging"\}\n {2}\+ \{"status":"active"\}/,
+      /ann {2}model .*: a better one came\n {2}- \{"status":"active"\}\n {2}\+ \{"status":"deprecated"\}/,
     );
   });
 
@@ -201,7 +201,8 @@ t.test('commands of an operator while a gateway holds the registry', async (t) =
     const rows = async (subject: string) => (await api.listChanges({ subject })).toReversed();
     t.match(await rows(`model ${(await api.getModel({ model })).model}`), [
       { reason: 'model import', before: null, after: { status: 'staging', fingerprint: model } },
-      { actor: 'ann', before: { status: 'staging' }, after: { status: 'active' } },
+      { before: { status: 'staging' }, after: { status: 'active' } },
+      { actor: 'ann', before: { status: 'active' }, after: { status: 'deprecated' } },
     ]);
     t.match(await rows('corpus_version fruit/v1'), [
       { reason: 'build of fruit/v1 from fruit.jsonl', before: null, after: { status: 'building' } },

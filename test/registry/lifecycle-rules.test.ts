@@ -199,6 +199,12 @@ onEachPostgres(t, async (t, postgres) => {
       ...AUTHOR,
     });
     t.equal(await statusOf('docs'), 'active');
+    t.equal((await models.resolve('minilm@1')).status, 'active', 'what serves is no longer in staging');
+    t.match((await changes.list({ subject: 'model minilm@1' }))[0], {
+      ...AUTHOR,
+      before: { status: 'staging' },
+      after: { status: 'active' },
+    });
     await t.rejects(set('ready'), violates('version_status_follows_route'));
     await t.rejects(set('archived'), violates('version_archived_not_routed'));
     await t.rejects(
