@@ -7,6 +7,7 @@ import { ConsumerDeadlines } from '../../src/gateway/wiring/consumer-deadlines.j
 import { readBundle } from '../../src/index/read-bundle.js';
 import { archiveVersion, restoreVersion } from '../../src/lifecycle/archive/archive-version.js';
 import { registryRecords } from '../../src/lifecycle/build-records.js';
+import { rebuildCorpus } from '../../src/lifecycle/rebuild.js';
 import { registerModelIn } from '../../src/lifecycle/register-model.js';
 import { retirementBlockers } from '../../src/lifecycle/retire/blockers.js';
 import { registryVersionRecords, type VersionRecords } from '../../src/lifecycle/retire/records.js';
@@ -189,6 +190,22 @@ t.test(
       { uri: archive.uri },
       'again it changes nothing',
     );
+    await t.test('its texts are embedded again out of the archive', async (t) => {
+      const { sourceFile: _none, ...request } = requestOf('', { version: 'v3', reuse: false });
+      const { bundle: again, embedding } = await rebuildCorpus(
+        { ...request, from: { kind: 'archive', uri: archive.uri } },
+        {
+          config: parts.config,
+          records: registryRecords(registry, parts.config.bundlesDir),
+          log: silentLog,
+          events: { onCounted: () => undefined, onDocuments: () => undefined, onPhase: () => undefined },
+          signal: parts.signal,
+        },
+      );
+      t.match(embedding, { documents: 60, encoded: 60 });
+      t.match(again.manifest.source.watermark, /^feed1:/, 'at the watermark of what was archived');
+      t.same(readdirSync(path.join(bundles, 'v3')), [again.digest.slice(0, 16)]);
+    });
     const bundle = await restoreVersion(V1, null, parts);
     t.equal(bundle.digest, defaultBuild);
     t.equal((await registry.corpusVersions.get(V1)).status, 'ready');

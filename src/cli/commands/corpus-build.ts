@@ -5,7 +5,7 @@ import { SwitchyardError } from '../../errors.js';
 import type { RouteView } from '../../gateway/admin/views.js';
 import type { BuildParts, CorpusBuildResult, IndexFormat } from '../../lifecycle/corpus-build.js';
 import { DEFAULT_DOCUMENT_TEMPLATE } from '../../lifecycle/document-text.js';
-import type { RebuildSource } from '../../lifecycle/rebuild.js';
+import type { RebuildRequest } from '../../lifecycle/rebuild.js';
 import { digestPrefix, QUANTIZATIONS, type Quantization } from '../../vocabulary.js';
 import { adminRecords } from '../admin-records.js';
 import { addActorOption, assertSharedStorage, isGatewayRunning, withAdmin } from '../admin-session.js';
@@ -40,6 +40,7 @@ interface BuildOptions extends CommonOptions {
   readonly expansionSearch: number;
   readonly truncatedShareMax: number;
   readonly textsOf?: string;
+  readonly textsFrom?: string;
   readonly checkpointDocuments?: number;
   readonly reuse: boolean;
   readonly reason?: string;
@@ -98,6 +99,7 @@ export function addCorpusBuild(corpus: Command): void {
       '--texts-of <version>',
       'instead of a file: the texts that this version keeps, embedded by --model',
     )
+    .option('--texts-from <archive>', 'instead of a file: the texts of an archive, as `archives` names it')
     .option(
       '--checkpoint-documents <n>',
       'documents of one checkpoint: what a build that is killed embeds again at most (default: reembed.checkpoint_documents)',
@@ -109,7 +111,7 @@ export function addCorpusBuild(corpus: Command): void {
     async (corpusName: string, file: string | undefined, _options: unknown, command: Command) => {
       const options = command.optsWithGlobals<BuildOptions>();
       if (options.shuffle !== undefined) refuseFormat(command);
-      const isEmbedded = file !== undefined || options.textsOf !== undefined;
+      const isEmbedded = [file, options.textsOf, options.textsFrom].some((from) => from !== undefined);
       const build = isEmbedded ? embed(corpusName, file, options) : rebuild(corpusName, options);
       const config = commandConfig(options);
       const log = commandLog(config);
@@ -210,16 +212,13 @@ const formatFrom = (options: BuildOptions): IndexFormat => ({
 });
 
 function embed(corpus: string, file: string | undefined, options: BuildOptions): Build {
-  const { model, fromVersion, fromBuild, textsOf, shuffle } = options;
+  const { model, fromVersion, fromBuild, shuffle } = options;
   if (fromVersion !== undefined || fromBuild !== undefined)
     throw usage('give a file to embed or --from-version, not both');
-  if (file !== undefined && textsOf !== undefined)
-    throw usage('give a file to embed or --texts-of, not both');
   if (shuffle !== undefined)
     throw usage('--shuffle adds a build to a version: name the version with --from-version');
   if (model === undefined) throw usage('texts are embedded by a model: name it with --model <name@version>');
-  const from: RebuildSource =
-    file === undefined ? { kind: 'version', version: textsOf ?? '', build: null } : { kind: 'file', file };
+  const from = sourceOf(file, options);
   return async (parts) => {
     const { rebuildCorpus } = await import('../../lifecycle/rebuild.js');
     return rebuildCorpus(
@@ -243,6 +242,18 @@ function embed(corpus: string, file: string | undefined, options: BuildOptions):
       parts,
     );
   };
+}
+
+function sourceOf(file: string | undefined, { textsOf, textsFrom }: BuildOptions): RebuildRequest['from'] {
+  const given: readonly RebuildRequest['from'][] = [
+    ...(file === undefined ? [] : [{ kind: 'file', file } as const]),
+    ...(textsOf === undefined ? [] : [{ kind: 'version', version: textsOf, build: null } as const]),
+    ...(textsFrom === undefined ? [] : [{ kind: 'archive', uri: textsFrom } as const]),
+  ];
+  const [from, ...more] = given;
+  if (from === undefined || more.length > 0)
+    throw usage('give one source: a file, --texts-of a version, or --texts-from an archive');
+  return from;
 }
 
 function rebuild(corpus: string, options: BuildOptions): Build {
