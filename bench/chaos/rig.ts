@@ -105,6 +105,12 @@ export async function openChaosRig(glossStep: number): Promise<ChaosRig> {
   const close = async (): Promise<void> => {
     for (const end of closers.splice(0).reverse()) await end();
   };
+  // Nothing of it may outlive a bench that is interrupted: mounts and servers least of all.
+  const interrupted = (): void => void close().finally(() => process.exit(130));
+  process.once('SIGINT', interrupted).once('SIGTERM', interrupted);
+  t.teardown(() => {
+    process.off('SIGINT', interrupted).off('SIGTERM', interrupted);
+  });
   try {
     const varDir = await mkdtemp(path.join(tmpdir(), 'switchyard-chaos-'));
     await chmod(varDir, 0o755);
