@@ -48,6 +48,7 @@ const program = new Command('bench')
   .option('--seed <n>', 'of everything random', Number, 1)
   .option('--rows <n>', 'rows of the index, for the benches that say so', Number)
   .option('--seconds <n>', 'how long, for the benches that say so', Number)
+  .option('--profile', 'where the gateway spends its time, for the benches that say so')
   .parse();
 const options = program.opts<{
   json?: boolean;
@@ -55,6 +56,7 @@ const options = program.opts<{
   seed: number;
   rows?: number;
   seconds?: number;
+  profile?: boolean;
 }>();
 const name = program.args[0];
 const bench = BENCHES.find((candidate) => candidate.name === name);
@@ -67,6 +69,7 @@ else {
     seed: options.seed,
     ...(options.rows === undefined ? {} : { rows: options.rows }),
     ...(options.seconds === undefined ? {} : { seconds: options.seconds }),
+    ...(options.profile === undefined ? {} : { profile: options.profile }),
   });
   const report: BenchReport = {
     bench: bench.name,

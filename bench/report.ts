@@ -31,6 +31,8 @@ export interface BenchOptions {
   readonly rows?: number;
   /** How long a bench that runs for a time does so. */
   readonly seconds?: number;
+  /** Also say where the gateway's main thread spends its time, for the benches that can. */
+  readonly profile?: boolean;
 }
 
 /** A bench says what it is for; `run` does its setup outside what it measures. */

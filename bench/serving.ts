@@ -1,11 +1,14 @@
-import { availableParallelism } from 'node:os';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { availableParallelism, tmpdir } from 'node:os';
+import path from 'node:path';
 import { modelRef } from '../src/vocabulary.js';
 import { builtBundle, CORPUS, documentId } from './data/built-bundle.js';
 import { type SearchCorpus, searchCorpus, TOP_K } from './data/search-corpus.js';
 import { LoadGenerator, withoutFailures } from './load/load-generator.js';
-import { treeCpuUs } from './load/process-cpu.js';
+import { threadCpuUs, treeCpuUs } from './load/process-cpu.js';
 import { RawSearch } from './raw/raw-search.js';
 import { type Bench, inputHash, median } from './report.js';
+import { mainThreadShares } from './rig/cpu-profile.js';
 import { type GatewayRig, PATIENT, startGatewayRig } from './rig/gateway.js';
 import { searchBody } from './rig/search-bodies.js';
 
@@ -116,17 +119,24 @@ interface Measured {
   readonly p99Us: number;
 }
 
+interface GatewayMeasured extends Measured {
+  /** CPU µs per query of the main thread, of the search threads, and of what is left: V8's helpers, other processes. */
+  readonly parts: { readonly main: number; readonly search: number; readonly rest: number };
+}
+
 /** CPU per query of the gateway beside usearch alone, closed loop. `ratio`: raw ÷ gateway. */
 export const serving: Bench = {
   name: 'serving',
-  about: 'CPU per query over gRPC beside usearch alone, at saturation; --rows for another size',
-  run: async ({ size, seed, rows }) => {
+  about:
+    'CPU per query over gRPC beside usearch alone, at saturation; --rows for another size, --profile for where it goes',
+  run: async ({ size, seed, rows, profile }) => {
     const plan = { ...SERVING_SIZES[size], ...(rows === undefined ? {} : { rowCount: rows }) };
+    if (profile === true) return profiled(plan, seed);
     const sides = await openServingSides(plan, seed);
     try {
       await gatewaySide(sides, { ...plan, seconds: plan.warmUpSeconds }, 0);
       await rawSide(sides, plan, 0);
-      const gateway: Measured[] = [];
+      const gateway: GatewayMeasured[] = [];
       const raw: Measured[] = [];
       for (let round = 0; round < plan.rounds; round++) {
         // The sides take turns in the opposite order, so that a busier minute of the machine meets both.
@@ -144,6 +154,7 @@ export const serving: Bench = {
         results: [
           sideRow('usearch alone', raw, sides.workers),
           sideRow('gateway', gateway, plan.inFlight),
+          ...partRows(gateway),
           {
             side: 'gateway ÷ usearch',
             rounds: plan.rounds,
@@ -171,16 +182,68 @@ const sideRow = (side: string, measured: readonly Measured[], inFlight: number) 
   p99_us: Math.round(median(measured.map((one) => one.p99Us))),
 });
 
-async function gatewaySide({ gateway, load }: ServingSides, plan: Plan, round: number): Promise<Measured> {
+/** The threads of one gateway: its main thread, as many search threads as it was given, and the rest. */
+function partRows(measured: readonly GatewayMeasured[]) {
+  const parts = [
+    ['main thread', 'main'],
+    ['search threads', 'search'],
+    ['V8 helpers and the rest', 'rest'],
+  ] as const;
+  return parts.map(([name, part]) => ({
+    side: `gateway: ${name}`,
+    cpu_us_per_query: rounded(median(measured.map((one) => one.parts[part])), 1),
+  }));
+}
+
+/** One gateway under load with V8's profiler on, which costs a tenth: shares of its main thread's time, no `ratio`. */
+async function profiled(plan: Plan, seed: number): Promise<Awaited<ReturnType<Bench['run']>>> {
+  const folder = await mkdtemp(path.join(tmpdir(), 'switchyard-profile-'));
+  try {
+    const sides = await openServingSides(plan, seed, ['--cpu-prof', `--cpu-prof-dir=${folder}`]);
+    const seconds = plan.seconds * plan.rounds;
+    try {
+      await gatewaySide(sides, { ...plan, seconds: plan.warmUpSeconds }, 0);
+      await gatewaySide(sides, { ...plan, seconds }, 0);
+    } finally {
+      await sides.close();
+    }
+    const shares = await mainThreadShares(folder, seconds);
+    return {
+      input: sides.input,
+      results: shares.map(({ part, share }) => ({ main_thread: part, percent: rounded(share * 100, 1) })),
+    };
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function gatewaySide(
+  { gateway, load, workers }: ServingSides,
+  plan: Plan,
+  round: number,
+): Promise<GatewayMeasured> {
   const before = treeCpuUs(gateway.pid);
+  const threadsBefore = threadCpuUs(gateway.pid);
   const result = withoutFailures(
     await load.run({ kind: 'closed', inFlight: plan.inFlight, seconds: plan.seconds, from: round * 331 }),
   );
+  const cpuUs = (treeCpuUs(gateway.pid) - before) / result.answered;
+  const spent = [...threadCpuUs(gateway.pid)].map(([thread, us]) => ({
+    isMain: thread === gateway.pid,
+    us: (us - (threadsBefore.get(thread) ?? 0)) / result.answered,
+  }));
+  const main = spent.find(({ isMain }) => isMain)?.us ?? 0;
+  const others = spent.filter(({ isMain }) => !isMain).map(({ us }) => us);
+  const search = others
+    .sort((a, b) => b - a)
+    .slice(0, workers)
+    .reduce((sum, us) => sum + us, 0);
   return {
-    cpuUs: (treeCpuUs(gateway.pid) - before) / result.answered,
+    cpuUs,
     perSecond: result.perSecond,
     recall: result.recall ?? 0,
     p99Us: result.latencyUs.p99,
+    parts: { main, search, rest: cpuUs - main - search },
   };
 }
 

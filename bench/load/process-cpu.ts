@@ -21,6 +21,16 @@ export function treeMemoryBytes(pid: number): number {
   return kibibytes * 1024;
 }
 
+/** CPU time in µs of each thread of one process, by the system's id of the thread; the main thread has the process's. */
+export function threadCpuUs(pid: number): ReadonlyMap<number, number> {
+  const times = new Map<number, number>();
+  for (const thread of threadsOf(pid)) {
+    const stat = readIfThere(`/proc/${pid}/task/${thread}/schedstat`);
+    if (stat !== null) times.set(Number(thread), Number(stat.split(' ')[0]) / 1000);
+  }
+  return times;
+}
+
 /** The process and all its descendants. */
 export function processTree(pid: number): readonly number[] {
   const children = new Map<number, number[]>();
@@ -43,12 +53,9 @@ function parentOf(pid: number): number | null {
 }
 
 function processCpuUs(pid: number): number {
-  let nanoseconds = 0;
-  for (const thread of threadsOf(pid)) {
-    const times = readIfThere(`/proc/${pid}/task/${thread}/schedstat`);
-    if (times !== null) nanoseconds += Number(times.split(' ')[0]);
-  }
-  return nanoseconds / 1000;
+  let sum = 0;
+  for (const us of threadCpuUs(pid).values()) sum += us;
+  return sum;
 }
 
 function threadsOf(pid: number): readonly string[] {
