@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { cache } from './cache.js';
 import { chaos } from './chaos.js';
+import { costs } from './costs.js';
 import { expansion } from './expansion.js';
 import { formats } from './formats.js';
 import { lanes } from './lanes.js';
@@ -38,6 +39,7 @@ const BENCHES: readonly Bench[] = [
   ssd,
   statistics,
   peers,
+  costs,
 ];
 
 const program = new Command('bench')

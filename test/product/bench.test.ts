@@ -24,6 +24,7 @@ for (const name of [
   'ssd',
   'statistics',
   'peers',
+  'costs',
 ]) {
   t.test(`bench ${name} runs at its smoke size and says where it ran`, async (t) => {
     const { code, stdout, stderr } = await finished(spawnNode(MAIN, [name, '--json', '--smoke']));
