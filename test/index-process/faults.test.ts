@@ -21,10 +21,13 @@ for (const signal of ['SIGKILL', 'SIGSEGV'] as const)
     const before = await index.search(queryOf(rowOf(corpus, 3), { topK: 50, withDocument: true }));
     for (let restarts = 1; restarts <= 2; restarts++) {
       const pid = pidOf(index);
+      // Stopped, so that none is answered before the signal comes, however busy this machine is.
+      process.kill(pid, 'SIGSTOP');
       const lost = Array.from({ length: 40 }, (_, row) =>
         reasonOf(index.search(queryOf(rowOf(corpus, row), { topK: 1000 }))),
       );
       process.kill(pid, signal);
+      process.kill(pid, 'SIGCONT');
       const reasons = await Promise.all(lost);
       t.same(new Set(reasons), new Set(['INDEX_UNAVAILABLE']));
       t.equal(await reasonOf(index.search(queryOf(rowOf(corpus, 3)))), 'INDEX_UNAVAILABLE', 'at once');
