@@ -105,7 +105,7 @@ export class MigrationDriver {
           failures = await this.#afterFailure(toSwitchyardError(error), failures);
         }
       }
-      if (isFinished(this.#migration.state)) await this.#writeReport();
+      await this.#writeReport();
     } finally {
       clearInterval(this.#renewal);
       await this.#renewing;
@@ -125,15 +125,16 @@ export class MigrationDriver {
     this.#overtake();
   }
 
-  /** It can be asked for later just as well, so nothing depends on it. */
+  /** Of one that ended, also by an operator's word. It can be asked for later as well, so nothing depends on it. */
   async #writeReport(): Promise<void> {
-    const { ports, log } = this.#options;
-    const { corpus } = this.#migration;
-    await ports
-      .writeReport(this.#migration)
-      .catch((error: unknown) =>
-        log.warn({ err: error, corpus }, 'the report of a migration could not be written'),
-      );
+    const { ports, registry, log } = this.#options;
+    const { migrationId, corpus } = this.#migration;
+    try {
+      const migration = readMigration(await registry.migrations.get(migrationId));
+      if (isFinished(migration.state)) await ports.writeReport(migration);
+    } catch (error) {
+      log.warn({ err: error, corpus }, 'the report of a migration could not be written');
+    }
   }
 
   async #advanceOnce(): Promise<void> {
