@@ -201,7 +201,7 @@ t.test('switchyard eval, through a gateway that serves two versions', async (t) 
     const busy: VersionSearch = {
       search: async (...args) => {
         if (failures-- > 0)
-          throw new SwitchyardError('QUEUE_FULL', 'full', { retryAfterMs: failures === 2 ? 7 : null });
+          throw new SwitchyardError('QUEUE_FULL', 'full', { retryAfterMs: failures === 2 ? 700 : null });
         return real.search(...args);
       },
     };
@@ -212,7 +212,7 @@ t.test('switchyard eval, through a gateway that serves two versions', async (t) 
       sleep: async (ms) => void pauses.push(ms),
     });
     t.same(tried.means, whole.means, 'what said "try again" was tried again');
-    t.same(pauses, [7, 200, 400]);
+    t.same(pauses, [700, 200, 400], 'after the hint, and ever longer');
   });
 
   await t.test('inside a gateway it is a bulk search pinned to the version', async (t) => {

@@ -38,7 +38,8 @@ export interface EvaluatedVersion {
 export const CONCURRENCY_DEFAULT = 4;
 export const DEPTH_DEFAULT = 100;
 export const DEPTH_MAX = 1_000;
-const ATTEMPTS_MAX = 8;
+/** With the pauses between them a little more than a minute: live traffic goes first, and may leave nothing for so long. */
+const ATTEMPTS_MAX = 20;
 const PAUSE_MS_MIN = 100;
 const PAUSE_MS_MAX = 5_000;
 
@@ -113,7 +114,9 @@ async function ask(
             cause: error,
           },
         );
-      await sleep(error.retryAfterMs ?? Math.min(PAUSE_MS_MAX, PAUSE_MS_MIN * 2 ** (attempt - 1)));
+      // A hint tells when a place may be free, not that others are not waiting for it too.
+      const grown = Math.min(PAUSE_MS_MAX, PAUSE_MS_MIN * 2 ** (attempt - 1));
+      await sleep(Math.max(error.retryAfterMs ?? 0, grown));
     }
   }
 }

@@ -12,7 +12,7 @@ export function checkGolden(finding: GoldenFinding | null, corpus: string): Find
   if (finding === null)
     return found(
       'inconclusive',
-      `corpus ${corpus} has no golden set to judge by: import one with \`switchyard eval import\``,
+      `corpus ${corpus} has no golden set to judge by: import one with \`switchyard eval golden import\``,
     );
   const { verdict, metric, baseline, candidate, low, high, query_count, margin } = finding;
   const said = `${metric} ${candidate.toFixed(3)} against ${baseline.toFixed(3)}, difference ${low.toFixed(3)}…${high.toFixed(3)} on ${query_count} queries: ${verdict}`;
