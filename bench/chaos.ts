@@ -91,6 +91,9 @@ async function applied(
     wrong_answers: tally.wrong,
     mispaired_responses: tally.mispaired,
     recovery_ms: Math.round(recoveryMs),
+    ...(tally.reasons.size === 0
+      ? {}
+      : { refused_by: [...tally.reasons].map((one) => one.join(' ')).join(', ') }),
     ...(tally.examples.size === 0 ? {} : { examples: [...tally.examples].join('; ') }),
   };
 }

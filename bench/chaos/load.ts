@@ -18,6 +18,8 @@ export interface Tally {
   mispaired: number;
   /** What was lost or wrong, for whoever reads the report; a few of each kind. */
   readonly examples: Set<string>;
+  /** How often each reason was given to those who were refused. */
+  readonly reasons: Map<string, number>;
 }
 
 export interface LoadOptions {
@@ -42,6 +44,7 @@ const nothing = (): Tally => ({
   wrong: 0,
   mispaired: 0,
   examples: new Set(),
+  reasons: new Map(),
 });
 
 /**
@@ -145,8 +148,10 @@ export class ConstantLoad {
     const note = (what: string): void => {
       if (tally.examples.size < EXAMPLES_MAX) tally.examples.add(what);
     };
-    if (outcome.kind === 'refused') tally.refused++;
-    else if (outcome.kind === 'lost') {
+    if (outcome.kind === 'refused') {
+      tally.refused++;
+      tally.reasons.set(outcome.reason, (tally.reasons.get(outcome.reason) ?? 0) + 1);
+    } else if (outcome.kind === 'lost') {
       tally.lost++;
       note(`lost: ${outcome.why}`);
     } else {
