@@ -5,7 +5,8 @@ import { pidOf } from './start.js';
 /** A process that opens the bundle it is told to in an index process, prints its pid, and is then killed by the test. */
 const bundle = await readBundle(process.argv[2] as string);
 const { model, full_dimensions: dimensions, metric } = bundle.manifest;
-const processes = new IndexProcesses({ workers: 1, queueLengthMax: 1, log: () => undefined });
+// Tests share their cores with other tests.
+const processes = new IndexProcesses({ workers: 1, queueLengthMax: 1, niceness: 0, log: () => undefined });
 const index = await processes.open(bundle, {
   expected: { fingerprint: model.fingerprint, dimensions, metric },
 });
