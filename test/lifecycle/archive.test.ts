@@ -136,7 +136,7 @@ t.test('another reader finds every vector, id, chunk, hash and version in the Pa
           Buffer.from(rowOf(corpus, row).buffer),
         );
       if (!isSame) t.fail(`row ${row} of ${name} is another one`);
-      if (row % 1000 === 1 && expected?.document?.title !== undefined)
+      if (row % 100 === 1 && expected?.chunk === 0 && expected.document?.title !== undefined)
         t.match(record, { title: expected.document.title, text: expected.document.text });
       row++;
     }
@@ -158,7 +158,7 @@ t.test('a damaged archive is refused, naming the file', async (t) => {
     const bytes = readFileSync(path.join(whole, file));
     const flipped = Buffer.from(bytes);
     flipped[bytes.length >> 1] = (flipped[bytes.length >> 1] as number) ^ 0x41;
-    for (const damage of [flipped, bytes.subarray(0, bytes.length - 1), null]) {
+    for (const damage of [flipped, bytes.subarray(0, bytes.length - 2), null]) {
       if (damage === null) rmSync(path.join(at, file));
       else writeFileSync(path.join(at, file), damage);
       const target = temporaryFolder(t);

@@ -1,5 +1,11 @@
+import { setTimeout } from 'node:timers/promises';
 import type { Fingerprint } from '../../src/vocabulary.js';
 import { appendFeed, buildWith, fileRecords, requestOf } from './reembed-rig.js';
+
+/** Where the kill is to come, the build waits for it: behind it there is little left to do. */
+const held = async (step: string): Promise<void> => {
+  if (process.env.HOLD_AT === step) await setTimeout(60_000);
+};
 
 /**
  * A build for the tests that kill one: `reembed-child.js <var folder> <feed> <fingerprint>`. Prints each step as it comes.
@@ -14,8 +20,10 @@ async function main(varDir: string, feed: string, fingerprint: string): Promise<
       ...records,
       record: async (bundle) => {
         say('record');
+        await held('record');
         await records.record(bundle);
         say('recorded');
+        await held('recorded');
       },
     },
     requestOf(feed),
