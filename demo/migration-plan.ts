@@ -24,8 +24,8 @@ export const DEMO_PLAN = {
           service_time: {
             quantile: 0.75,
             samples_min: weight < 1_000 ? 10 : 60,
-            ratio_max: 10,
-            allowance_ms: 200,
+            ratio_max: 3,
+            allowance_ms: 300,
           },
           error_rate: { samples_min: weight < 1_000 ? 10 : 60 },
           duration_s: 2,

@@ -93,10 +93,10 @@ export async function runCommand(
   return { code, stdout };
 }
 
-const STOPPED_MS = 500;
+const STOPPED_MS = 1_500;
 const RUNNING_MS = 100;
 
-/** Stops a process five sixths of the time, by SIGSTOP and SIGCONT, until it is told to end: an encoder that got slow. */
+/** Stops a process fifteen sixteenths of the time, by SIGSTOP and SIGCONT, until it is told to end: an encoder that got slow. */
 export class Pulses {
   readonly #pid: number;
   #timer: NodeJS.Timeout;

@@ -60,7 +60,20 @@ export interface MigrationSample {
   readonly sample: unknown;
 }
 
+interface SamplePlace {
+  /** `at` to the microsecond. */
+  readonly exactly: string;
+  readonly gatewayId: string;
+}
+interface SampleRow {
+  readonly gateway_id: string;
+  readonly at: Date;
+  readonly sample: unknown;
+  readonly exactly: string;
+}
+
 const LISTED_MAX = 1_000;
+const SAMPLES_READ = 500;
 
 /** Migrations of corpora, their append-only audit, and the lease of who drives. */
 export class CorpusMigrations {
@@ -297,18 +310,34 @@ export class CorpusMigrations {
     );
   }
 
-  /** Oldest first; those taken at or after `since`. */
-  async samples(migrationId: string, since: Date | null = null): Promise<readonly MigrationSample[]> {
-    const rows = await this.#database.read((tables) => {
-      let query = tables
+  /** Oldest first; those taken at or after `since`, some hundred at a time so that no one else waits for their reading. */
+  async *samplesSince(migrationId: string, since: Date): AsyncGenerator<MigrationSample> {
+    let after: SamplePlace | null = null;
+    for (;;) {
+      const rows: readonly SampleRow[] = await this.#sampleRows(migrationId, since, after);
+      for (const { gateway_id, at, sample } of rows) yield { gatewayId: gateway_id, at, sample };
+      const last = rows.at(-1);
+      if (last === undefined || rows.length < SAMPLES_READ) return;
+      after = { exactly: last.exactly, gatewayId: last.gateway_id };
+    }
+  }
+
+  #sampleRows(migrationId: string, since: Date, after: SamplePlace | null): Promise<readonly SampleRow[]> {
+    return this.#database.read((tables) => {
+      const query = tables
         .selectFrom('migration_samples')
-        .select(['gateway_id', 'at', 'sample'])
+        // To the microsecond: two rows may be of one millisecond.
+        .select(['gateway_id', 'at', 'sample', sql<string>`at::TEXT`.as('exactly')])
         .where('migration_id', '=', migrationId)
-        .orderBy('at');
-      if (since !== null) query = query.where('at', '>=', since);
-      return query.execute();
+        .orderBy('at')
+        .orderBy('gateway_id')
+        .limit(SAMPLES_READ);
+      return (
+        after === null
+          ? query.where('at', '>=', since)
+          : query.where(sql<boolean>`(at, gateway_id) > (${after.exactly}::TIMESTAMPTZ, ${after.gatewayId})`)
+      ).execute();
     });
-    return rows.map(({ gateway_id, at, sample }) => ({ gatewayId: gateway_id, at, sample }));
   }
 
   /** The database's clock: what samples and events are dated by. */

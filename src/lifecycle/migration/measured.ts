@@ -1,23 +1,39 @@
 import type { StepKind } from './plan-schema.js';
-import { SampleTotals } from './sample.js';
+import { type Sample, SampleTotals } from './sample.js';
 import type { StepContext } from './step.js';
 
-/** What all gateways measured since this step was begun: nothing from before counts. */
-export async function sinceBegan<Kind extends StepKind>({
-  registry,
-  migration,
-  state,
-}: Pick<StepContext<Kind>, 'registry' | 'migration' | 'state'>): Promise<SampleTotals> {
-  const since = new Date(state.at.beganAt);
-  return new SampleTotals(await registry.migrations.samples(migration.migrationId, since));
-}
+/** One that was begun before another may become visible after it. */
+const OVERLAP_MS = 10_000;
 
-/** Since the version and the route are what they are: mirrored reads outlive the step that gathered them. */
-export async function sinceSettled<Kind extends StepKind>({
-  registry,
-  migration,
-  state,
-}: Pick<StepContext<Kind>, 'registry' | 'migration' | 'state'>): Promise<SampleTotals> {
-  const since = new Date(state.facts.measuredFrom);
-  return new SampleTotals(await registry.migrations.samples(migration.migrationId, since));
+/**
+ * What all gateways measured since a moment, added up as it comes: each look reads only what is new, so that a step may
+ * last for days.
+ */
+export class Measured {
+  readonly #read: StepContext<StepKind>['registry']['migrations'];
+  readonly #migrationId: string;
+  readonly #totals = new SampleTotals();
+  #since: Date;
+  /** Those at the edge that were added already. */
+  #added = new Map<string, Date>();
+
+  constructor({ registry, migration }: Pick<StepContext<StepKind>, 'registry' | 'migration'>, since: string) {
+    this.#read = registry.migrations;
+    this.#migrationId = migration.migrationId;
+    this.#since = new Date(since);
+  }
+
+  async now(): Promise<SampleTotals> {
+    const begun = this.#since;
+    for await (const { gatewayId, at, sample } of this.#read.samplesSince(this.#migrationId, begun)) {
+      const key = `${gatewayId} ${at.getTime()}`;
+      if (this.#added.has(key)) continue;
+      this.#added.set(key, at);
+      this.#totals.add(sample as Sample);
+      const edge = new Date(at.getTime() - OVERLAP_MS);
+      if (edge > this.#since) this.#since = edge;
+    }
+    for (const [key, at] of this.#added) if (at < this.#since) this.#added.delete(key);
+    return this.#totals;
+  }
 }

@@ -88,7 +88,7 @@ export const ShadowCheck = Type.Object(
   closed,
 );
 
-/** Encoding and searching without queues: of mirrored reads before the new version has weight, of served ones after. */
+/** Of mirrored reads before the new version has weight, without queues; of served ones after that, as clients see it. */
 export const ServiceTimeCheck = Type.Object(
   {
     quantile: Type.Number({ minimum: 0.01, maximum: 0.999, default: 0.95 }),

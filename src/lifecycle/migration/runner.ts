@@ -3,8 +3,9 @@ import type { Registry } from '../../registry/registry.js';
 import type { Logger } from '../../telemetry/log.js';
 import { MigrationDriver } from './driver.js';
 import type { MigrationMeter } from './meter.js';
+import { stepOfPlan } from './plan-schema.js';
 import type { MigrationPorts, WorkProgress } from './ports.js';
-import { readMigration } from './record.js';
+import { type Migration, readMigration } from './record.js';
 
 export interface RunnerOptions {
   /** Null while there is none. */
@@ -23,6 +24,16 @@ export interface RunnerOptions {
   readonly log: Logger;
 }
 
+/** Of the sampling interval, while nothing is decided by what is measured. */
+const IDLE_TICKS = 12;
+
+/** Whether the step in hand looks at samples. */
+function isMeasuring({ plan, state }: Migration): boolean {
+  if (state.kind !== 'running') return false;
+  const { kind } = stepOfPlan(plan, state.at.step);
+  return kind === 'shadow' || kind === 'analysis' || kind === 'set_weight';
+}
+
 /**
  * One gateway's part in the migrations of its registry: it drives those whose lease it gets, and measures the traffic of
  * every corpus that migrates, whoever drives.
@@ -32,8 +43,9 @@ export class MigrationRunner {
   readonly #drivers = new Map<string, { readonly driver: MigrationDriver; readonly done: Promise<void> }>();
   readonly #poll: NodeJS.Timeout;
   readonly #sampling: NodeJS.Timeout;
-  /** Migration → its corpus, of those that are measured. */
-  #measured: ReadonlyMap<string, string> = new Map();
+  /** Those that are measured. */
+  #measured: ReadonlyMap<string, MigrationRecord> = new Map();
+  #ticks = 0;
   #unfinished: readonly MigrationRecord[] = [];
   #looking: Promise<void> | null = null;
   #again = false;
@@ -128,8 +140,8 @@ export class MigrationRunner {
   }
 
   #measure(unfinished: readonly MigrationRecord[]): void {
-    this.#measured = new Map(unfinished.map(({ migrationId, corpus }) => [migrationId, corpus]));
-    this.#options.meter.watch(new Set(this.#measured.values()));
+    this.#measured = new Map(unfinished.map((record) => [record.migrationId, record]));
+    this.#options.meter.watch(new Set(unfinished.map(({ corpus }) => corpus)));
   }
 
   #sample(): void {
@@ -141,7 +153,11 @@ export class MigrationRunner {
   /** A sample that could not be written is lost: nothing is decided by its absence but that there is too little. */
   async #writeSamples(migrations: CorpusMigrations): Promise<void> {
     const { meter, gatewayId, log } = this.#options;
-    for (const [migrationId, corpus] of this.#measured) {
+    this.#ticks++;
+    for (const [migrationId, record] of this.#measured) {
+      const { corpus } = record;
+      // What waits for a person or a deadline may last for days: the same sums, in fewer rows.
+      if (!isMeasuring(readMigration(record)) && this.#ticks % IDLE_TICKS !== 0) continue;
       const sample = meter.take(corpus);
       if (sample === null) continue;
       if (Object.keys(sample.versions).length === 0 && Object.keys(sample.mirrored).length === 0) continue;

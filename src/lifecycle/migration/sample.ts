@@ -1,4 +1,3 @@
-import type { MigrationSample } from '../../registry/corpus-migrations.js';
 import { type HistogramCounts, LogHistogram } from '../../telemetry/log-histogram.js';
 
 /** What one gateway measured of one version within one interval. Times in microseconds. */
@@ -30,8 +29,8 @@ export interface Sample {
 }
 
 export interface VersionTotals {
-  readonly answered: number;
-  readonly failed: number;
+  answered: number;
+  failed: number;
   readonly encoded: LogHistogram;
   readonly searched: LogHistogram;
   readonly total: LogHistogram;
@@ -48,39 +47,77 @@ export interface MirrorTotals {
   readonly shadow: LogHistogram;
 }
 
-/** The samples of all gateways over a time, as one. */
-export class SampleTotals {
-  readonly #samples: readonly Sample[];
+interface MirrorSums {
+  compared: number;
+  shorter: number;
+  failed: number;
+  overlapSum: number;
+  rboSum: number;
+  readonly primary: LogHistogram;
+  readonly shadow: LogHistogram;
+}
 
-  constructor(samples: readonly MigrationSample[]) {
-    this.#samples = samples.map(({ sample }) => sample as Sample);
+/** The samples of all gateways over a time, added up. */
+export class SampleTotals {
+  readonly #versions = new Map<string, VersionTotals>();
+  readonly #mirrored = new Map<string, MirrorSums>();
+
+  add({ versions, mirrored }: Sample): void {
+    for (const [version, part] of Object.entries(versions)) {
+      const totals = this.version(version);
+      this.#versions.set(version, totals);
+      totals.answered += part.answered;
+      totals.failed += part.failed;
+      totals.encoded.add(part.encoded);
+      totals.searched.add(part.searched);
+      totals.total.add(part.total);
+    }
+    for (const [version, part] of Object.entries(mirrored)) {
+      const sums = this.#sums(version);
+      this.#mirrored.set(version, sums);
+      sums.compared += part.compared;
+      sums.shorter += part.shorter;
+      sums.failed += part.failed;
+      sums.overlapSum += part.overlap_sum;
+      sums.rboSum += part.rbo_sum;
+      sums.primary.add(part.primary);
+      sums.shadow.add(part.shadow);
+    }
   }
 
   version(version: string): VersionTotals {
-    const parts = this.#samples.flatMap(({ versions }) => versions[version] ?? []);
-    return {
-      answered: sum(parts.map(({ answered }) => answered)),
-      failed: sum(parts.map(({ failed }) => failed)),
-      encoded: LogHistogram.of(...parts.map(({ encoded }) => encoded)),
-      searched: LogHistogram.of(...parts.map(({ searched }) => searched)),
-      total: LogHistogram.of(...parts.map(({ total }) => total)),
-    };
+    return (
+      this.#versions.get(version) ?? {
+        answered: 0,
+        failed: 0,
+        encoded: new LogHistogram(),
+        searched: new LogHistogram(),
+        total: new LogHistogram(),
+      }
+    );
   }
 
   mirrored(version: string): MirrorTotals {
-    const parts = this.#samples.flatMap(({ mirrored }) => mirrored[version] ?? []);
-    const compared = sum(parts.map((part) => part.compared));
-    const mean = (values: readonly number[]) => (compared === 0 ? null : sum(values) / compared);
+    const { compared, shorter, failed, overlapSum, rboSum, primary, shadow } = this.#sums(version);
+    const mean = (sum: number) => (compared === 0 ? null : sum / compared);
     return {
-      compared,
-      shorter: sum(parts.map(({ shorter }) => shorter)),
-      failed: sum(parts.map(({ failed }) => failed)),
-      overlapMean: mean(parts.map(({ overlap_sum }) => overlap_sum)),
-      rboMean: mean(parts.map(({ rbo_sum }) => rbo_sum)),
-      primary: LogHistogram.of(...parts.map(({ primary }) => primary)),
-      shadow: LogHistogram.of(...parts.map(({ shadow }) => shadow)),
+      ...{ compared, shorter, failed, primary, shadow },
+      overlapMean: mean(overlapSum),
+      rboMean: mean(rboSum),
     };
   }
-}
 
-const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
+  #sums(version: string): MirrorSums {
+    return (
+      this.#mirrored.get(version) ?? {
+        compared: 0,
+        shorter: 0,
+        failed: 0,
+        overlapSum: 0,
+        rboSum: 0,
+        primary: new LogHistogram(),
+        shadow: new LogHistogram(),
+      }
+    );
+  }
+}

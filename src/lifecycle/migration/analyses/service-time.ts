@@ -6,22 +6,23 @@ import { type Finding, LOOK_Z, ms } from './finding.js';
 export type ServiceTimeOptions = NonNullable<StepOptions<'analysis'>['service_time']>;
 
 /**
- * Encoding and searching without queues. Before the new version has weight: of mirrored reads, both versions answering
- * the same ones. After that: of served reads, where the split is by chance or by key and so alike for both.
+ * Before the new version has weight: encoding and searching without queues, of mirrored reads, both versions answering
+ * the same ones; the shadow lane's queues say nothing. After that it is confirmed on served reads, from beginning to
+ * end: an encoder that is stopped or starved shows in its queue alone, and clients wait for it all the same.
  */
 export function checkServiceTime(
   seen:
     | { readonly lane: 'shadow'; readonly mirrored: Pick<MirrorTotals, 'primary' | 'shadow'> }
     | {
         readonly lane: 'served';
-        readonly before: Pick<VersionTotals, 'encoded' | 'searched'>;
-        readonly after: Pick<VersionTotals, 'encoded' | 'searched'>;
+        readonly before: Pick<VersionTotals, 'total'>;
+        readonly after: Pick<VersionTotals, 'total'>;
         /** What the old version took when it still served, for when it no longer does. */
-        readonly earlier: Pick<VersionTotals, 'encoded' | 'searched'>;
+        readonly earlier: Pick<VersionTotals, 'total'>;
       },
   options: ServiceTimeOptions,
 ): Finding {
-  const { old, fresh, what } = lanesOf(seen, options.samples_min);
+  const { old, fresh, what } = lanesOf(seen);
   const { quantile, ratio_max, allowance_ms, samples_min } = options;
   const before = old.quantileInterval(quantile, LOOK_Z);
   const after = fresh.quantileInterval(quantile, LOOK_Z);
@@ -66,17 +67,13 @@ const limitOf = (
   { ratio_max, allowance_ms }: ServiceTimeOptions,
 ): number => Math.max((before?.high ?? 0) * ratio_max, allowance_ms * 1000);
 
-function lanesOf(
-  seen: Parameters<typeof checkServiceTime>[0],
-  samplesMin: number,
-): { readonly old: LogHistogram; readonly fresh: LogHistogram; readonly what: string } {
+function lanesOf(seen: Parameters<typeof checkServiceTime>[0]): {
+  readonly old: LogHistogram;
+  readonly fresh: LogHistogram;
+  readonly what: string;
+} {
   if (seen.lane === 'shadow')
     return { old: seen.mirrored.primary, fresh: seen.mirrored.shadow, what: 'mirrored' };
-  const { after, earlier } = seen;
-  const before = seen.before.encoded.count + seen.before.searched.count > 0 ? seen.before : earlier;
-  // Requests that were encoded say most; where nobody sends texts, the others.
-  const isEncoded = after.encoded.count >= samplesMin || after.encoded.count >= after.searched.count;
-  return isEncoded
-    ? { old: before.encoded, fresh: after.encoded, what: 'encoded' }
-    : { old: before.searched, fresh: after.searched, what: 'searched' };
+  const { before, after, earlier } = seen;
+  return { old: before.total.count > 0 ? before.total : earlier.total, fresh: after.total, what: 'served' };
 }

@@ -166,7 +166,9 @@ function latencyOf(samples: readonly MigrationSample[], version: string): readon
 }
 
 function figuresOf(samples: readonly MigrationSample[], version: string): VersionFigures {
-  const { answered, failed, total } = new SampleTotals(samples).version(version);
+  const totals = new SampleTotals();
+  for (const { sample } of samples) totals.add(sample as Sample);
+  const { answered, failed, total } = totals.version(version);
   return {
     version,
     answered,

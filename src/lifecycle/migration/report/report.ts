@@ -1,3 +1,4 @@
+import type { MigrationSample } from '../../../registry/corpus-migrations.js';
 import type { Registry } from '../../../registry/registry.js';
 import type { Migration } from '../record.js';
 import { reportHtml } from './html.js';
@@ -12,10 +13,9 @@ export interface Report {
 /** One page on a migration, at any moment of it, from what is written down of it. */
 export async function buildReport(registry: Registry, migration: Migration): Promise<Report> {
   const { migrationId } = migration;
-  const [events, samples] = await Promise.all([
-    registry.migrations.events(migrationId),
-    registry.migrations.samples(migrationId),
-  ]);
+  const events = await registry.migrations.events(migrationId);
+  const samples: MigrationSample[] = [];
+  for await (const sample of registry.migrations.samplesSince(migrationId, new Date(0))) samples.push(sample);
   const model = reportModel(migration, events, samples);
   return { markdown: reportMarkdown(model), html: reportHtml(model) };
 }

@@ -7,7 +7,7 @@ import { type Finding, overall, reasons } from '../analyses/finding.js';
 import { checkGolden } from '../analyses/golden.js';
 import { checkServiceTime } from '../analyses/service-time.js';
 import { checkShadow } from '../analyses/shadow.js';
-import { sinceBegan, sinceSettled } from '../measured.js';
+import { Measured } from '../measured.js';
 import type { SampleTotals } from '../sample.js';
 import { weightOf } from '../state.js';
 import type { RunStep, StepContext } from '../step.js';
@@ -20,11 +20,15 @@ type Context = StepContext<'analysis'>;
  * for.
  */
 export const runAnalysis: RunStep<'analysis'> = async (context) => {
-  const { step, migration, registry } = context;
+  const { step, migration, registry, state } = context;
   const { duration_s, timeout_s, interval_s } = step.options;
   const once = await judgedOnce(context);
+  const seen = {
+    now: new Measured(context, state.at.beganAt),
+    before: new Measured(context, beforeOf(context)),
+  };
   for (;;) {
-    const findings = [...once, ...(await measuredNow(context))];
+    const findings = [...once, ...(await measuredNow(context, seen))];
     const elapsedMs = await context.elapsedMs();
     const verdict = overall(findings);
     if (verdict === 'failed') {
@@ -84,16 +88,30 @@ async function looksOf({ migration, registry }: Context): Promise<number> {
   return taken < planned ? 2 * planned : 2 ** (taken - planned + 2);
 }
 
-async function measuredNow(context: Context): Promise<readonly Finding[]> {
+/** How far back it is looked for what the old version took when it still served. */
+const BEFORE_MS = 3_600_000;
+
+/** Mirrored reads count since the version was verified; served ones of before, within the last hour. */
+function beforeOf({ state }: Context): string {
+  const { measuredFrom } = state.facts;
+  if (weightOf(state.facts) === 0) return measuredFrom;
+  const earliest = new Date(state.at.beganAt).getTime() - BEFORE_MS;
+  return new Date(Math.max(earliest, new Date(measuredFrom).getTime())).toISOString();
+}
+
+async function measuredNow(
+  context: Context,
+  seen: { readonly now: Measured; readonly before: Measured },
+): Promise<readonly Finding[]> {
   const { step, migration, state } = context;
   const { fromVersion, toVersion } = migration;
   const { shadow, service_time, error_rate, cost } = step.options;
-  const [now, whole] = await Promise.all([sinceBegan(context), sinceSettled(context)]);
+  const [now, whole] = [await seen.now.now(), await seen.before.now()];
   const findings: Finding[] = [];
   if (shadow !== undefined)
     findings.push(checkShadow(whole.mirrored(toVersion), whole.mirrored(fromVersion), shadow));
   if (service_time !== undefined) {
-    const seen =
+    const lane =
       weightOf(state.facts) === 0
         ? ({ lane: 'shadow', mirrored: whole.mirrored(toVersion) } as const)
         : ({
@@ -102,7 +120,7 @@ async function measuredNow(context: Context): Promise<readonly Finding[]> {
             after: now.version(toVersion),
             earlier: whole.version(fromVersion),
           } as const);
-    findings.push(checkServiceTime(seen, service_time));
+    findings.push(checkServiceTime(lane, service_time));
   }
   if (error_rate !== undefined)
     findings.push(checkErrorRate(now.version(fromVersion), now.version(toVersion), error_rate));

@@ -1,4 +1,4 @@
-import { sinceSettled } from '../measured.js';
+import { Measured } from '../measured.js';
 import { placed } from '../placed.js';
 import type { RunStep } from '../step.js';
 
@@ -10,8 +10,9 @@ export const runShadow: RunStep<'shadow'> = async (context) => {
   const { mirror_bps, duration_s, compared_min, timeout_s } = step.options;
   if (state.facts.placement.kind !== 'shadow')
     return placed(context, { kind: 'shadow', mirrorBps: mirror_bps });
+  const measured = new Measured(context, state.facts.measuredFrom);
   for (;;) {
-    const totals = await sinceSettled(context);
+    const totals = await measured.now();
     const mirrored = totals.mirrored(migration.toVersion);
     const elapsedMs = await context.elapsedMs();
     context.onProgress({
