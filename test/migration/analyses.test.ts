@@ -58,6 +58,12 @@ t.test('service time: within the ratio or the allowance it passes, beyond both i
   t.equal(verdict(around(4_100, 50, random)), 'undecided', 'too few');
   t.equal(verdict(around(900_000, 25, random)), 'failed', 'few, but beyond doubt');
   t.equal(verdict(new LogHistogram()), 'undecided');
+  const seen = { ...served(old, around(4_100, 2_000, random)), before: { total: times(4_000) } };
+  t.equal(
+    checkServiceTime(seen, MANY).verdict,
+    'successful',
+    'a straggler does not stand for the old version',
+  );
 });
 
 t.test('service time: an equal version fails in hardly any of a thousand seeded looks', async (t) => {

@@ -22,7 +22,7 @@ export function checkServiceTime(
       },
   options: ServiceTimeOptions,
 ): Finding {
-  const { old, fresh, what } = lanesOf(seen);
+  const { old, fresh, what } = lanesOf(seen, options.samples_min);
   const { quantile, ratio_max, allowance_ms, samples_min } = options;
   const before = old.quantileInterval(quantile, LOOK_Z);
   const after = fresh.quantileInterval(quantile, LOOK_Z);
@@ -67,7 +67,10 @@ const limitOf = (
   { ratio_max, allowance_ms }: ServiceTimeOptions,
 ): number => Math.max((before?.high ?? 0) * ratio_max, allowance_ms * 1000);
 
-function lanesOf(seen: Parameters<typeof checkServiceTime>[0]): {
+function lanesOf(
+  seen: Parameters<typeof checkServiceTime>[0],
+  samplesMin: number,
+): {
   readonly old: LogHistogram;
   readonly fresh: LogHistogram;
   readonly what: string;
@@ -75,5 +78,7 @@ function lanesOf(seen: Parameters<typeof checkServiceTime>[0]): {
   if (seen.lane === 'shadow')
     return { old: seen.mirrored.primary, fresh: seen.mirrored.shadow, what: 'mirrored' };
   const { before, after, earlier } = seen;
-  return { old: before.total.count > 0 ? before.total : earlier.total, fresh: after.total, what: 'served' };
+  // At all weight the old version serves stragglers at most.
+  const old = before.total.count >= samplesMin ? before.total : earlier.total;
+  return { old, fresh: after.total, what: 'served' };
 }
