@@ -35,6 +35,7 @@ t.test('words, times and absent fields come back as they went', async (t) => {
       ['corpus', 'version', 'service_name', 'team_owner', 'reason', 'actor'].map((name) => [name, 'x']),
     ),
     migration_deadline: '2027-01-31T10:20:30.456Z',
+    uses_score_thresholds: true,
   };
   t.same(codec('AddConsumerRequest').decode(codec('AddConsumerRequest').encode(consumer)), consumer);
 });

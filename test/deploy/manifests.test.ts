@@ -219,14 +219,18 @@ t.test('the Kubernetes manifests', async (t) => {
   });
 
   await t.test('have a volume whose size is computed from the bundles', async (t) => {
-    const bundles = await builtBundles({ v1: await miniLmFolder('fp16'), v2: await miniLmFolder('int8') });
+    const built = await builtBundles({ v1: await miniLmFolder('fp16'), v2: await miniLmFolder('int8') });
+    const [v1, v2] = [await builtBundle(built, 'v1'), await builtBundle(built, 'v2')];
+    // Other tests' gateways build into that folder too.
+    const bundles = await temporaryFolder(t);
+    for (const { folder } of [v1, v2])
+      cpSync(folder, path.join(bundles, path.relative(built, folder)), { recursive: true });
     const script = path.join(DEPLOY, 'kubernetes', 'size-memory.mjs');
     const sizes = async (...names: string[]) =>
       JSON.parse((await run(process.execPath, [script, bundles, ...names, '--json'])).stdout) as {
         index_bytes: number;
         bundles: number;
       };
-    const [v1, v2] = [await builtBundle(bundles, 'v1'), await builtBundle(bundles, 'v2')];
     t.equal((await sizes('docs/v1')).index_bytes, residentBytes(v1.manifest));
     t.equal((await sizes()).index_bytes, residentBytes(v1.manifest) + residentBytes(v2.manifest));
     await t.rejects(sizes('docs/v9'));
