@@ -35,6 +35,7 @@ export class ChaosClient {
   readonly #client: RawClient;
   readonly #status: protobuf.Type;
   readonly #errorInfo: protobuf.Type;
+  #closed = false;
 
   constructor(address: string) {
     const definition = loadSync('switchyard/v1/search.proto', {
@@ -62,6 +63,8 @@ export class ChaosClient {
   }
 
   search(request: object, deadlineMs: number): Promise<Outcome> {
+    // A clock that jumps may have a request due after the end.
+    if (this.#closed) return Promise.resolve({ kind: 'lost', why: 'the client is closed' });
     return new Promise((resolve) => {
       const options = { deadline: Date.now() + deadlineMs };
       this.#client.Search(request, new Metadata(), options, (error, answer) => {
@@ -72,6 +75,7 @@ export class ChaosClient {
   }
 
   close(): void {
+    this.#closed = true;
     this.#client.close();
   }
 

@@ -293,12 +293,13 @@ t.test('kill -9 during a build leaves nothing that opens, and the next build cle
   const args = [...common, 'corpus', 'build', 'killed', file, '--model', MODEL];
   const child = spawnNode(BIN, args);
   child.stderr?.resume();
-  await untilTemporaryFolder(child, path.join(varDir, 'bundles', 'killed', 'v1'));
+  const closed = once(child, 'close');
+  await untilWork(child, path.join(varDir, 'bundles', 'killed', 'v1'));
   const children = descendantsOf(child.pid as number);
   child.kill('SIGKILL');
-  await once(child, 'close');
+  await closed;
   t.same(bundlesOf('killed', 'v1'), [], 'nothing published');
-  t.ok(readdirSync(path.join(varDir, 'bundles', 'killed', 'v1')).some((name) => name.startsWith('.tmp-')));
+  t.ok(readdirSync(path.join(varDir, 'bundles', 'killed', 'v1')).some((name) => name.startsWith('.')));
   const listed = JSON.parse((await run('corpus', 'list', '--json')).stdout) as {
     corpus: string;
     status: string;
@@ -319,8 +320,8 @@ t.test('Ctrl-C during a build ends it in words and publishes nothing', async (t)
   child.stderr?.on('data', (chunk: Buffer) => {
     stderr += chunk.toString('utf8');
   });
-  await untilTemporaryFolder(child, path.join(varDir, 'bundles', 'interrupted', 'v1'));
   const closed = once(child, 'close');
+  await untilWork(child, path.join(varDir, 'bundles', 'interrupted', 'v1'));
   child.kill('SIGINT');
   t.equal(((await closed) as [number])[0], 1);
   t.match(stderr, /interrupted; nothing was published/);
@@ -397,11 +398,10 @@ function bundlesOf(corpus: string, version: string): string[] {
 }
 
 /** Waits until the build has begun to write. */
-async function untilTemporaryFolder(child: ChildProcess, folder: string): Promise<void> {
+/** Its checkpoints or its bundle are being written. */
+async function untilWork(child: ChildProcess, folder: string): Promise<void> {
   while (child.exitCode === null) {
-    if (existsSync(folder) && readdirSync(folder).some((name) => name.startsWith('.tmp-'))) break;
+    if (existsSync(folder) && readdirSync(folder).some((name) => name.startsWith('.'))) return;
     await sleep(20);
   }
-  // Somewhat into the work, not at its first instant.
-  await sleep(1500);
 }

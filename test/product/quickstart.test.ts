@@ -23,7 +23,7 @@ const QUESTIONS: readonly (readonly [string, string])[] = [
   ['italian dish with cheese and tomato sauce baked on dough', 'pizza.n.07889783'],
   ['raw fish with rice from Japan', 'sushi.n.07895426'],
   ['hot drink brewed from leaves', 'tea.n.07949514'],
-  ['a pet that barks', 'dog.n.02086723'],
+  ['German dog with a long body and short legs', 'dachshund.n.02091884'],
 ];
 
 t.test('a taken port is said before the work, with the option that moves it', async (t) => {
