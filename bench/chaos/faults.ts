@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { rename } from 'node:fs/promises';
 import { connect, type Socket } from 'node:net';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { diskFull, memoryFull } from './full-disks.js';
 import { CORPUS, type ConstantLoad } from './load.js';
 import { type ChaosRig, PROCESSES } from './rig.js';
@@ -21,12 +22,20 @@ const NONE = { lost: 'none' } as const;
 const IN_FLIGHT = { lost: 'in_flight' } as const;
 const nothing = (): void => undefined;
 
+const FILL_WAIT_MS = 250;
+const FILL_WAITS_MAX = 240;
+
 /** Every value of the cache becomes what `change` makes of it, at once. */
 async function rewriteCache(
   { redis: { client } }: ChaosRig,
   change: (value: Buffer, at: number, all: readonly Buffer[]) => Buffer,
 ): Promise<void> {
-  const keys = await client.keys('*');
+  let keys = await client.keys('*');
+  // After a fault of Redis the gateways' breakers open again first.
+  for (let waits = 0; keys.length < 2 && waits < FILL_WAITS_MAX; waits++) {
+    await sleep(FILL_WAIT_MS);
+    keys = await client.keys('*');
+  }
   if (keys.length < 2) throw new Error('the cache is empty: there is nothing to spoil');
   const values = await client.mgetBuffer(keys);
   const known = values.filter((value): value is Buffer => value !== null);
