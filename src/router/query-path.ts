@@ -307,20 +307,13 @@ export class QueryPath {
     const startMs = call.trace === undefined ? 0 : this.options.timers.nowMs();
     const key = results.keyOf(call, open);
     const entry = results.recall(key, open) ?? (await results.fetch(key, open));
-    if (call.trace !== undefined)
-      recordCache(
-        call.trace,
-        'result',
-        entry === null ? 'miss' : 'found',
-        startMs,
-        this.options.timers.nowMs(),
-      );
+    this.tracedCache({ call }, entry === null ? 'miss' : 'found', startMs);
     return { results, key, entry };
   }
 
   private tracedCache(
-    { call }: AdmittedCall,
-    outcome: 'memory' | 'redis' | 'miss' | 'joined',
+    { call }: Pick<AdmittedCall, 'call'>,
+    outcome: 'memory' | 'redis' | 'found' | 'miss' | 'joined',
     startMs: number,
   ): void {
     if (call.trace !== undefined)

@@ -1,6 +1,7 @@
 import { FALLBACK_SPAN_MS, STYLE } from './html-style.js';
 import type { ReportModel } from './model.js';
 import { escapeXml, intervalPlot, linePlot } from './svg.js';
+import { TIMELINE_HEADER, timelineRows } from './timeline.js';
 import { lasted, milliseconds, score, time } from './words.js';
 
 /** The same page as HTML, one file that needs no other, with plots. Whatever came from outside is escaped. */
@@ -191,19 +192,7 @@ function worstPart({ golden, worstReads, migration }: ReportModel): string {
   );
 }
 
-const timelineTable = ({ timeline }: ReportModel): string =>
-  table(
-    ['at (UTC)', 'event', 'state', 'step', 'revision', 'who', 'why'],
-    timeline.map((row) => [
-      time(row.atMs),
-      row.event,
-      row.state,
-      row.step,
-      row.routeRevision === null ? '' : String(row.routeRevision),
-      row.who,
-      row.why,
-    ]),
-  );
+const timelineTable = (model: ReportModel): string => table(TIMELINE_HEADER, timelineRows(model));
 
 function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
   if (rows.length === 0) return '';

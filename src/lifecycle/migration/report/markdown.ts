@@ -1,4 +1,5 @@
 import type { ReportModel } from './model.js';
+import { TIMELINE_HEADER, timelineRows } from './timeline.js';
 import { lasted, milliseconds, percent, score, time } from './words.js';
 
 /** One page of Markdown. Texts of others (reasons, ids) are cut to one line and their bars escaped. */
@@ -74,18 +75,7 @@ export function reportMarkdown(model: ReportModel): string {
     ...worst(model),
     '## Everything that happened',
     '',
-    table(
-      ['at (UTC)', 'event', 'state', 'step', 'revision', 'who', 'why'],
-      timeline.map((row) => [
-        time(row.atMs),
-        row.event,
-        row.state,
-        row.step,
-        row.routeRevision === null ? '' : String(row.routeRevision),
-        row.who,
-        row.why,
-      ]),
-    ),
+    table(TIMELINE_HEADER, timelineRows(model)),
     '',
   ].join('\n');
 }
