@@ -13,6 +13,7 @@ export interface Answered<T> {
 export async function ask<T>(url: string, method = 'GET', body?: object): Promise<Answered<T>> {
   const response = await fetch(url, {
     method,
+    signal: AbortSignal.timeout(300_000),
     ...(body === undefined
       ? {}
       : { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }),
@@ -26,17 +27,23 @@ export async function untilMigration(
   corpus: string,
   what: string,
   wanted: (view: MigrationView) => boolean,
-  capMs = 600_000,
+  capMs = 400_000,
 ): Promise<MigrationView> {
-  const { value } = await until(
-    `the migration of ${corpus} ${what}`,
-    async () => {
-      const { body } = await ask<MigrationView>(`${admin}/v1/migrations/${corpus}`);
-      return wanted(body) ? body : null;
-    },
-    capMs,
-  );
-  return value;
+  let last: MigrationView | null = null;
+  try {
+    const { value } = await until(
+      `the migration of ${corpus} ${what}`,
+      async () => {
+        const { body } = await ask<MigrationView>(`${admin}/v1/migrations/${corpus}`);
+        last = body;
+        return wanted(body) ? body : null;
+      },
+      capMs,
+    );
+    return value;
+  } catch (error) {
+    throw new Error(`${String(error)}; it is ${JSON.stringify(last)}`, { cause: error });
+  }
 }
 
 /** Constant load over HTTP until stopped: what was answered by which version, and what failed. */
