@@ -47,7 +47,8 @@ export function checkServiceTime(
     figures,
   });
   if (before === null || after === null || fresh.count < samples_min || old.count < samples_min) {
-    const why = `${fresh.count} ${what} requests of the new version and ${old.count} of the old one were timed, ${samples_min} of each are needed`;
+    const not = seen.lane === 'shadow' ? ' (reads whose text was remembered are not timed)' : '';
+    const why = `${fresh.count} ${what} requests of the new version and ${old.count} of the old one were timed, ${samples_min} of each are needed${not}`;
     // A version that hangs gives few times: those it gives may be enough to know.
     const isSlow = after !== null && fresh.count >= 20 && after.low > limitOf(before, options);
     return isSlow
