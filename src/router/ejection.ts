@@ -1,7 +1,7 @@
 import { REASONS, type SwitchyardError } from '../errors.js';
+import { Breaker, type BreakerOptions } from '../process/breaker.js';
 import type { Timers } from '../process/timers.js';
 import { digestPrefix } from '../vocabulary.js';
-import { Breaker, type BreakerOptions } from './breaker.js';
 import { compilePickTable, pickAtRandom, pickByKey } from './pick.js';
 import type { SearchCall } from './query.js';
 import type { Shared } from './shared-pool.js';

@@ -1,9 +1,9 @@
 import { type Reason, toSwitchyardError } from '../errors.js';
 import type { Hit } from '../index/search-index.js';
+import { Breaker, type BreakerOptions, type BreakerState } from '../process/breaker.js';
 import type { Timers } from '../process/timers.js';
 import type { OpenSpan } from '../telemetry/trace.js';
 import type { QueryVector } from '../vocabulary.js';
-import { Breaker, type BreakerOptions, type BreakerState } from './breaker.js';
 import type { EmbeddingCache } from './embedding-cache.js';
 import { encodeText } from './encode-text.js';
 import type { MirrorDrop } from './mirror-drop.js';

@@ -62,6 +62,11 @@ export class Breaker {
     else if (state.kind === 'closed') this.current = { kind: 'closed', failures: state.failures + 1 };
   }
 
+  /** Opens it at once: what came before does not matter any more. */
+  trip(): void {
+    if (this.current.kind === 'closed') this.open(this.options.openMsFirst);
+  }
+
   /** The work ended without saying anything about the other side. */
   passed(): void {
     const state = this.current;
