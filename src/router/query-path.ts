@@ -56,7 +56,19 @@ export class QueryPath {
     const startedAtMs = this.options.timers.nowMs();
     const admitted = this.admit(call, this.read(call.corpus), startedAtMs);
     try {
-      return await this.answer(admitted);
+      return await this.orElsewhere(admitted, () => this.answer(admitted));
+    } finally {
+      this.letGo(admitted);
+    }
+  }
+
+  /** The answer of the target that was picked or, where it fails by its own fault, of another of its model. */
+  private async orElsewhere(
+    admitted: AdmittedCall,
+    answer: () => Promise<SearchOutcome>,
+  ): Promise<SearchOutcome> {
+    try {
+      return await answer();
     } catch (thrown) {
       this.failed(admitted, thrown);
       const second = this.admitElsewhere(admitted, thrown);
@@ -68,8 +80,6 @@ export class QueryPath {
       } finally {
         this.letGo(second);
       }
-    } finally {
-      this.letGo(admitted);
     }
   }
 
@@ -114,9 +124,9 @@ export class QueryPath {
         this.assertInTime(item.call, 'encode'),
       );
       const answers = accepted.map((item, at) =>
-        this.answerItem(item, known[at] ?? null, () => together.vectorOf(item)).catch((error: unknown) =>
-          toSwitchyardError(this.failed(item, error)),
-        ),
+        this.orElsewhere(item, () =>
+          this.answerItem(item, known[at] ?? null, () => together.vectorOf(item)),
+        ).catch(toSwitchyardError),
       );
       together.start();
       const outcomes = (await Promise.all(answers)).values();

@@ -84,6 +84,38 @@ t.test('an answer from another target names the one that the route meant', async
   await rig.router.close();
 });
 
+t.test('each search of a batch falls back as it would alone, and within its model alone', async (t) => {
+  const { rig } = clocked();
+  const broken = breakable(rig);
+  const checker = new Checker(PLANS, QUERIES);
+  const { router, metrics } = rig;
+  await router.apply(
+    route(1, [target(V1, 'active', 5_000), target(V1B, 'draining'), target(V2, 'active', 5_000)]),
+  );
+  broken.add(FIRST);
+  const calls = QUERIES.slice(0, 16).map((query, at) => textCall(query, { affinityKey: `k${at}` }));
+  const outcomes = await router.batchSearch(calls);
+  const builds = new Map<string, number>();
+  for (const [at, outcome] of outcomes.entries()) {
+    if (outcome instanceof Error) throw outcome;
+    checker.check(QUERIES[at] as string, 10, outcome);
+    const { build, routeRevision } = outcome.servedBy;
+    builds.set(build, (builds.get(build) ?? 0) + 1);
+    t.equal(routeRevision, 1);
+    t.same(outcome.degraded, build === SECOND ? [`fallback_from:v1/${FIRST.slice(0, 16)}`] : []);
+  }
+  t.same([checker.mispaired, checker.mislabelled], [[], []]);
+  t.same([...builds.keys()].sort(), [SECOND, OTHER].sort());
+  t.equal(metrics.of('failed v1 split'), builds.get(SECOND), 'each failure is counted where it was');
+  t.equal(metrics.of('served v1 split'), builds.get(SECOND));
+
+  broken.add(OTHER);
+  const refused = (await router.batchSearch(calls)).filter((outcome) => outcome instanceof SwitchyardError);
+  t.equal(refused.length, builds.get(OTHER), 'for the other model there is nobody');
+  for (const { reason } of refused as SwitchyardError[]) t.equal(reason, 'INDEX_UNAVAILABLE');
+  await router.close();
+});
+
 t.test('nothing of another model takes its place, so the last of a model is never ejected', async (t) => {
   const { rig, timers } = clocked();
   const broken = breakable(rig);
