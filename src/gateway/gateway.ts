@@ -22,7 +22,7 @@ import { openCaches } from './wiring/caches.js';
 import { observeComparisons } from './wiring/comparison-metrics.js';
 import { ComparisonStore, readHashKey } from './wiring/comparison-store.js';
 import { ConsumerDeadlines } from './wiring/consumer-deadlines.js';
-import { observeControl } from './wiring/control-metrics.js';
+import { observeControl, observeRegistry } from './wiring/control-metrics.js';
 import { DiskSnapshots } from './wiring/disk-snapshots.js';
 import { Engines } from './wiring/engines.js';
 import { Heartbeats } from './wiring/heartbeats.js';
@@ -83,6 +83,7 @@ export async function startGateway(
     );
     closers.push(() => link.close());
     await link.connect();
+    observeRegistry(metrics, () => link.registry?.circuit() ?? null);
 
     observeEngines(metrics, engines);
     const tiers = new TierWatch(engines, log);

@@ -9,9 +9,21 @@ export type Protocol = (typeof PROTOCOLS)[number];
 export const OPERATIONS = ['search', 'batch_search', 'embed'] as const;
 export type Operation = (typeof OPERATIONS)[number];
 
+const OPERATION_OF_METHOD: ReadonlyMap<string, Operation> = new Map([
+  ['/switchyard.v1.SearchService/Search', 'search'],
+  ['/switchyard.v1.SearchService/BatchSearch', 'batch_search'],
+  ['/switchyard.v1.SearchService/Embed', 'embed'],
+]);
+
+/** Of a gRPC method's path; undefined for what is none of the three. */
+export const operationOf = (path: string): Operation | undefined => OPERATION_OF_METHOD.get(path);
+
+/** What became of a request. CANCELLED: its client went away before it was answered, so nobody was told anything. */
+export type RequestEnd = Reason | 'OK' | 'CANCELLED';
+
 /** Told once per request of the three operations, whatever became of it. */
 export interface FaceMetrics {
-  requestFinished(protocol: Protocol, operation: Operation, outcome: Reason | 'OK', durationMs: number): void;
+  requestFinished(protocol: Protocol, operation: Operation, end: RequestEnd, durationMs: number): void;
 }
 
 /** Lines about slow requests in one second at most: a slow disk under the log must not make the next ones slow. */
@@ -70,7 +82,7 @@ export class Requests {
     this.#options.metrics.requestFinished(protocol, operation, reason, durationMs);
   }
 
-  finish(scope: RequestScope, outcome: Reason | 'OK'): void {
+  finish(scope: RequestScope, outcome: RequestEnd): void {
     const endedAtMs = performance.now();
     const durationMs = endedAtMs - scope.startedAtMs;
     const { metrics, slowRequestMs } = this.#options;
@@ -80,7 +92,7 @@ export class Requests {
     if (isSlow || this.#logsAll) this.#write(scope, outcome, durationMs, isSlow);
   }
 
-  #write(scope: RequestScope, outcome: Reason | 'OK', durationMs: number, isSlow: boolean): void {
+  #write(scope: RequestScope, outcome: RequestEnd, durationMs: number, isSlow: boolean): void {
     const { protocol, operation, requestId, trace, answer } = scope;
     const fields = {
       protocol,

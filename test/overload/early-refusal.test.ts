@@ -1,6 +1,7 @@
 import { connect } from 'node:http2';
 import { Server } from '@grpc/grpc-js';
 import t from 'tap';
+import { OPEN_GUARD } from '../../src/gateway/auth/guard.js';
 import { refuseEarly } from '../../src/gateway/grpc/early-refusal.js';
 import { loadProtos } from '../../src/gateway/grpc/protos.js';
 import { StatusEncoder } from '../../src/gateway/grpc/status.js';
@@ -25,6 +26,8 @@ t.test('the method of grpc-js that it stands in for is still there', async (t) =
   const installed = refuseEarly(new Server(), {
     overload: new Overload(OVERLOAD, systemTimers),
     requests: new Requests({ log: silentLog, metrics, tracer: null, slowRequestMs: 0 }),
+    guard: OPEN_GUARD,
+    log: silentLog,
     statuses: new StatusEncoder(loadProtos().root),
   });
   t.ok(installed, 'else refusals cost more: look for its successor');

@@ -10,6 +10,7 @@ import { AUTHORIZATION, type Guard } from '../auth/guard.js';
 import type { FaceContext } from '../faces.js';
 import { refusal } from '../failure.js';
 import { REQUEST_ID_HEADER, RequestIds } from '../request-id.js';
+import { operationOf } from '../requests.js';
 import type { StatusEncoder } from './status.js';
 
 /** The guard of a gRPC listener: every method of every service passes it before its message is read. */
@@ -34,6 +35,8 @@ export class Door {
                 const requestId = ids.of(metadata.get(REQUEST_ID_HEADER)[0]);
                 const error = refusal(thrown, context.log, `grpc ${method.path}`, requestId);
                 call.sendStatus(statuses.encode(error, requestId));
+                const operation = operationOf(method.path);
+                if (operation !== undefined) context.requests.refused('grpc', operation, error.reason, 0);
                 return;
               }
               forward(metadata);

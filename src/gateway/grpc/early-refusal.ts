@@ -1,6 +1,10 @@
 import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
 import type { Server } from '@grpc/grpc-js';
-import type { SwitchyardError } from '../../errors.js';
+import { type SwitchyardError, toSwitchyardError } from '../../errors.js';
+import type { Logger } from '../../telemetry/log.js';
+import type { Caller } from '../auth/caller.js';
+import { AUTHORIZATION, type Guard } from '../auth/guard.js';
+import { refusal } from '../failure.js';
 import type { Overload } from '../overload/overload.js';
 import { REQUEST_ID_HEADER, RequestIds } from '../request-id.js';
 import type { Operation, Requests } from '../requests.js';
@@ -12,6 +16,8 @@ const METHODS: ReadonlyMap<string, { readonly operation: Operation; readonly fie
   [`${SERVICE}/Search`, { operation: 'search', fields: SEARCH_FIELDS }],
   [`${SERVICE}/Embed`, { operation: 'embed', fields: EMBED_FIELDS }],
 ]);
+/** Refusals that are kept encoded: those of strangers say one of few things, whoever asks. */
+const KEPT_MAX = 16;
 /** As grpc-js answers a call that ends before its message. */
 const WITHOUT_MESSAGE = {
   ':status': 200,
@@ -26,30 +32,28 @@ type StreamHandler = (interceptors: unknown, stream: ServerHttp2Stream, headers:
 
 /**
  * Refuses under overload before grpc-js makes a call of a stream: that alone costs most of what a refusal costs, and how
- * much goodput is left at several times capacity depends on nothing else. While there is room nothing is done here. It
+ * much goodput is left at several times capacity depends on nothing else. While there is room nothing is done here.
+ * The order is that of every face: who asks, then what the key may still use, then whether there is room. It
  * stands in for a method of grpc-js that is not public, so the package's version is pinned, and a test notices when the
  * method is gone: refusals are then made by the decoders, later and for more. False: so it is.
  */
 export function refuseEarly(
   server: Server,
-  { overload, requests, statuses }: { overload: Overload; requests: Requests; statuses: StatusEncoder },
+  { overload, requests, guard, log, statuses }: EarlyRefusalOptions,
 ): boolean {
   const inner = server as unknown as { _streamHandler?: StreamHandler };
   const accept = inner._streamHandler?.bind(server);
   if (accept === undefined) return false;
   const ids = new RequestIds();
+  const encoded = new Map<string, Readonly<Record<string, unknown>>>();
   let last: { readonly error: SwitchyardError; readonly headers: Readonly<Record<string, unknown>> } | null =
     null;
   const headersOf = (error: SwitchyardError): Readonly<Record<string, unknown>> => {
     if (last?.error === error) return last.headers;
-    const { code, details, metadata } = statuses.encode(error, '-');
-    const headers = {
-      ':status': 200,
-      'content-type': 'application/grpc+proto',
-      'grpc-status': code,
-      'grpc-message': encodeURI(details ?? ''),
-      ...metadata?.toHttp2Headers(),
-    };
+    const headers = encoded.get(error.message) ?? encode(statuses, error);
+    // What is told to one key alone says so in its details, and is not kept.
+    if (error.reason === 'UNAUTHENTICATED' && encoded.size < KEPT_MAX && isEmpty(error.details))
+      encoded.set(error.message, headers);
     last = { error, headers };
     return headers;
   };
@@ -65,6 +69,21 @@ export function refuseEarly(
       isDecided = true;
       accept(interceptors, stream, headers);
     };
+    const refuse = (error: SwitchyardError, requestId: string): void => {
+      isDecided = true;
+      stream.respond({ ...headersOf(error), [REQUEST_ID_HEADER]: requestId } as never, { endStream: true });
+      stream.resume();
+      requests.refused('grpc', method.operation, error.reason, performance.now() - startedAtMs);
+    };
+    stream.on('error', ignore);
+    let caller: Caller;
+    try {
+      caller = guard.admit(headers[AUTHORIZATION], 'search');
+    } catch (thrown) {
+      const requestId = ids.of(headers[REQUEST_ID_HEADER]);
+      refuse(refusal(thrown, log, `grpc ${method.operation}`, requestId), requestId);
+      return;
+    }
     const look = (chunk: Buffer): void => {
       if (isDecided) return;
       stream.pause();
@@ -74,13 +93,8 @@ export function refuseEarly(
         pass();
         return;
       }
-      isDecided = true;
-      const requestId = ids.of(headers[REQUEST_ID_HEADER]);
-      stream.respond({ ...headersOf(error), [REQUEST_ID_HEADER]: requestId } as never, { endStream: true });
-      stream.resume();
-      requests.refused('grpc', method.operation, error.reason, performance.now() - startedAtMs);
+      refuse(quotaRefusal(caller) ?? error, ids.of(headers[REQUEST_ID_HEADER]));
     };
-    stream.on('error', ignore);
     stream.once('data', look);
     // What did not come with the headers is waited for by grpc-js, which keeps the deadline.
     setImmediate(() => {
@@ -96,6 +110,38 @@ export function refuseEarly(
   };
   return true;
 }
+
+export interface EarlyRefusalOptions {
+  readonly overload: Overload;
+  readonly requests: Requests;
+  readonly guard: Guard;
+  readonly log: Logger;
+  readonly statuses: StatusEncoder;
+}
+
+function encode(statuses: StatusEncoder, error: SwitchyardError): Readonly<Record<string, unknown>> {
+  const { code, details, metadata } = statuses.encode(error, '-');
+  return {
+    ':status': 200,
+    'content-type': 'application/grpc+proto',
+    'grpc-status': code,
+    'grpc-message': encodeURI(details ?? ''),
+    ...metadata?.toHttp2Headers(),
+  };
+}
+
+/** A request that is refused uses up its place in the key's rate too, or there would be no end of them. */
+function quotaRefusal(caller: Caller): SwitchyardError | null {
+  try {
+    caller.enter();
+  } catch (thrown) {
+    return toSwitchyardError(thrown);
+  }
+  caller.leave();
+  return null;
+}
+
+const isEmpty = (details: Readonly<Record<string, string>>): boolean => Object.keys(details).length === 0;
 
 /** Null for what there is room for, and for what cannot be told: half a message, or a compressed one. */
 function refusalOf(chunk: Buffer, fields: PeekFields, overload: Overload): SwitchyardError | null {

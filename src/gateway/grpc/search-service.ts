@@ -7,7 +7,7 @@ import type { FaceContext } from '../faces.js';
 import { refusal } from '../failure.js';
 import type { EmbedInput, SearchInput } from '../limits.js';
 import { REQUEST_ID_HEADER, RequestIds } from '../request-id.js';
-import type { Operation, RequestScope } from '../requests.js';
+import type { Operation, RequestEnd, RequestScope } from '../requests.js';
 import type { ResponseEncoder } from './convert.js';
 import type { Door } from './door.js';
 import type { StatusEncoder } from './status.js';
@@ -54,7 +54,7 @@ export function searchHandlers(
       callback(statuses.encode(error, requestId));
     }
     if (entered) caller.leave();
-    context.requests.finish(scope, outcome);
+    context.requests.finish(scope, call.cancelled ? endOfCancelled(call.getDeadline()) : outcome);
   }
 
   const search: Answer<SearchInput> = async (input, timeout, caller, scope) =>
@@ -78,6 +78,10 @@ function told({ requestId, trace }: RequestScope): Metadata {
   if (trace !== null) metadata.set(TRACE_RESPONSE, trace.traceResponse);
   return metadata;
 }
+
+/** Clients cancel what they wait for no longer; a deadline that passed is not their change of mind. */
+const endOfCancelled = (deadline: Date | number): RequestEnd =>
+  (timeoutMs(deadline) ?? Number.POSITIVE_INFINITY) > 0 ? 'CANCELLED' : 'DEADLINE_EXCEEDED';
 
 /** grpc-js gives the client's deadline as a point on the wall clock, Infinity for none. */
 function timeoutMs(deadline: Date | number): number | null {

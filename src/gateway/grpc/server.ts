@@ -98,7 +98,7 @@ export async function startGrpcFace(options: GrpcFaceOptions): Promise<GrpcFace>
   server.addService(serviceOf(protos.definition, HEALTH_SERVICE), health.implementation());
   new ReflectionService(reflectable(protos.definition)).addToServer(server);
 
-  refuseEarly(server, { overload: context.overload, requests: context.requests, statuses });
+  refuseEarly(server, { ...context, statuses });
   const listening = await listenGrpc(server, 'grpc', listener, credentialsOf(context.certificates));
   return {
     address: { host: listener.host, port: listening.port },

@@ -6,7 +6,7 @@ import type { Calls } from '../calls.js';
 import type { FaceContext } from '../faces.js';
 import { invalidArgument } from '../limits.js';
 import type { Readiness } from '../readiness.js';
-import type { Operation, RequestScope } from '../requests.js';
+import type { Operation, RequestEnd, RequestScope } from '../requests.js';
 import { createHttpApp, listen } from './app.js';
 import {
   type BatchBody,
@@ -27,6 +27,8 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** Of the three operations; null before it was let in, and elsewhere. */
     scope: RequestScope | null;
+    /** Counted, logged and traced. */
+    isFinished: boolean;
   }
 }
 
@@ -71,6 +73,12 @@ export async function startHttpFace(options: HttpFaceOptions): Promise<HttpFace>
 
   const { requests } = context;
   app.decorateRequest('scope', null);
+  app.decorateRequest('isFinished', false);
+  const finish = (request: FastifyRequest, scope: RequestScope, end: RequestEnd): void => {
+    if (request.isFinished) return;
+    request.isFinished = true;
+    requests.finish(scope, end);
+  };
   const count = (operation: Operation) => {
     const unadmitted = (request: FastifyRequest, reply: FastifyReply): RequestScope => ({
       protocol: 'http',
@@ -84,13 +92,17 @@ export async function startHttpFace(options: HttpFaceOptions): Promise<HttpFace>
       onRequest: (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void => {
         const scope = requests.begin('http', operation, request.id, (name) => request.headers[name]);
         request.scope = scope;
+        // `onResponse` does not come for a request whose client went away.
+        reply.raw.once('close', () => {
+          if (!reply.raw.writableFinished) finish(request, scope, 'CANCELLED');
+        });
         if (scope.trace !== null) reply.header(TRACE_RESPONSE, scope.trace.traceResponse);
         // Before the body is read.
         done(context.overload.refusalOfAll() ?? undefined);
       },
       onResponse: async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
         // Whoever was not let in has none yet.
-        requests.finish(request.scope ?? unadmitted(request, reply), request.refused?.reason ?? 'OK');
+        finish(request, request.scope ?? unadmitted(request, reply), request.refused?.reason ?? 'OK');
       },
     };
   };

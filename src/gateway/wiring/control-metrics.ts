@@ -1,7 +1,29 @@
+import type { CircuitReport } from '../../registry/circuit.js';
 import type { Router } from '../../router/router.js';
 import type { Metrics } from '../../telemetry/metrics.js';
 import { type Digest, digestPrefix } from '../../vocabulary.js';
 import type { RouteFollower } from './route-follower.js';
+
+/** The breaker before the registry's server. `circuit`: null while the registry was not opened yet. */
+export function observeRegistry(metrics: Metrics, circuit: () => CircuitReport | null): void {
+  metrics.observe(
+    'switchyard_registry_breaker_open',
+    '1 while the registry is asked nothing, since it does not answer',
+    [],
+    () => [[{}, OPEN_BY_STATE[circuit()?.state ?? 'closed']]],
+  );
+  metrics.observeTotal(
+    'switchyard_registry_breaker_opened_total',
+    'How often the registry was given up',
+    [],
+    () => [[{}, circuit()?.openedCount ?? 0]],
+  );
+}
+
+const OPEN_BY_STATE = { closed: 0, trial: 1, open: 1 } as const satisfies Record<
+  CircuitReport['state'],
+  number
+>;
 
 /** Routes, registry and mirrors as they are when Prometheus asks. */
 export function observeControl(metrics: Metrics, router: Router, follower: RouteFollower): void {
