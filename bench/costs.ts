@@ -10,6 +10,7 @@ import { EncodedHits } from '../src/router/encoded-hits.js';
 import { createQueryIds } from '../src/router/query-id.js';
 import type { Digest, Fingerprint } from '../src/vocabulary.js';
 import { type Bench, inputHash, median } from './report.js';
+import { tracingPieces } from './tracing-costs.js';
 
 const SIZES = { smoke: { rounds: 3, calls: 500 }, full: { rounds: 21, calls: 20_000 } } as const;
 const DIMENSIONS = 384;
@@ -58,6 +59,7 @@ export const costs: Bench = {
     const slab = new VectorSlab();
     const asked = Buffer.alloc(QUESTION_BYTES, 7);
     const framed = Buffer.alloc(FRAME_BYTES, 3);
+    const tracing = await tracingPieces();
     const measured: readonly (readonly [piece: string, call: Call])[] = [
       ['measure a vector of 384', (at) => sumOfSquares(vectorAt(at), 0, DIMENSIONS)],
       ['before: one sum, and the largest magnitude by a branch', (at) => measureByBranches(vectorAt(at))],
@@ -76,11 +78,13 @@ export const costs: Bench = {
       ['private copy of an answer', () => copyInto(Buffer.allocUnsafeSlow(payload.length), payload)],
       ['tried: in a shared slab', () => copyInto(Buffer.allocUnsafe(payload.length), payload)],
       ['read remembered hits', () => EncodedHits.read(payload)],
+      ...tracing.pieces,
     ];
     const results = measured.map(([piece, call]) => ({
       piece,
       cpu_ns: Math.round(nanosecondsOf(call, rounds, calls)),
     }));
+    await tracing.close();
     return {
       input: inputHash(...vectors),
       ratio: (results[1]?.cpu_ns ?? 0) / Math.max(1, results[0]?.cpu_ns ?? 0),

@@ -1,8 +1,12 @@
 import { Kysely, PostgresDialect, type Transaction } from 'kysely';
 import pg from 'pg';
 import { SwitchyardError } from '../errors.js';
+import type { BreakerOptions } from '../process/breaker.js';
+import { systemTimers } from '../process/timers.js';
+import { Circuit, type CircuitReport } from './circuit.js';
+import { Connections } from './connections.js';
 import type { RegistryLog } from './log.js';
-import { fromPgError } from './pg-errors.js';
+import { fromPgError, isOutage } from './pg-errors.js';
 import type { RegistrySchema } from './schema.js';
 
 export const CONNECT_MS_MAX = 5_000;
@@ -11,6 +15,9 @@ const LOCK_MS_MAX = 5_000;
 const IDLE_IN_TRANSACTION_MS_MAX = 15_000;
 const CONNECTIONS_MAX = 6;
 const CONNECTION_IDLE_MS_MAX = 30_000;
+/** A call that waits so long has the server asked whether it is there at all. */
+const SILENT_MS = 2_000;
+const BREAKER: BreakerOptions = Object.freeze({ failuresToOpen: 3, openMsFirst: 250, openMsMax: 2_000 });
 
 export type Tables = Kysely<RegistrySchema>;
 export type RegistryTransaction = Transaction<RegistrySchema>;
@@ -27,6 +34,10 @@ export interface Database {
   /** The server's address for messages: never a user or password. */
   readonly place: string;
   readonly connection: pg.ClientConfig;
+  /** Of the breaker before the server. */
+  circuit(): CircuitReport;
+  /** Called whenever the breaker closes again. Returns what ends it. */
+  whenItAnswersAgain(listener: () => void): () => void;
   close(): Promise<void>;
 }
 
@@ -52,34 +63,52 @@ export function openDatabase(
   log: RegistryLog,
 ): Database {
   const place = describePlace(connection);
-  const pool = new pg.Pool({
-    ...connection,
-    application_name: applicationName,
-    max: CONNECTIONS_MAX,
-    idleTimeoutMillis: CONNECTION_IDLE_MS_MAX,
-    connectionTimeoutMillis: CONNECT_MS_MAX,
-    statement_timeout: STATEMENT_MS_MAX,
-    lock_timeout: LOCK_MS_MAX,
-    idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_MS_MAX,
-    // For a server that is reachable and silent; after the server's own limit.
-    query_timeout: STATEMENT_MS_MAX + CONNECT_MS_MAX,
-    keepAlive: true,
-    allowExitOnIdle: true,
-  });
-  // An idle connection broke; the next use opens another. The error object carries the client: not for the log.
   let isClosing = false; // the last one out stops an embedded server, which may outrun its own good-byes
-  pool.on('error', (error: NodeJS.ErrnoException) => {
-    if (!isClosing) log.warn({ place, code: error.code }, 'an idle connection to the registry broke');
+  const connections = new Connections(
+    {
+      ...connection,
+      application_name: applicationName,
+      max: CONNECTIONS_MAX,
+      idleTimeoutMillis: CONNECTION_IDLE_MS_MAX,
+      connectionTimeoutMillis: CONNECT_MS_MAX,
+      statement_timeout: STATEMENT_MS_MAX,
+      lock_timeout: LOCK_MS_MAX,
+      idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_MS_MAX,
+      // For a server that is reachable and silent; after the server's own limit.
+      query_timeout: STATEMENT_MS_MAX + CONNECT_MS_MAX,
+      keepAlive: true,
+      allowExitOnIdle: true,
+    },
+    // An idle connection broke; the next use opens another. The error object carries the client: not for the log.
+    ({ code }) => {
+      if (!isClosing) log.warn({ place, code }, 'an idle connection to the registry broke');
+    },
+  );
+  const closedListeners = new Set<() => void>();
+  const circuit = new Circuit({
+    breaker: BREAKER,
+    silentMs: SILENT_MS,
+    place,
+    timers: systemTimers,
+    probe: () => probe(connection, `${applicationName} probe`),
+    isOutage,
+    onOpened: (why) => {
+      connections.cutAll();
+      const { code } = fromPgError(why, place).cause as NodeJS.ErrnoException;
+      log.warn({ place, code }, 'the registry does not answer: nothing is asked of it until it does');
+    },
+    onClosed: () => {
+      log.info({ place }, 'the registry answers and is asked again');
+      for (const listener of closedListeners) listener();
+    },
   });
-  // A connection that breaks while it is lent out fails its query; without a listener it would end the process too.
-  pool.on('connect', (client) => {
-    client.on('error', () => undefined);
-  });
-  const tables = new Kysely<RegistrySchema>({ dialect: new PostgresDialect({ pool }) });
-  const guard = async <T>(work: Promise<T>): Promise<T> => {
+  const tables = new Kysely<RegistrySchema>({ dialect: new PostgresDialect({ pool: connections }) });
+  const guard = async <T>(work: () => Promise<T>): Promise<T> => {
     try {
-      return await work;
+      return await circuit.run(work);
     } catch (error) {
+      // Lost or silent: the others that are kept may be as dead, and this one went back to them.
+      if (!(error instanceof pg.DatabaseError) && isOutage(error)) connections.cutIdle();
       throw fromPgError(error, place);
     }
   };
@@ -87,14 +116,20 @@ export function openDatabase(
     tables,
     place,
     connection,
-    read: (work) => guard(work(tables)),
-    change: (work) => guard(tables.transaction().execute(work)),
+    read: (work) => guard(() => work(tables)),
+    change: (work) => guard(() => tables.transaction().execute(work)),
     snapshot: (work) =>
-      guard(
+      guard(() =>
         tables.transaction().setIsolationLevel('repeatable read').setAccessMode('read only').execute(work),
       ),
+    circuit: () => circuit.report,
+    whenItAnswersAgain: (listener) => {
+      closedListeners.add(listener);
+      return () => void closedListeners.delete(listener);
+    },
     close: () => {
       isClosing = true;
+      circuit.close();
       return tables.destroy();
     },
   };
@@ -103,4 +138,22 @@ export function openDatabase(
 function describePlace(connection: pg.ClientConfig): string {
   const { host, port, database } = new pg.Client(connection);
   return host.startsWith('/') ? `${host}` : `${host}:${port}/${database ?? ''}`;
+}
+
+/** Whether the server takes a connection and answers, each within CONNECT_MS_MAX. Rejects where it does not. */
+async function probe(connection: pg.ClientConfig, applicationName: string): Promise<void> {
+  const client = new pg.Client({
+    ...connection,
+    application_name: applicationName,
+    connectionTimeoutMillis: CONNECT_MS_MAX,
+    query_timeout: CONNECT_MS_MAX,
+  });
+  client.on('error', () => undefined); // what breaks fails the question too
+  try {
+    await client.connect();
+    await client.query('SELECT 1');
+  } finally {
+    // Not waited for: a server that does not answer says no good-bye either.
+    client.end().catch(() => undefined);
+  }
 }

@@ -115,6 +115,19 @@ export function fromPgError(thrown: unknown, place: string): SwitchyardError {
   );
 }
 
+/**
+ * Whether a failure says that the server is away, silent, or takes nobody in. What it answers otherwise, a refusal too,
+ * proves that it is there.
+ */
+export function isOutage(thrown: unknown): boolean {
+  if (thrown instanceof pg.DatabaseError)
+    return OUTAGES.some((prefix) => thrown.code?.startsWith(prefix) === true);
+  return fromPgError(thrown, '').reason === 'REGISTRY_UNAVAILABLE';
+}
+
+/** SQLSTATEs: connection lost, user or password refused, no such database, too many connections, shutting down. */
+const OUTAGES: readonly string[] = ['08', '28', '3D', '53300', '57P'];
+
 function fromAnswer(error: pg.DatabaseError, place: string): SwitchyardError {
   const rule = error.constraint === undefined ? undefined : CONSTRAINTS[error.constraint];
   if (rule !== undefined) {

@@ -2,6 +2,7 @@ import { ApiKeys } from './api-keys.js';
 import { Archives } from './archives.js';
 import { Builds } from './builds.js';
 import { Changes } from './changes.js';
+import type { CircuitReport } from './circuit.js';
 import { Consumers } from './consumers.js';
 import { CorpusMigrations } from './corpus-migrations.js';
 import { CorpusVersions } from './corpus-versions.js';
@@ -59,6 +60,8 @@ export interface Registry {
     onChange: (event: RegistryEvent) => void,
     options?: { readonly onState?: (state: WatchState) => void },
   ): RegistryWatch;
+  /** Of the breaker before the server: while it is not closed, every method is REGISTRY_UNAVAILABLE at once. */
+  circuit(): CircuitReport;
   /** One round trip. Errors: REGISTRY_UNAVAILABLE. */
   ping(): Promise<void>;
   /** Ends every connection and watch; the last process to close an embedded server stops it. */
@@ -114,14 +117,26 @@ function assemble(
     kind: embedded === null ? 'given' : 'embedded',
     place: database.place,
     connection: database.connection,
+    circuit: () => database.circuit(),
     watch: (onChange, { onState = () => undefined } = {}) => {
-      const watch = startWatch({
+      // Whatever was refused meanwhile is made up for now, and not at the next poll.
+      const forget = database.whenItAnswersAgain(() => onChange({ kind: 'resync' }));
+      const started = startWatch({
         onChange,
         onState,
         connection: database.connection,
         applicationName: `${applicationName} watch`,
         log,
       });
+      const watch: RegistryWatch = {
+        get state() {
+          return started.state;
+        },
+        close: () => {
+          forget();
+          return started.close();
+        },
+      };
       watches.add(watch);
       return watch;
     },

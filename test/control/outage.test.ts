@@ -44,10 +44,13 @@ async function comesAndGoes(t: Test, postgres: TestPostgres): Promise<void> {
       await until('degraded', async () => (await degraded(gateway)).includes('registry_unavailable'));
       t.equal(await metric(gateway, 'switchyard_registry_up'), '0');
       t.match(await healthz(gateway), { state: 'degraded', degraded: ['registry_unavailable'] });
+      const breaker = (): Promise<string | undefined> => metric(gateway, 'switchyard_registry_breaker_open');
+      await until('the breaker opens', async () => (await breaker()) === '1');
       t.match(await put(gateway, 1), { status: 503, body: { reason: 'REGISTRY_UNAVAILABLE' } });
       await server.start();
       await until('healed', async () => (await degraded(gateway)).length === 0);
       t.equal(await metric(gateway, 'switchyard_registry_up'), '1');
+      t.equal(await breaker(), '0');
       t.match(await put(gateway, 1), { status: 200, etag: '"2"' });
       await until('revision 2', async () => (await metric(gateway, 'switchyard_route_revision')) === '2');
       await until('the snapshot', async () => (await readFile(snapshot, 'utf8')).includes('"revision":2'));
