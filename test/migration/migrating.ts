@@ -1,6 +1,6 @@
 import type { MigrationView } from '../../src/gateway/admin/migration-views.js';
 import type { Gateway } from '../../src/gateway/gateway.js';
-import { until } from '../control/yard.js';
+import { sleep, until } from '../control/yard.js';
 
 export const adminUrl = ({ addresses }: Gateway): string =>
   `http://${addresses.adminHttp.host}:${addresses.adminHttp.port}`;
@@ -46,6 +46,9 @@ export async function untilMigration(
   }
 }
 
+/** Of each caller between two requests: load, and room for what is tested. */
+const PAUSE_MS = 5;
+
 /** Constant load over HTTP until stopped: what was answered by which version, and what failed. */
 export class Load {
   readonly answered = new Map<string, number>();
@@ -78,6 +81,7 @@ export class Load {
           } catch (error) {
             this.failures.push(String(error));
           }
+          await sleep(PAUSE_MS);
         }
       }),
     );
