@@ -1,22 +1,37 @@
+import type { CpuWait } from './cpu-wait.js';
 import type { Timers } from './timers.js';
+
+/** However much it waits for the processor, a child that is silent for so many times what it may be is given up. */
+const STARVED_FACTOR_MAX = 20;
 
 /**
  * Notices a child that owes answers and gives no sign of life. Silence without owed work is fine.
  * A first alarm is checked once more after a short grace: if it was this process that slept (suspended, or its
  * loop blocked), the child's frames lie unread in the socket, and reading them acquits the child.
+ * Time in which the child was ready to run and got no processor is not its silence: one that yields to all others
+ * (niceness) says nothing for minutes on a busy machine, and being started again would only cost it what it had done.
  */
 export class HangWatch {
   readonly #silentMsMax: number;
   readonly #timers: Timers;
   readonly #onHang: (silentMs: number) => void;
+  readonly #cpuWait: CpuWait | null;
   #outstanding = 0;
   #lastSignMs = 0;
+  /** When the wait for the processor was marked. */
+  #markedAtMs = Number.NEGATIVE_INFINITY;
   #cancel: (() => void) | null = null;
 
-  constructor(silentMsMax: number, timers: Timers, onHang: (silentMs: number) => void) {
+  constructor(
+    silentMsMax: number,
+    timers: Timers,
+    onHang: (silentMs: number) => void,
+    cpuWait: CpuWait | null = null,
+  ) {
     this.#silentMsMax = silentMsMax;
     this.#timers = timers;
     this.#onHang = onHang;
+    this.#cpuWait = cpuWait;
   }
 
   /** How many answers the child owes now. */
@@ -40,13 +55,30 @@ export class HangWatch {
   }
 
   #arm(delayMs: number, suspected: boolean): void {
+    this.#markFromLastSign();
     this.#cancel = this.#timers.after(delayMs, () => {
       this.#cancel = null;
       if (this.#outstanding === 0) return;
       const silentMs = this.#timers.nowMs() - this.#lastSignMs;
-      if (silentMs < this.#silentMsMax) this.#arm(this.#silentMsMax - silentMs, false);
+      const owedMs = silentMs - this.#starvedMs(silentMs);
+      const step = Math.min(1_000, this.#silentMsMax / 4);
+      if (owedMs < this.#silentMsMax) this.#arm(Math.max(step, this.#silentMsMax - owedMs), false);
       else if (suspected) this.#onHang(silentMs);
-      else this.#arm(Math.min(1_000, this.#silentMsMax / 4), true);
+      else this.#arm(step, true);
     });
+  }
+
+  /** Looked at when a timer begins or ends, never with each sign: it costs some reads of files. */
+  #markFromLastSign(): void {
+    if (this.#markedAtMs >= this.#lastSignMs) return;
+    this.#markedAtMs = this.#timers.nowMs();
+    this.#cpuWait?.mark();
+  }
+
+  /** Of its silence, as far as that is known: the mark may be younger than the last sign. */
+  #starvedMs(silentMs: number): number {
+    const isKnown = this.#markedAtMs >= this.#lastSignMs && silentMs >= this.#silentMsMax;
+    if (!isKnown || silentMs > STARVED_FACTOR_MAX * this.#silentMsMax) return 0;
+    return Math.min(silentMs, this.#cpuWait?.sinceMarkMs() ?? 0);
   }
 }

@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream';
 import type { SwitchyardError } from '../errors.js';
 import { type BackoffPolicy, backoffDelayMs } from './backoff.js';
 import { type ChildDown, type ChildState, describeDown } from './child-state.js';
+import { cpuWaitOf } from './cpu-wait.js';
 import { FrameChannel, type SendOutcome } from './frame-channel.js';
 import type { Frame } from './frames.js';
 import { HangWatch } from './hang-watch.js';
@@ -26,7 +27,7 @@ export interface SupervisedChildOptions {
    * eight times it: a machine too busy for one start is often too busy for the next.
    */
   readonly startTimeoutMs: number;
-  /** Owed work and no frame for this long: killed and started again. */
+  /** Owed work and no frame for this long, not counting what it waited for a processor: killed and started again. */
   readonly silentMsMax: number;
   /** How long `close` waits for the child to end by itself. */
   readonly closeGraceMs: number;
@@ -76,9 +77,12 @@ export class SupervisedChild {
 
   constructor(options: SupervisedChildOptions) {
     this.#options = options;
-    this.#watch = new HangWatch(options.silentMsMax, options.timers, (silentMs) => {
-      this.#lose({ kind: 'unresponsive', silentMs }, this.#life);
-    });
+    this.#watch = new HangWatch(
+      options.silentMsMax,
+      options.timers,
+      (silentMs) => this.#lose({ kind: 'unresponsive', silentMs }, this.#life),
+      cpuWaitOf(() => this.#life?.process.pid ?? null),
+    );
   }
 
   get state(): ChildState {
