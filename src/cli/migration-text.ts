@@ -17,6 +17,7 @@ export function formatMigration(view: MigrationView): string {
     }),
     '',
     ...timesOf(view),
+    ...view.warnings.map((warning) => `warning: ${warning}`),
   ];
   return lines.join('\n').trimEnd();
 }

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Config } from '../../src/config/config.js';
@@ -121,9 +121,10 @@ export async function makeYard(t: Teardown, databaseUrl: string | null = null): 
   const varDir = await temporaryFolder(t);
   const [fp16, int8] = [await miniLmFolder('fp16'), await miniLmFolder('int8')];
   const models = { v1: fp16, v2: int8 };
-  const bundles = await builtBundles(models);
+  // A copy: tests build beside them and delete them.
+  const bundles = path.join(varDir, 'bundles');
+  await cp(await builtBundles(models), bundles, { recursive: true });
   await symlink(testModelsFolder(), path.join(varDir, 'models'));
-  await symlink(bundles, path.join(varDir, 'bundles'));
   const registry = await openRegistry({
     databaseUrl,
     varDir,

@@ -41,6 +41,25 @@ t.test('a histogram gives quantiles to within a tenth, and adds up', async (t) =
   t.equal(LogHistogram.of(taken).count, values.length);
 });
 
+t.test('service time: reads that caches answered are not timed, and it says so', async (t) => {
+  const random = seeded(13);
+  const mirrored = {
+    primary: around(4_000, 12, random),
+    shadow: around(4_100, 12, random),
+    remembered: 4_988,
+  };
+  t.match(
+    checkServiceTime(
+      { lane: 'shadow', mirrored },
+      { quantile: 0.95, ratio_max: 1.5, allowance_ms: 1, samples_min: 20 },
+    ),
+    {
+      verdict: 'undecided',
+      why: /12 mirrored requests .* 20 of each are needed; 4988 more were remembered by a cache/,
+    },
+  );
+});
+
 const MANY = { quantile: 0.95, ratio_max: 1.5, allowance_ms: 1, samples_min: 100 };
 const served = (old: LogHistogram, fresh: LogHistogram) => {
   const before = { total: old };
@@ -110,6 +129,8 @@ const mirrored = (more: Partial<MirrorTotals> = {}): MirrorTotals => ({
   rboMean: 0.3,
   primary: new LogHistogram(),
   shadow: new LogHistogram(),
+  remembered: 0,
+  scores: null,
   ...more,
 });
 const NONE = mirrored({ compared: 0, overlapMean: null, rboMean: null });

@@ -27,7 +27,7 @@ export async function untilMigration(
   corpus: string,
   what: string,
   wanted: (view: MigrationView) => boolean,
-  capMs = 400_000,
+  capMs = 240_000,
 ): Promise<MigrationView> {
   let last: MigrationView | null = null;
   try {
@@ -93,31 +93,36 @@ export class Load {
   }
 }
 
+/** By then it is Inconclusive, and says why. */
+const timeout_s = 100;
+
 /** Quick: every step is there, no one waits long. */
 export const QUICK_PLAN = {
   steps: [
     { build: {} },
     { verify: {} },
-    { shadow: { duration_s: 0.2, compared_min: 20, timeout_s: 60 } },
+    { shadow: { duration_s: 0.2, compared_min: 20, timeout_s } },
     {
       analysis: {
         shadow: { compared_min: 20 },
         service_time: { samples_min: 20, allowance_ms: 10_000 },
         cost: {},
         interval_s: 0.1,
+        timeout_s,
       },
     },
-    { set_weight: { weight: 1_000 } },
+    { set_weight: { weight: 1_000, timeout_s } },
     {
       analysis: {
         service_time: { samples_min: 10, allowance_ms: 10_000 },
         error_rate: { samples_min: 10 },
         interval_s: 0.1,
+        timeout_s,
       },
     },
     { pause: { duration_s: 0.1 } },
-    { set_weight: { weight: 10_000 } },
-    { analysis: { error_rate: { samples_min: 10 }, interval_s: 0.1 } },
+    { set_weight: { weight: 10_000, timeout_s } },
+    { analysis: { error_rate: { samples_min: 10 }, interval_s: 0.1, timeout_s } },
     { complete: {} },
   ],
 };

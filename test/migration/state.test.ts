@@ -4,15 +4,14 @@ import { SwitchyardError } from '../../src/errors.js';
 import { compilePlan, DEFAULT_PLAN } from '../../src/lifecycle/migration/plan.js';
 import { type MigrationPlan, stepOfPlan } from '../../src/lifecycle/migration/plan-schema.js';
 import {
-  begun,
   isFinished,
   isReturning,
   type MigrationEventBody,
   type MigrationState,
   type Placement,
-  transition,
   weightOf,
 } from '../../src/lifecycle/migration/state.js';
+import { begun, transition } from '../../src/lifecycle/migration/transition.js';
 import type { Digest } from '../../src/vocabulary.js';
 
 const AT = '2026-11-26T07:00:00.000Z';

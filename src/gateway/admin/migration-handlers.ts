@@ -135,6 +135,7 @@ export class MigrationHandlers {
       watermark: verified?.watermark ?? null,
       updates_stopped: verified !== null && !isOver,
       source_lag_documents: lag,
+      warnings: (state.facts.warned ?? []).map(({ message }) => message),
     };
   }
 }

@@ -1,31 +1,14 @@
 import { Type } from '@sinclair/typebox';
+import { STEP_KINDS } from '../../lifecycle/migration/plan-schema.js';
+import { CAUSES, STATE_KINDS } from '../../lifecycle/migration/state.js';
 import { closed, count, oneOf, orNull, type Plain, text } from './schema-words.js';
 
 const time = (description: string) => Type.String({ format: 'date-time', description });
 
-const MIGRATION_STATES = ['running', 'paused', 'completed', 'aborted', 'rolled_back'] as const;
-const MIGRATION_CAUSES = [
-  'plan',
-  'operator',
-  'inconclusive',
-  'failure',
-  'route_changed',
-  'analysis',
-] as const;
-
 export const MigrationStepView = Type.Object(
   {
     name: text('Kind and what matters of its options: `set_weight 1 %`.'),
-    kind: oneOf([
-      'build',
-      'verify',
-      'shadow',
-      'analysis',
-      'set_weight',
-      'pause',
-      'complete',
-      'retire',
-    ] as const),
+    kind: oneOf(STEP_KINDS),
     status: oneOf(['done', 'current', 'waiting'] as const),
   },
   closed,
@@ -49,8 +32,8 @@ export const MigrationView = Type.Object(
     corpus: Type.String(),
     from_version: Type.String(),
     to_version: Type.String(),
-    state: oneOf(MIGRATION_STATES),
-    cause: orNull(oneOf(MIGRATION_CAUSES, 'Of a pause or a return.')),
+    state: oneOf(STATE_KINDS),
+    cause: orNull(oneOf(CAUSES, 'Of a pause or a return.')),
     why: orNull(text('For a person.')),
     step: orNull(count('From 1; null when it completed.')),
     attempt: orNull(count('How often the step was begun.')),
@@ -90,6 +73,10 @@ export const MigrationView = Type.Object(
     source_lag_documents: orNull(
       count('Documents that changed in the source since; null: the source does not say.'),
     ),
+    warnings: Type.Array(Type.String(), {
+      description:
+        'Consumers with score thresholds of their own that the new version took over, with both versions’ scores.',
+    }),
   },
   closed,
 );
@@ -102,7 +89,7 @@ export const MigrationEventView = Type.Object(
     actor: text('Who: an operator, or the gateway that drives.'),
     reason: text('Why.'),
     event: text('What: `step_done`, `route_placed`, `analysis_failed`, …'),
-    state: oneOf(MIGRATION_STATES),
+    state: oneOf(STATE_KINDS),
     step: orNull(count('From 1, of the state that follows.')),
     route_revision: orNull(count('That the same transaction made.')),
     detail: Type.Unknown({ description: 'The whole event as JSON, with its findings.' }),

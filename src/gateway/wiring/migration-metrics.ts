@@ -34,6 +34,12 @@ export function observeMigrations(metrics: Metrics, unfinished: () => readonly M
     () => shown().map(({ state, labels }) => [labels, weightOf(state.facts) / WEIGHT_TOTAL_BPS] as const),
   );
   metrics.observe(
+    'switchyard_migration_warned_consumers',
+    'Consumers with score thresholds of their own that a migration takes over to another model',
+    ['corpus', 'from', 'to'],
+    () => shown().map(({ state, labels }) => [labels, state.facts.warned?.length ?? 0] as const),
+  );
+  metrics.observe(
     'switchyard_migration_driven',
     '1 while a live gateway drives the migration',
     ['corpus', 'from', 'to'],

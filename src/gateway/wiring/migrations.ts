@@ -5,7 +5,7 @@ import { lookAtGoldenSet } from '../../lifecycle/migration/golden-look.js';
 import type { MigrationMeter } from '../../lifecycle/migration/meter.js';
 import type { MigrationPorts } from '../../lifecycle/migration/ports.js';
 import { writeReport } from '../../lifecycle/migration/report/write-report.js';
-import { retireOld } from '../../lifecycle/migration/retire-old.js';
+import { oldVersionRetirer } from '../../lifecycle/migration/retire-old.js';
 import { MigrationRunner } from '../../lifecycle/migration/runner.js';
 import { sourceFile } from '../../lifecycle/migration/source-file.js';
 import { sourceLag } from '../../lifecycle/source/source-lag.js';
@@ -88,7 +88,7 @@ function migrationPorts(
     compareGolden: (request, work) => lookAtGoldenSet(registry, queries, request, work),
     build: (request, work) => buildInChild(registry, config, request, work),
     sourceLag: documentsBehind(config.varDir),
-    retire: (request, work) => retireOld(registry, config, log, request, work),
+    retire: oldVersionRetirer(registry, config, log),
     writeReport: (migration) => writeReport(registry, migration, path.join(config.varDir, 'reports')),
     worstMirrored: (corpus, toVersion) =>
       recorder

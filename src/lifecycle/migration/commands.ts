@@ -6,7 +6,8 @@ import { startingTarget, targetsFor } from './placing.js';
 import { planDocument, readPlan } from './plan.js';
 import type { MigrationPlan } from './plan-schema.js';
 import { type Migration, readMigration } from './record.js';
-import { begun, isFinished, type MigrationEventBody, transition } from './state.js';
+import { isFinished, type MigrationEventBody } from './state.js';
+import { begun, transition } from './transition.js';
 
 export interface MigrationRequest {
   readonly corpus: string;
@@ -100,8 +101,19 @@ async function eventOf(
   const { state } = migration;
   const isBehind = state.facts.placement.kind === 'released' && command === 'abort';
   if (state.facts.placement.kind === 'untouched' || isBehind) return { kind: command, routeRevision: null };
+  if (state.facts.placement.kind === 'released') await refuseRetired(registry, migration);
   const { revision } = await registry.routes.get(migration.corpus);
   return { kind: command, routeRevision: revision + 1 };
+}
+
+/** Errors: STATUS_CONFLICT for an old version that is archived: there is nothing that could serve. */
+async function refuseRetired(registry: Registry, { corpus, fromVersion: version }: Migration): Promise<void> {
+  const { status } = await registry.corpusVersions.get({ corpus, version });
+  if (status !== 'archived') return;
+  throw new SwitchyardError(
+    'STATUS_CONFLICT',
+    `${corpus}/${version} is archived: bring it back with \`switchyard restore ${corpus}/${version}\`, then roll back`,
+  );
 }
 
 /** Whether a refusal only says that somebody was quicker. */

@@ -4,14 +4,14 @@ import type { MigrationLease } from '../../registry/corpus-migrations.js';
 import type { Registry } from '../../registry/registry.js';
 import type { Logger } from '../../telemetry/log.js';
 import { advanceBy } from './commands.js';
-import { placed } from './placed.js';
-import { divergence } from './placing.js';
+import { reasonOf } from './event-reason.js';
+import { changedOutside } from './outside.js';
 import { stepName } from './plan.js';
 import { type StepKind, stepOfPlan } from './plan-schema.js';
 import type { MigrationPorts, WorkProgress } from './ports.js';
 import { type Migration, readMigration } from './record.js';
 import { settle } from './settle.js';
-import { isFinished, isReturning, type MigrationEventBody, type RunningState, weightOf } from './state.js';
+import { isFinished, isReturning, type MigrationEventBody, type RunningState } from './state.js';
 import type { RunStep, StepContext } from './step.js';
 import { runAnalysis } from './steps/analysis.js';
 import { runBuild } from './steps/build.js';
@@ -159,7 +159,7 @@ export class MigrationDriver {
 
   async #runStep(state: RunningState): Promise<MigrationEventBody> {
     const step = stepOfPlan(this.#migration.plan, state.at.step);
-    const outside = await this.#changedOutside(state);
+    const outside = await this.#outside(state);
     if (outside !== null) return outside;
     const context = {
       ...this.#work(),
@@ -195,41 +195,15 @@ export class MigrationDriver {
     return runners[kind] as RunStep<StepKind>;
   }
 
-  /** What others did to the route or the version: it ends what is being measured. Null: nothing. */
-  async #changedOutside(state: RunningState): Promise<MigrationEventBody | null> {
-    const { registry } = this.#options;
-    const migration = this.#migration;
-    const { corpus, toVersion, plan } = migration;
-    const { facts } = state;
-    const { kind } = stepOfPlan(plan, state.at.step);
-    if (facts.verified !== null && weightOf(facts) === 0) {
-      const { defaultBuild } = await registry.corpusVersions.get({ corpus, version: toVersion });
-      if (defaultBuild !== facts.verified.build)
-        return {
-          kind: 'version_changed',
-          why: `the default build of ${corpus}/${toVersion} is ${defaultBuild?.slice(0, 16) ?? 'none'}, no longer ${facts.verified.build.slice(0, 16)}, which was verified`,
-        };
-    }
-    const route = await registry.routes.get(corpus);
-    if (facts.isRouteLost) return placed({ registry, migration }, facts.placement);
-    if (route.revision === facts.routeRevision) return null;
-    const why =
-      facts.placement.kind === 'untouched' ? untouched(state, route) : divergence(facts, migration, route);
-    if (why !== null) return { kind: 'route_diverged', why };
-    // Nothing is measured while it is built or verified, and a retirement asks for nothing of the route.
-    if (kind === 'build' || kind === 'verify' || kind === 'retire') return null;
-    return {
-      kind: 'route_accepted',
-      routeRevision: route.revision,
-      why: `the route is at revision ${route.revision}; the split is as it was`,
-    };
+  #outside(state: RunningState): Promise<MigrationEventBody | null> {
+    return changedOutside(this.#options.registry, this.#migration, state);
   }
 
   #watchOutside(state: RunningState): { readonly found: Promise<MigrationEventBody>; stop(): void } {
     let timer: NodeJS.Timeout | null = null;
     const found = new Promise<MigrationEventBody>((resolve, reject) => {
       const look = (): void => {
-        this.#changedOutside(state).then(
+        this.#outside(state).then(
           (event) => {
             if (event !== null) resolve(event);
             else if (timer !== null) timer = setTimeout(look, ROUTE_LOOK_MS);
@@ -259,6 +233,8 @@ export class MigrationDriver {
     const { corpus, plan, state } = migration;
     const author = { actor: `migration driver ${this.#lease.holder}`, reason: reasonOf(event, migration) };
     this.#migration = await advanceBy(registry, migration, event, author, this.#lease.token);
+    if (event.kind === 'consumers_warned')
+      for (const { service, team, message } of event.warnings) log.warn({ corpus, service, team }, message);
     const now = this.#migration.state;
     const at = 'at' in now ? stepOfPlan(plan, now.at.step) : null;
     log.info(
@@ -358,35 +334,4 @@ export class MigrationDriver {
       this.#wake = wake;
     });
   }
-}
-
-/** Before the first change of the route only the old version's weight matters. */
-function untouched(
-  { facts }: RunningState,
-  route: {
-    readonly revision: number;
-    readonly targets: readonly { readonly build: string; readonly weightBps: number }[];
-  },
-): string | null {
-  const isServed = route.targets.some(
-    ({ build, weightBps }) => build === facts.from.build && weightBps === 10_000,
-  );
-  return isServed
-    ? null
-    : `the route is at revision ${route.revision}, where the old version no longer has all weight`;
-}
-
-function reasonOf(event: MigrationEventBody, { plan, state, fromVersion, toVersion }: Migration): string {
-  const step = 'at' in state ? stepName(stepOfPlan(plan, state.at.step)) : '';
-  const text =
-    'why' in event
-      ? event.why
-      : event.kind === 'route_placed'
-        ? `${step} of the migration ${fromVersion} → ${toVersion}`
-        : event.kind === 'settled'
-          ? event.settled.lagging.length === 0
-            ? 'every live replica serves the old version'
-            : `these replicas did not follow: ${event.settled.lagging.join(', ')}`
-          : `${event.kind}: ${step}`;
-  return text.slice(0, 1_900);
 }

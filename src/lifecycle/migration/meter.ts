@@ -3,7 +3,8 @@ import type { Comparison } from '../../router/comparison.js';
 import type { RouterMetrics, StageTimes, TargetLabels, TrafficKind } from '../../router/metrics.js';
 import type { MirrorDrop } from '../../router/mirror-drop.js';
 import { LogHistogram } from '../../telemetry/log-histogram.js';
-import type { MirrorSample, Sample, VersionSample } from './sample.js';
+import type { ScoreQuantiles } from '../retire/score-thresholds.js';
+import { type MirrorSample, NO_SCORES, plusScores, type Sample, type VersionSample } from './sample.js';
 
 interface VersionCounts {
   answered: number;
@@ -21,6 +22,11 @@ interface PairCounts {
   rboSum: number;
   readonly primary: LogHistogram;
   readonly shadow: LogHistogram;
+  remembered: number;
+  /** Of which both sides had hits. */
+  answers: number;
+  primaryScores: ScoreQuantiles;
+  shadowScores: ScoreQuantiles;
 }
 
 /**
@@ -91,9 +97,17 @@ class CorpusMeter {
     if (comparison.shadowUnderfill > comparison.primaryUnderfill) counts.shorter++;
     counts.overlapSum += comparison.overlap;
     counts.rboSum += comparison.rbo;
-    const { primaryServiceUs, shadowServiceUs } = comparison;
+    const { primaryServiceUs, shadowServiceUs, primaryScores, shadowScores } = comparison;
+    if (primaryScores !== null && shadowScores !== null) {
+      counts.answers++;
+      counts.primaryScores = plusScores(counts.primaryScores, primaryScores);
+      counts.shadowScores = plusScores(counts.shadowScores, shadowScores);
+    }
     // Both or neither: the same reads on either side.
-    if (primaryServiceUs === null || shadowServiceUs === null) return;
+    if (primaryServiceUs === null || shadowServiceUs === null) {
+      counts.remembered++;
+      return;
+    }
     counts.primary.observe(primaryServiceUs);
     counts.shadow.observe(shadowServiceUs);
   }
@@ -118,6 +132,16 @@ class CorpusMeter {
         rbo_sum: counts.rboSum,
         primary: counts.primary.take(),
         shadow: counts.shadow.take(),
+        remembered: counts.remembered,
+        ...(counts.answers === 0
+          ? {}
+          : {
+              scores: {
+                answers: counts.answers,
+                primary: counts.primaryScores,
+                shadow: counts.shadowScores,
+              },
+            }),
       };
     this.#versions.clear();
     this.#pairs.clear();
@@ -149,6 +173,10 @@ class CorpusMeter {
       rboSum: 0,
       primary: new LogHistogram(),
       shadow: new LogHistogram(),
+      remembered: 0,
+      answers: 0,
+      primaryScores: NO_SCORES,
+      shadowScores: NO_SCORES,
     };
     this.#pairs.set(version, fresh);
     return fresh;

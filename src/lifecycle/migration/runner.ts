@@ -49,7 +49,7 @@ export class MigrationRunner {
   #unfinished: readonly MigrationRecord[] = [];
   #looking: Promise<void> | null = null;
   #again = false;
-  #writing: Promise<void> = Promise.resolve();
+  #writing: Promise<void> | null = null;
   #isClosed = false;
 
   constructor(options: RunnerOptions) {
@@ -146,8 +146,11 @@ export class MigrationRunner {
 
   #sample(): void {
     const migrations = this.#options.registry()?.migrations;
-    if (migrations === undefined || this.#measured.size === 0) return;
-    this.#writing = this.#writing.then(() => this.#writeSamples(migrations));
+    // A registry that is slower than the interval gets fewer samples of more, and no queue of writes.
+    if (migrations === undefined || this.#measured.size === 0 || this.#writing !== null) return;
+    this.#writing = this.#writeSamples(migrations).finally(() => {
+      this.#writing = null;
+    });
   }
 
   /** A sample that could not be written is lost: nothing is decided by its absence but that there is too little. */

@@ -1,4 +1,5 @@
 import { type HistogramCounts, LogHistogram } from '../../telemetry/log-histogram.js';
+import type { ScoreQuantiles } from '../retire/score-thresholds.js';
 
 /** What one gateway measured of one version within one interval. Times in microseconds. */
 export interface VersionSample {
@@ -21,7 +22,25 @@ export interface MirrorSample {
   readonly rbo_sum: number;
   readonly primary: HistogramCounts;
   readonly shadow: HistogramCounts;
+  /** Compared, and not timed on both sides, since one was remembered. Absent in samples of before. */
+  readonly remembered?: number;
+  /** Quantiles within each answer, added up over those where both had hits. Absent: none had, or a sample of before. */
+  readonly scores?: { readonly answers: number } & BothScores;
 }
+
+/** Of the old version's answers and the new one's. */
+export interface BothScores {
+  readonly primary: ScoreQuantiles;
+  readonly shadow: ScoreQuantiles;
+}
+
+export const plusScores = (left: ScoreQuantiles, right: ScoreQuantiles): ScoreQuantiles => ({
+  p25: left.p25 + right.p25,
+  median: left.median + right.median,
+  p75: left.p75 + right.p75,
+});
+
+export const NO_SCORES: ScoreQuantiles = Object.freeze({ p25: 0, median: 0, p75: 0 });
 
 export interface Sample {
   readonly versions: Readonly<Record<string, VersionSample>>;
@@ -45,6 +64,9 @@ export interface MirrorTotals {
   readonly rboMean: number | null;
   readonly primary: LogHistogram;
   readonly shadow: LogHistogram;
+  readonly remembered: number;
+  /** On average over the answers; null while none was compared. */
+  readonly scores: BothScores | null;
 }
 
 interface MirrorSums {
@@ -55,7 +77,17 @@ interface MirrorSums {
   rboSum: number;
   readonly primary: LogHistogram;
   readonly shadow: LogHistogram;
+  remembered: number;
+  answers: number;
+  primaryScores: ScoreQuantiles;
+  shadowScores: ScoreQuantiles;
 }
+
+const scaled = ({ p25, median, p75 }: ScoreQuantiles, factor: number): ScoreQuantiles => ({
+  p25: p25 * factor,
+  median: median * factor,
+  p75: p75 * factor,
+});
 
 /** The samples of all gateways over a time, added up. */
 export class SampleTotals {
@@ -82,6 +114,11 @@ export class SampleTotals {
       sums.rboSum += part.rbo_sum;
       sums.primary.add(part.primary);
       sums.shadow.add(part.shadow);
+      sums.remembered += part.remembered ?? 0;
+      if (part.scores === undefined) continue;
+      sums.answers += part.scores.answers;
+      sums.primaryScores = plusScores(sums.primaryScores, part.scores.primary);
+      sums.shadowScores = plusScores(sums.shadowScores, part.scores.shadow);
     }
   }
 
@@ -98,12 +135,20 @@ export class SampleTotals {
   }
 
   mirrored(version: string): MirrorTotals {
-    const { compared, shorter, failed, overlapSum, rboSum, primary, shadow } = this.#sums(version);
+    const sums = this.#sums(version);
+    const { compared, shorter, failed, primary, shadow, remembered, answers } = sums;
     const mean = (sum: number) => (compared === 0 ? null : sum / compared);
     return {
-      ...{ compared, shorter, failed, primary, shadow },
-      overlapMean: mean(overlapSum),
-      rboMean: mean(rboSum),
+      ...{ compared, shorter, failed, primary, shadow, remembered },
+      overlapMean: mean(sums.overlapSum),
+      rboMean: mean(sums.rboSum),
+      scores:
+        answers === 0
+          ? null
+          : {
+              primary: scaled(sums.primaryScores, 1 / answers),
+              shadow: scaled(sums.shadowScores, 1 / answers),
+            },
     };
   }
 
@@ -117,6 +162,10 @@ export class SampleTotals {
         rboSum: 0,
         primary: new LogHistogram(),
         shadow: new LogHistogram(),
+        remembered: 0,
+        answers: 0,
+        primaryScores: NO_SCORES,
+        shadowScores: NO_SCORES,
       }
     );
   }

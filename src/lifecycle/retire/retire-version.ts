@@ -64,6 +64,7 @@ export async function retireVersion(request: RetireRequest, parts: RetireParts):
   say('verify', `every byte of ${uri} was read back`);
   // Whoever came meanwhile still finds what it depends on.
   await assertRetirable(name, quietDays, records);
+  parts.signal.throwIfAborted();
   await records.markArchived(name);
   await letGo(name, parts);
   await deleteBundles(name, parts);
@@ -172,7 +173,12 @@ async function deleteBundles(
     );
     if (bundle === null) continue;
     const doomed = path.join(folder, `.tmp-0-${randomBytes(6).toString('hex')}`);
-    await rename(bundle, doomed);
+    try {
+      await rename(bundle, doomed);
+    } catch (error) {
+      // Another run of the same was quicker.
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    }
     await rm(doomed, { recursive: true, force: true });
   }
   await reapTemporaryFolders(folder);

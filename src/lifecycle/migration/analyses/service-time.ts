@@ -12,7 +12,7 @@ export type ServiceTimeOptions = NonNullable<StepOptions<'analysis'>['service_ti
  */
 export function checkServiceTime(
   seen:
-    | { readonly lane: 'shadow'; readonly mirrored: Pick<MirrorTotals, 'primary' | 'shadow'> }
+    | { readonly lane: 'shadow'; readonly mirrored: Pick<MirrorTotals, 'primary' | 'shadow' | 'remembered'> }
     | {
         readonly lane: 'served';
         readonly before: Pick<VersionTotals, 'total'>;
@@ -47,8 +47,7 @@ export function checkServiceTime(
     figures,
   });
   if (before === null || after === null || fresh.count < samples_min || old.count < samples_min) {
-    const not = seen.lane === 'shadow' ? ' (reads whose text was remembered are not timed)' : '';
-    const why = `${fresh.count} ${what} requests of the new version and ${old.count} of the old one were timed, ${samples_min} of each are needed${not}`;
+    const why = `${fresh.count} ${what} requests of the new version and ${old.count} of the old one were timed, ${samples_min} of each are needed${rememberedOf(seen)}`;
     // A version that hangs gives few times: those it gives may be enough to know.
     const isSlow = after !== null && fresh.count >= 20 && after.low > limitOf(before, options);
     return isSlow
@@ -67,6 +66,12 @@ const limitOf = (
   before: { readonly high: number } | null,
   { ratio_max, allowance_ms }: ServiceTimeOptions,
 ): number => Math.max((before?.high ?? 0) * ratio_max, allowance_ms * 1000);
+
+/** With caches that know every text nothing is timed, and waiting alone mends nothing. */
+const rememberedOf = (seen: Parameters<typeof checkServiceTime>[0]): string =>
+  seen.lane === 'shadow' && seen.mirrored.remembered > 0
+    ? `; ${seen.mirrored.remembered} more were remembered by a cache, which says nothing of a version's speed`
+    : '';
 
 function lanesOf(
   seen: Parameters<typeof checkServiceTime>[0],

@@ -30,6 +30,7 @@ export function reportHtml(model: ReportModel): string {
 <title>${escapeXml(title)}</title><style>${STYLE}</style></head><body>
 <h1>${escapeXml(title)}</h1>
 <dl>${facts.map(([name = '', value = '']) => `<dt>${escapeXml(name)}</dt><dd>${escapeXml(value)}</dd>`).join('')}</dl>
+${model.warnings.length === 0 ? '' : section('Consumers with score thresholds', `<ul>${model.warnings.map((warning) => `<li>${escapeXml(warning)}</li>`).join('')}</ul>`)}
 ${section('Weights over time', weightsPlot(model))}
 ${section('Quality', qualityPart(model))}
 ${section('Latency of served requests', latencyPlot(model) + servedTable(model))}

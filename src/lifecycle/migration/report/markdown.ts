@@ -20,6 +20,14 @@ export function reportMarkdown(model: ReportModel): string {
           '',
           `Every live replica served ${fromVersion} again ${Math.round(model.rollbackMs)} ms after the return.`,
         ]),
+    ...(model.warnings.length === 0
+      ? []
+      : [
+          '',
+          '## Consumers with score thresholds',
+          '',
+          ...model.warnings.map((warning) => `- ${cell(warning)}`),
+        ]),
     '',
     '## Weights',
     '',

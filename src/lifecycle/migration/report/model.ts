@@ -63,6 +63,8 @@ export interface ReportModel {
   readonly analyses: readonly AnalysisRow[];
   readonly golden: readonly GoldenFinding[];
   readonly worstReads: readonly WorstRead[];
+  /** Of consumers with score thresholds of their own. */
+  readonly warnings: readonly string[];
 }
 
 export function reportModel(
@@ -90,6 +92,7 @@ export function reportModel(
       ),
     ),
     worstReads: events.flatMap(worstOf).slice(0, 20),
+    warnings: (state.facts.warned ?? []).map(({ message }) => message),
   };
 }
 

@@ -1,6 +1,8 @@
 import type { RunStep } from '../step.js';
 
-const LOOK_MS = 60_000;
+/** A consumer that is waited for is mostly noticed at once by whoever looks; one that takes weeks costs a look a minute. */
+const LOOK_MS_FIRST = 1_000;
+const LOOK_MS_MAX = 60_000;
 
 /**
  * drain → archive → verify the archive → delete the serving copy. For as long as consumers have not migrated, or the
@@ -9,10 +11,10 @@ const LOOK_MS = 60_000;
 export const runRetire: RunStep<'retire'> = async (context) => {
   const { migration, step, ports } = context;
   const { corpus, fromVersion: version } = migration;
-  for (;;) {
+  for (let lookMs = LOOK_MS_FIRST; ; lookMs = Math.min(2 * lookMs, LOOK_MS_MAX)) {
     const outcome = await ports.retire({ corpus, version, quietDays: step.options.quiet_days }, context);
     if (outcome.kind === 'retired') return { kind: 'step_done', findings: outcome.findings };
     context.onProgress({ what: `waits: ${outcome.why}`, done: 0, total: null, etaMs: null });
-    await context.wait(LOOK_MS);
+    await context.wait(lookMs);
   }
 };

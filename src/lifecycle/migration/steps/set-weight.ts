@@ -1,4 +1,5 @@
 import { SwitchyardError } from '../../../errors.js';
+import { cutoverWarnings } from '../cutover-warnings.js';
 import { placed } from '../placed.js';
 import { weightOf } from '../state.js';
 import type { RunStep, StepContext } from '../step.js';
@@ -8,7 +9,8 @@ const LOOK_MS = 200;
 
 /**
  * Loading comes before routing: every live replica holds the new version on its search workers before it gets weight,
- * and has applied the change before the next step begins.
+ * and has applied the change before the next step begins. Consumers that it takes over with score thresholds of their own
+ * are warned first.
  */
 export const runSetWeight: RunStep<'set_weight'> = async (context) => {
   const { state, step } = context;
@@ -16,6 +18,8 @@ export const runSetWeight: RunStep<'set_weight'> = async (context) => {
   if (weightOf(state.facts) !== weight) {
     await refuseStale(context);
     await untilLoaded(context);
+    const warnings = await cutoverWarnings(context);
+    if (warnings.length > 0) return { kind: 'consumers_warned', warnings };
     return placed(context, { kind: 'weighted', weightBps: weight });
   }
   await untilApplied(context);
