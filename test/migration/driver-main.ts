@@ -9,7 +9,7 @@ import { testConfig } from '../control/yard.js';
 /**
  * A driver of migrations in a process of its own, without a gateway, that kills itself at one point:
  * `before <n>`: event n is about to be written; `after <n>`: it was just written; `inside <n> <k>`: at the k-th call of
- * the registry behind event n; `built <n> <k>`: when the build behind event n says so for the k-th time.
+ * the registry behind event n; `embedded <n> <k>`: when the build behind event n says that k documents are on their way.
  */
 const [varDir = '', databaseUrl = '', leaseMs = '500', point = 'never'] = process.argv.slice(2);
 const [when, number, count = '1'] = point.split(' ');
@@ -22,7 +22,6 @@ const die = (): Promise<never> => {
 
 let sequence = 0;
 let calls = 0;
-let reports = 0;
 
 /** The registry, with the point watched. */
 function watched(registry: Registry): Registry {
@@ -72,7 +71,7 @@ function watched(registry: Registry): Registry {
 const log = createLogger(process.env.LOG ?? 'silent');
 const settings = testConfig(varDir, databaseUrl);
 // It has no one to yield to here.
-const config = { ...settings, reembed: { ...settings.reembed, niceness: 0 } };
+const config = { ...settings, reembed: { ...settings.reembed, niceness: 0, batchTextsMax: 50 } };
 const plain = await openRegistry({ databaseUrl, varDir, log, applicationName: 'switchyard-test-driver' });
 const registry = watched(plain);
 const runner = new MigrationRunner({
@@ -85,7 +84,8 @@ const runner = new MigrationRunner({
         ...work,
         onProgress: (progress) => {
           work.onProgress(progress);
-          if (when === 'built' && sequence === event && ++reports >= Number(count)) void die();
+          const isEmbedding = progress.what === 'documents embedded' && progress.done >= Number(count);
+          if (when === 'embedded' && sequence === event && isEmbedding) void die();
         },
       }),
     sourceLag: async () => null,

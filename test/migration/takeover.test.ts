@@ -1,28 +1,40 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdir, writeFile } from 'node:fs/promises';
+import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { startGateway } from '../../src/gateway/gateway.js';
+import { findBundleFolder } from '../../src/index/bundle-folder.js';
+import { readBundle } from '../../src/index/read-bundle.js';
 import { commandMigration, startMigration } from '../../src/lifecycle/migration/commands.js';
 import { stepName } from '../../src/lifecycle/migration/plan.js';
 import { stepOfPlan } from '../../src/lifecycle/migration/plan-schema.js';
 import { type Migration, readMigration } from '../../src/lifecycle/migration/record.js';
+import type { EmbedReport } from '../../src/lifecycle/reembed/embed-corpus.js';
 import type { Registry } from '../../src/registry/registry.js';
 import { modelRef } from '../../src/vocabulary.js';
 import { CORPUS, makeYard, until } from '../control/yard.js';
 import { databaseUrlOf, silentLog, type Teardown } from '../fixtures/postgres.js';
+import { textsOf } from '../lifecycle/reembed-rig.js';
 import { Load } from './migrating.js';
 
 const DRIVER = fileURLToPath(new URL('./driver-main.js', import.meta.url));
 const LEASE_MS = 1_000;
-const CAP_MS = 900_000;
+const CAP_MS = 400_000;
 const AUTHOR = { actor: 'tester', reason: 'a test' };
 const TEXTS = ['a cat', 'a bird', 'some bread', 'red wine', 'a planet', 'a bicycle', 'a cobbler', 'snow'];
 
-const planText = (model: string): string =>
+/** Of a build: more than two checkpoints, none of whose texts was embedded before. */
+const INTERVAL = 500;
+const DOCUMENTS = 1_250;
+const documentsOf = (version: string): ReadonlyMap<string, string> =>
+  new Map(Array.from({ length: DOCUMENTS }, (_, at) => [`d${at}`, `text ${at} of ${version}`]));
+
+const planText = (model: string, source: string): string =>
   JSON.stringify({
     steps: [
-      { build: { model, quantization: 'f32', checkpoint_documents: 2 } },
+      { build: { model, source, quantization: 'f32', checkpoint_documents: INTERVAL } },
       { verify: {} },
       { shadow: { duration_s: 0.3, compared_min: 5, timeout_s: 200 } },
       { analysis: { shadow: { compared_min: 5 }, interval_s: 0.05, duration_s: 0.3 } },
@@ -103,8 +115,14 @@ t.test('drivers of a migration', async (t) => {
   const load = new Load(`http://${host}:${port}`, CORPUS, TEXTS, 1);
   t.teardown(() => load.stop());
   const model = modelRef(yard.int8.manifest);
-  const start = (toVersion: string) =>
-    startMigration(registry, { corpus: CORPUS, toVersion, plan: planText(model) }, AUTHOR);
+  const sources = path.join(varDir, 'sources');
+  await mkdir(sources);
+  const start = async (toVersion: string) => {
+    const source = `${toVersion}.jsonl`;
+    const lines = [...documentsOf(toVersion)].map(([id, text]) => `${JSON.stringify({ id, text })}\n`);
+    await writeFile(path.join(sources, source), lines.join(''));
+    return startMigration(registry, { corpus: CORPUS, toVersion, plan: planText(model, source) }, AUTHOR);
+  };
 
   let undisturbed: { readonly outcome: unknown; readonly kinds: readonly string[] } | null = null;
   await t.test('one that nobody disturbs completes', async (t) => {
@@ -157,7 +175,9 @@ t.test('drivers of a migration', async (t) => {
         if (migration.sequence !== event) continue; // a step ended before its driver was killed
         const { state } = migration;
         const step = state.kind === 'running' ? stepOfPlan(plan, state.at.step) : null;
-        if (step?.kind === 'build') await killedAt(`built ${event} 3`);
+        // Within its first interval, and within its second.
+        if (step?.kind === 'build')
+          for (const documents of [100, INTERVAL + 200]) await killedAt(`embedded ${event} ${documents}`);
         else if (step !== null && ['shadow', 'analysis', 'set_weight', 'pause'].includes(step.kind)) {
           // No step makes fewer calls than that before it may end: the route, and the clock or the samples.
           await killedAt(`inside ${event} ${step.kind === 'pause' || step.kind === 'set_weight' ? 2 : 3}`);
@@ -173,6 +193,19 @@ t.test('drivers of a migration', async (t) => {
       t.same(await outcome(registry, migration), undisturbed?.outcome, 'the same state');
       t.same(await eventKinds(registry, migration), undisturbed?.kinds, 'by the same events, each once');
       t.same(load.failures, [], 'no request failed meanwhile');
+
+      const [built] = (await registry.migrations.events(migrationId)).flatMap(({ event }) => {
+        const { findings } = event as { readonly findings?: { readonly embedding?: EmbedReport } };
+        return findings?.embedding === undefined ? [] : [findings.embedding];
+      });
+      t.match(built, { documentsResumed: INTERVAL, documents: DOCUMENTS - INTERVAL, checkpointsRedone: 0 });
+      const again = built?.documentsReembedded ?? 0;
+      t.ok(again > 0 && again <= INTERVAL, `${again} documents were embedded twice`);
+      const build = await registry.builds.get({ corpus: CORPUS, version: 'storm' }, null);
+      const bundle = await readBundle(
+        await findBundleFolder(config.bundlesDir, { ...build, build: build.digest }),
+      );
+      t.same(await textsOf(bundle), documentsOf('storm'), 'no document is missing, none comes twice');
     },
   );
 
