@@ -6,7 +6,7 @@ import { startRedis } from '../../bench/rig/redis.js';
 import { startGateway } from '../../src/gateway/gateway.js';
 import { packageRoot } from '../../src/package-root.js';
 import { search, send, urlOf } from '../control/http.js';
-import { CORPUS, makeYard, sleep, until } from '../control/yard.js';
+import { AUTHOR, CORPUS, makeYard, sleep, until } from '../control/yard.js';
 import { silentLog } from '../fixtures/postgres.js';
 import { PROMETHEUS_FOLDER, type Sample, startPrometheus } from '../fixtures/prometheus.js';
 
@@ -54,6 +54,17 @@ t.test(
   async (t) => {
     const yard = await makeYard(t);
     const redis = await startRedis(t);
+    // Before the gateway: it looks at deadlines when it starts, and then once a minute.
+    await yard.registry.consumers.add(
+      {
+        serviceName: 'shop',
+        corpus: CORPUS,
+        version: 'v1',
+        teamOwner: 'shop',
+        migrationDeadline: new Date(Date.now() + 86_400_000),
+      },
+      AUTHOR,
+    );
     const plain = yard.config();
     const gateway = await startGateway(
       {
@@ -98,16 +109,6 @@ t.test(
       }),
     });
     t.equal(begun.status, 200, JSON.stringify(begun.body));
-
-    const consumer = await send(`${urlOf(gateway.addresses.adminHttp)}/v1/consumers`, 'POST', {
-      service_name: 'shop',
-      corpus: CORPUS,
-      version: 'v1',
-      team_owner: 'shop',
-      migration_deadline: new Date(Date.now() + 86_400_000).toISOString(),
-      reason: 'a consumer to look at',
-    });
-    t.equal(consumer.status, 200, JSON.stringify(consumer.body));
 
     let isOver = false;
     let round = 0;
