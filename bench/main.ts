@@ -10,6 +10,7 @@ import { mirror } from './mirror.js';
 import { mirrorFaults } from './mirror-faults.js';
 import { overload } from './overload.js';
 import { peers } from './peers.js';
+import { rebuild } from './rebuild.js';
 import { type Bench, type BenchReport, surroundings } from './report.js';
 import { routing } from './routing.js';
 import { scale } from './scale.js';
@@ -34,6 +35,7 @@ const BENCHES: readonly Bench[] = [
   mirror,
   soak,
   lanes,
+  rebuild,
   formats,
   scale,
   ssd,

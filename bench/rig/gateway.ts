@@ -15,7 +15,7 @@ import { benchBundles } from '../data/built-bundle.js';
 
 const AUTHOR = { actor: 'bench', reason: 'a bench' } as const;
 const START_MS_MAX = 120_000;
-const PROGRAM = path.join(packageRoot(), 'bin', 'switchyard');
+export const PROGRAM = path.join(packageRoot(), 'bin', 'switchyard');
 
 /**
  * For benches that saturate a gateway on purpose, on machines that others use too: the overload limit is at work and

@@ -19,6 +19,7 @@ for (const name of [
   'mirror',
   'soak',
   'lanes',
+  'rebuild',
   'formats',
   'scale',
   'ssd',

@@ -1,0 +1,193 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { symlink, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { registerModel } from '../src/lifecycle/register-model.js';
+import { packageRoot } from '../src/package-root.js';
+import { openRegistry } from '../src/registry/registry.js';
+import { createLogger } from '../src/telemetry/log.js';
+import { modelRef } from '../src/vocabulary.js';
+import { builtBundle, CORPUS } from './data/built-bundle.js';
+import { allGlosses, benchModel } from './data/gloss-vectors.js';
+import { searchCorpus, TOP_K } from './data/search-corpus.js';
+import { LoadGenerator, withoutFailures } from './load/load-generator.js';
+import type { LatencyUs } from './load/load-protocol.js';
+import { type Bench, median } from './report.js';
+import { temporaryFolder } from './rig/folders.js';
+import { ownNodeArguments, PATIENT, PROGRAM, startGatewayRig } from './rig/gateway.js';
+import { searchBody } from './rig/search-bodies.js';
+import { SEARCH_METHOD } from './serving.js';
+
+const SIZES = {
+  smoke: { rowCount: 800, queryCount: 64, glossStep: 200, pairs: 1, seconds: 0.5, warmUpSeconds: 0.3 },
+  full: { rowCount: 50_000, queryCount: 8_192, glossStep: 1, pairs: 12, seconds: 4, warmUpSeconds: 3 },
+} as const;
+const LOAD = 0.3;
+const IN_FLIGHT = 8;
+
+/**
+ * Text queries at 30 % of a gateway's capacity, each latency counted from the moment its request was due, alone and, in
+ * turn with the same arrivals, while `switchyard corpus build` embeds all glosses by the same model on the same host as
+ * it ships. `ratio`: the p99 beside a build ÷ alone, the median of the pairs.
+ */
+export const rebuild: Bench = {
+  name: 'rebuild',
+  about: "a gateway's p99 of text queries while a corpus is embedded on its host ÷ without",
+  run: async ({ size, seed, seconds }) => {
+    const plan = { ...SIZES[size], ...(seconds === undefined ? {} : { seconds }) };
+    const corpus = await searchCorpus({ ...plan, seed });
+    const { bundle } = await builtBundle(corpus, 'v1');
+    const opened: (() => Promise<void> | void)[] = [];
+    const teardown = { teardown: (cleanUp: () => Promise<void> | void) => void opened.push(cleanUp) };
+    try {
+      const builds = await openBuilds(await temporaryFolder(teardown, 'switchyard-bench-build-'));
+      const gateway = await startGatewayRig({
+        model: corpus.model,
+        targets: [{ bundle, role: 'active', mirrorBps: 0 }],
+        searchWorkers: 1,
+        settings: {
+          ...PATIENT,
+          SWITCHYARD_CACHE__EMBEDDINGS__ENABLED: 'false',
+          SWITCHYARD_CACHE__RESULTS__ENABLED: 'false',
+        },
+      });
+      opened.push(() => gateway.close());
+      const load = await LoadGenerator.start(
+        { ...gateway.grpc, method: SEARCH_METHOD, connections: 2 },
+        {
+          bodies: corpus.queryTexts.map((query) =>
+            searchBody({ corpus: CORPUS, query: { text: query }, topK: TOP_K }),
+          ),
+          expected: null,
+        },
+      );
+      opened.push(() => load.close());
+      const capacity = withoutFailures(
+        await load.run({ kind: 'closed', inFlight: IN_FLIGHT, seconds: plan.warmUpSeconds, from: 0 }),
+      ).perSecond;
+      const perSecond = capacity * LOAD;
+      const side = async (pair: number): Promise<LatencyUs> =>
+        withoutFailures(
+          await load.run({
+            kind: 'open',
+            perSecond,
+            seed: seed + pair,
+            seconds: plan.seconds,
+            from: pair * 331,
+          }),
+        ).latencyUs;
+      const alone: LatencyUs[] = [];
+      const beside: LatencyUs[] = [];
+      const embedded: number[] = [];
+      for (let pair = 0; pair < plan.pairs; pair++) {
+        const turns = [
+          async () => void alone.push(await side(pair)),
+          async () => {
+            const build = await builds.begin();
+            const before = build.documents();
+            beside.push(await side(pair));
+            embedded.push((build.documents() - before) / plan.seconds);
+            await build.interrupt();
+          },
+        ];
+        for (const turn of pair % 2 === 0 ? turns : turns.reverse()) await turn();
+      }
+      const ratios = (of: (latency: LatencyUs) => number): number[] =>
+        beside
+          .map((latency, pair) => of(latency) / of(alone[pair] as LatencyUs))
+          .sort((left, right) => left - right);
+      const p99 = ratios((latency) => latency.p99);
+      const row = (name: string, sides: readonly LatencyUs[]) => ({
+        side: name,
+        requests_per_s: Math.round(perSecond),
+        p50_us: Math.round(median(sides.map(({ p50 }) => p50))),
+        p99_us: Math.round(median(sides.map((latency) => latency.p99))),
+      });
+      return {
+        input: corpus.key.slice(0, 16),
+        ratio: median(p99),
+        results: [
+          row('alone', alone),
+          { ...row('beside a build', beside), embedded_per_s: Math.round(median(embedded)) },
+          {
+            side: 'p99, beside ÷ alone',
+            pairs: plan.pairs,
+            ratio: rounded(median(p99)),
+            ratio_least: rounded(p99[0] ?? Number.NaN),
+            ratio_most: rounded(p99.at(-1) ?? Number.NaN),
+            p50_ratio: rounded(median(ratios(({ p50 }) => p50))),
+          },
+        ],
+      };
+    } finally {
+      for (const close of opened.reverse()) await close();
+    }
+  },
+};
+
+interface RunningBuild {
+  /** Embedded so far, as it says itself. */
+  documents(): number;
+  interrupt(): Promise<void>;
+}
+
+/** Builds of all glosses in a folder of their own, each interrupted before it ends. */
+async function openBuilds(varDir: string): Promise<{ begin(): Promise<RunningBuild> }> {
+  const model = await benchModel();
+  await symlink(path.dirname(model.folder), path.join(varDir, 'models'));
+  const registry = await openRegistry({
+    databaseUrl: null,
+    varDir,
+    log: createLogger('silent'),
+    applicationName: 'switchyard-bench',
+  });
+  try {
+    await registerModel(registry, model);
+  } finally {
+    await registry.close();
+  }
+  const source = path.join(varDir, 'glosses.jsonl');
+  const glosses = await allGlosses();
+  await writeFile(source, glosses.map((text, at) => JSON.stringify({ id: `${at}`, text })).join('\n'));
+  let count = 0;
+  return {
+    begin: async () => {
+      // A version of its own each time, so that none goes on from another's checkpoints.
+      const version = `v${++count}`;
+      const build = ['corpus', 'build', 'rebuilt', source, '--model', modelRef(model.manifest)];
+      const { NODE_OPTIONS: _loader, ...environment } = process.env;
+      const child = spawn(
+        process.execPath,
+        [...ownNodeArguments(), PROGRAM, '--var-dir', varDir, ...build, '--corpus-version', version],
+        { cwd: packageRoot(), stdio: ['ignore', 'ignore', 'pipe'], env: environment },
+      );
+      return embedding(child);
+    },
+  };
+}
+
+/** Resolves when the build embeds. */
+function embedding(child: ChildProcess): Promise<RunningBuild> {
+  const exited = once(child, 'exit');
+  let said = '';
+  let documents = 0;
+  return new Promise((resolve, reject) => {
+    child.once('exit', (code) => reject(new Error(`the build ended with ${code}: ${said}`)));
+    child.stderr?.on('data', (chunk: Buffer) => {
+      said = `${said}${chunk.toString('utf8')}`.slice(-4096);
+      const last = [...said.matchAll(/embedding: (\d+)\/\d+ documents/g)].at(-1)?.[1];
+      if (last === undefined) return;
+      documents = Number(last);
+      if (documents === 0) return;
+      resolve({
+        documents: () => documents,
+        interrupt: async () => {
+          child.kill('SIGTERM');
+          await exited;
+        },
+      });
+    });
+  });
+}
+
+const rounded = (value: number): number => Math.round(value * 1000) / 1000;
