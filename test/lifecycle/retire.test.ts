@@ -2,72 +2,19 @@ import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { pino } from 'pino';
 import t, { type Test } from 'tap';
-import { loadConfig } from '../../src/config/load.js';
 import { ConsumerDeadlines } from '../../src/gateway/wiring/consumer-deadlines.js';
 import { readBundle } from '../../src/index/read-bundle.js';
 import { archiveVersion, restoreVersion } from '../../src/lifecycle/archive/archive-version.js';
 import { registryRecords } from '../../src/lifecycle/build-records.js';
 import { rebuildCorpus } from '../../src/lifecycle/rebuild.js';
-import { registerModelIn } from '../../src/lifecycle/register-model.js';
 import { retirementBlockers } from '../../src/lifecycle/retire/blockers.js';
-import { registryVersionRecords, type VersionRecords } from '../../src/lifecycle/retire/records.js';
-import { type RetireParts, retireVersion } from '../../src/lifecycle/retire/retire-version.js';
+import { retireVersion } from '../../src/lifecycle/retire/retire-version.js';
 import type { Registry } from '../../src/registry/registry.js';
 import { Metrics } from '../../src/telemetry/metrics.js';
-import { silentLog, startTestRegistry } from '../fixtures/postgres.js';
-import { tinyModelFolder } from '../fixtures/tiny-model.js';
-import { failureOf, temporaryFolder } from '../index/corpus.js';
-import { buildWith, documentsOf, requestOf, writeFeed } from './reembed-rig.js';
-
-const AUTHOR = { actor: 'test', reason: 'a test' };
-const V1 = { corpus: 'docs_kb', version: 'v1' };
-
-interface Yard {
-  readonly registry: Registry;
-  readonly records: VersionRecords;
-  readonly archives: string;
-  readonly bundles: string;
-  readonly parts: RetireParts;
-}
-
-/** Two versions of one corpus; the second serves, the first drains. */
-async function yardOf(t: Test): Promise<Yard> {
-  const { folder, manifest } = await tinyModelFolder(t);
-  const varDir = path.dirname(path.dirname(folder));
-  const registry = await startTestRegistry(t, { varDir });
-  const config = loadConfig({ file: null, env: {}, cwd: varDir, overrides: { var_dir: varDir } });
-  await registerModelIn(registry, config.modelsDir, manifest.fingerprint, AUTHOR);
-  const feed = path.join(varDir, 'feed.jsonl');
-  writeFeed(feed, documentsOf(60));
-  const builds = registryRecords(registry, config.bundlesDir);
-  const first = await buildWith(varDir, builds, requestOf(feed));
-  t.ok(first.routed);
-  const second = await buildWith(varDir, builds, requestOf(feed, { version: 'v2' }));
-  t.match(second.embedding, { encoded: 0, reused: 60 }, 'the same texts by the same model');
-  const records = registryVersionRecords(registry, config.bundlesDir, AUTHOR);
-  return {
-    registry,
-    records,
-    archives: temporaryFolder(t),
-    bundles: path.join(config.bundlesDir, 'docs_kb'),
-    parts: { config, records, log: silentLog, signal: new AbortController().signal, drainMsMax: 2_000 },
-  };
-}
-
-async function cutOver({ registry }: Yard): Promise<void> {
-  const { revision } = await registry.routes.get('docs_kb');
-  const target = { build: null, tier: 'ssd', mirrorBps: 0 } as const;
-  await registry.routes.change({
-    corpus: 'docs_kb',
-    targets: [
-      { ...target, version: 'v2', role: 'active', weightBps: 10_000 },
-      { ...target, version: 'v1', role: 'draining', weightBps: 0 },
-    ],
-    expectedRevision: revision,
-    force: true,
-    ...AUTHOR,
-  });
-}
+import { silentLog } from '../fixtures/postgres.js';
+import { failureOf } from '../index/corpus.js';
+import { requestOf } from './reembed-rig.js';
+import { AUTHOR, cutOver, V1, type Yard, yardOf } from './retire-rig.js';
 
 const kinds = async ({ records }: Yard, quietDays = 7): Promise<string[]> =>
   (await retirementBlockers(V1, quietDays, records)).map(({ kind }) => kind);

@@ -1,10 +1,12 @@
 import { createReadStream } from 'node:fs';
-import { copyFile, mkdir, open, rename, rm, stat } from 'node:fs/promises';
+import { copyFile, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { SwitchyardError } from '../../errors.js';
 import { summariseFile } from '../../files/hash.js';
 import { asDiskError } from '../../files/publish.js';
 import type { ArchiveStore, StoredFile } from './store-types.js';
+
+const DRAFT = '.part';
 
 /** Archives in a local folder, or one that is mounted. */
 export class FolderStore implements ArchiveStore {
@@ -18,14 +20,18 @@ export class FolderStore implements ArchiveStore {
 
   async put(name: string, file: string, content: StoredFile): Promise<void> {
     const target = path.join(this.#folder, name);
-    if (await holds(target, content)) return;
-    const draft = `${target}.${process.pid}.part`;
+    if (await holds(target, content)) {
+      await dropDrafts(target);
+      return;
+    }
+    const draft = `${target}.${process.pid}${DRAFT}`;
     try {
       await mkdir(path.dirname(target), { recursive: true });
       await copyFile(file, draft);
       await synced(draft);
       await rename(draft, target);
       await synced(path.dirname(target));
+      await dropDrafts(target);
     } catch (error) {
       await rm(draft, { force: true }).catch(() => undefined);
       throw unavailable(this.#folder, asDiskError(error, target));
@@ -47,6 +53,17 @@ export class FolderStore implements ArchiveStore {
   close(): void {
     // Nothing is held open.
   }
+}
+
+/**
+ * What killed runs left of a file that is whole by now. Another run of the same that is at work on one fails by it, and
+ * finds the file whole when it is run again.
+ */
+async function dropDrafts(target: string): Promise<void> {
+  const folder = path.dirname(target);
+  for (const name of await readdir(folder))
+    if (name.startsWith(`${path.basename(target)}.`) && name.endsWith(DRAFT))
+      await rm(path.join(folder, name), { force: true });
 }
 
 async function holds(file: string, content: StoredFile): Promise<boolean> {
