@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import type { Config } from '../config/config.js';
 import { SwitchyardError } from '../errors.js';
 import type { AdminApi } from '../gateway/admin/api.js';
+import type { Registry } from '../registry/registry.js';
 import { type AccessOptions, clientAccess } from './client-access.js';
 import { GatewayClient } from './gateway-client.js';
 import { type CommonOptions, commandConfig, commandLog, urlOf } from './options.js';
@@ -21,21 +22,24 @@ export const addChangeOptions = (command: Command): Command =>
 export const addActorOption = (command: Command): Command =>
   command.option('--actor <name>', 'who (default: your user name)', userName());
 
-/** While a gateway runs, commands are its clients; when none does, they go to the registry themselves. */
+/**
+ * While a gateway runs, commands are its clients; when none does, they go to the registry themselves, which `work` then is
+ * given too.
+ */
 export async function withAdmin<T>(
   options: CommonOptions,
-  work: (admin: AdminApi) => Promise<T>,
+  work: (admin: AdminApi, registry: Registry | null) => Promise<T>,
 ): Promise<T> {
   const config: Config = commandConfig(options);
   const client = gatewayClient(config, options);
-  if ((await client.getIfRunning('/livez')) !== null) return work(remoteAdmin(client));
+  if ((await client.getIfRunning('/livez')) !== null) return work(remoteAdmin(client), null);
   // PostgreSQL's client and the engines that verify files: only for who has no gateway to ask.
   const [{ AdminOperations }, { withRegistry }] = await Promise.all([
     import('../gateway/admin/operations.js'),
     import('./registry-session.js'),
   ]);
   return withRegistry(config, commandLog(config), (registry) =>
-    work(new AdminOperations({ registry: () => registry, facts: null, storage: config })),
+    work(new AdminOperations({ registry: () => registry, facts: null, storage: config }), registry),
   );
 }
 

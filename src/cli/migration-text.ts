@@ -49,7 +49,11 @@ function timesOf(view: MigrationView): readonly string[] {
     lines.push(`the old version served everything again after ${Math.round(view.rollback_ms)} ms`);
   if (view.lagging.length > 0) lines.push(`replicas that did not follow: ${view.lagging.join(', ')}`);
   if (view.finished_at === null)
-    lines.push(view.driver === null ? 'no gateway drives it' : `driven by ${view.driver}`);
+    lines.push(
+      view.driver === null
+        ? `nobody drives it: \`switchyard serve\` does, or \`switchyard migrate run ${view.corpus}\``
+        : `driven by ${view.driver}`,
+    );
   else lines.push(`ended ${age(Date.now() - new Date(view.finished_at).getTime())}`);
   return lines;
 }

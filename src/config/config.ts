@@ -122,6 +122,7 @@ export interface Config {
     readonly pollIntervalMs: number;
     readonly sampleIntervalMs: number;
     readonly settleTimeoutMs: number;
+    readonly samplesKeepDays: number;
   };
   readonly comparison: {
     /** Keep the texts of the worst queries, not only their hashes. */
@@ -143,6 +144,7 @@ export interface Config {
     readonly batchTextsMax: number;
     readonly threads: number;
     readonly niceness: number;
+    readonly workKeepDays: number;
   };
   /** When a failing target is kept away from traffic. */
   readonly ejection: {

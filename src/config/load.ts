@@ -230,6 +230,7 @@ function compile(file: ConfigFile, cwd: string): Config {
       pollIntervalMs: file.migration.poll_interval_ms,
       sampleIntervalMs: file.migration.sample_interval_ms,
       settleTimeoutMs: file.migration.settle_timeout_ms,
+      samplesKeepDays: file.migration.samples_keep_days,
     },
     comparison: {
       keepTexts: file.comparison.keep_texts,
@@ -242,6 +243,7 @@ function compile(file: ConfigFile, cwd: string): Config {
       batchTextsMax: file.reembed.batch_texts_max,
       threads: file.reembed.threads || encoderThreads(file, cores),
       niceness: file.reembed.niceness,
+      workKeepDays: file.reembed.work_keep_days,
     },
     ejection: compileEjection(file.ejection),
     archive: {

@@ -133,6 +133,8 @@ export const ConfigFileSchema = Type.Object(
         sample_interval_ms: count(5_000, 50, 600_000),
         /** How long a return to the old version waits for replicas before it names those that did not follow. */
         settle_timeout_ms: count(30_000, 100, 3_600_000),
+        /** What was measured is removed so many days after the end; the report that was written then stays. */
+        samples_keep_days: count(30, 1, 36_500),
       },
       { ...closed, default: {} },
     ),
@@ -192,6 +194,8 @@ export const ConfigFileSchema = Type.Object(
         threads: count(0, 0, 256),
         /** Of that encoder's process, as of nice(1): it yields to what serves from the same cores. */
         niceness: count(10, 0, 19),
+        /** What a build that was given up leaves is removed after so many days without a write. */
+        work_keep_days: count(14, 1, 3_650),
       },
       { ...closed, default: {} },
     ),

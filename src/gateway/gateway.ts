@@ -15,6 +15,7 @@ import { loadKeySecret } from './auth/key-secret.js';
 import { Overload } from './overload/overload.js';
 import { type Faces, startFaces } from './server.js';
 import { TrafficCounter } from './traffic.js';
+import { AbandonedWork } from './wiring/abandoned-work.js';
 import { observeAccess } from './wiring/access-metrics.js';
 import { adminViews, processFacts } from './wiring/admin-views.js';
 import { observeCaches } from './wiring/cache-metrics.js';
@@ -140,6 +141,8 @@ export async function startGateway(
     closers.push(() => migrations.close());
     observeMigrations(metrics, () => migrations.unfinished);
 
+    const abandoned = new AbandonedWork(config.bundlesDir, config.reembed.workKeepDays, log);
+    closers.push(() => abandoned.close());
     const keys = await followKeys(config, link, log, closers);
     const access = observeAccess(metrics, keys);
     const registry = () => link.registry;

@@ -15,7 +15,8 @@ import {
 } from './corpus-build.js';
 import { versionTexts } from './source/version-texts.js';
 
-const ARCHIVE_FOLDER = '.archive';
+/** Beside a version's bundles: what is fetched from an archive to be embedded anew. */
+export const ARCHIVE_FOLDER = '.archive';
 
 /** Where the documents of a new version come from. */
 export type RebuildSource =

@@ -340,6 +340,21 @@ export class CorpusMigrations {
     });
   }
 
+  /** Samples of migrations that ended so many days ago. How many rows were removed. */
+  async pruneSamples(keepDays: number): Promise<number> {
+    const result = await this.#database.read((tables) =>
+      tables
+        .deleteFrom('migration_samples')
+        .using('migrations')
+        .whereRef('migrations.migration_id', '=', 'migration_samples.migration_id')
+        .where(
+          sql<boolean>`migrations.finished_at < clock_timestamp() - make_interval(secs => ${keepDays * 86_400})`,
+        )
+        .executeTakeFirst(),
+    );
+    return Number(result.numDeletedRows);
+  }
+
   /** The database's clock: what samples and events are dated by. */
   async now(): Promise<Date> {
     const { now } = await this.#database.read((tables) =>

@@ -1,11 +1,13 @@
 import { spawn } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { pino } from 'pino';
 import t, { type Test } from 'tap';
 import { readBundle } from '../../src/index/read-bundle.js';
 import { verifyBundle } from '../../src/index/verify-bundle.js';
+import { removeAbandonedWork } from '../../src/lifecycle/reembed/abandoned-work.js';
 import type { EmbedReport } from '../../src/lifecycle/reembed/embed-corpus.js';
 import { sourceLag } from '../../src/lifecycle/source/source-lag.js';
 import { type Digest, digestPrefix, type Fingerprint } from '../../src/vocabulary.js';
@@ -154,6 +156,32 @@ t.test('equal texts are encoded once, and never again by the same model', async 
   t.ok((await vectors(0)).equals(await vectors(1)), 'the same vectors');
   const third = await buildWith(yard.varDir, records, requestOf(file, { version: 'v3', reuse: false }));
   t.match(third.embedding, { encoded: 4, reused: 0 });
+});
+
+t.test('what a build that was given up leaves is removed after its time, and no sooner', async (t) => {
+  const yard = await yardOf(t);
+  writeFeed(yard.feed, documentsOf(COUNT));
+  await run(yard, 'checkpoint snapshot-000003', false);
+  const bundles = path.join(yard.varDir, 'bundles');
+  const folder = path.join(bundles, 'docs_kb', 'v1');
+  const fetched = path.join(folder, '.archive', 'docs_kb', 'v0');
+  mkdirSync(fetched, { recursive: true });
+  const log = pino({ level: 'silent' });
+  const DAY_MS = 86_400_000;
+  t.same(await removeAbandonedWork(bundles, Date.now() - DAY_MS, log), [], 'it was written today');
+  const records = fileRecords(yard.varDir, yard.fingerprint);
+  let whileHeld: readonly string[] | null = null;
+  await buildWith(yard.varDir, records, requestOf(yard.feed), {
+    onPhase: async (phase) => {
+      if (phase === 'index') whileHeld = await removeAbandonedWork(bundles, Date.now() + DAY_MS, log);
+    },
+  });
+  t.same(whileHeld, [], 'a build that is at work keeps what it has');
+  const [bundle] = readdirSync(folder).filter((name) => name[0] !== '.');
+  t.same(await removeAbandonedWork(bundles, Date.now() + DAY_MS, log), ['docs_kb/v1']);
+  t.same(readdirSync(folder), [bundle], 'the bundle stays');
+  t.same(await removeAbandonedWork(bundles, Date.now() + DAY_MS, log), []);
+  t.same(await removeAbandonedWork(path.join(bundles, 'nothing'), Date.now(), log), []);
 });
 
 t.test('two builds of one version at once: the second is refused', async (t) => {

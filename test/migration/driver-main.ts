@@ -101,6 +101,7 @@ const runner = new MigrationRunner({
     pollIntervalMs: 100,
     sampleIntervalMs: 100_000,
     settleTimeoutMs: 30_000,
+    samplesKeepDays: 30,
   },
   log,
 });

@@ -6,9 +6,11 @@ import type { AdminApi } from '../../gateway/admin/api.js';
 import type { MigrationView } from '../../gateway/admin/migration-views.js';
 import { DEFAULT_PLAN } from '../../lifecycle/migration/plan.js';
 import { addChangeOptions, type ChangeOptions, withAdmin } from '../admin-session.js';
+import type { DriveOptions } from '../migration-drive.js';
 import { formatEvents, formatMigration, formatMigrations } from '../migration-text.js';
-import { type CommonOptions, commandOutput } from '../options.js';
+import { type CommonOptions, commandConfig, commandLog, commandOutput } from '../options.js';
 import type { Output } from '../output.js';
+import { untilStopped } from '../until-stopped.js';
 
 const FOLLOW_MS = 500;
 
@@ -33,6 +35,7 @@ export function addMigrateCommands(program: Command): void {
     .description('move a corpus from one version to another: measured, gated, resumable, reversible');
   addStart(migrate);
   addStatus(migrate);
+  addRun(migrate);
   addCommand(
     migrate,
     'promote',
@@ -99,13 +102,52 @@ async function readPlanFile(file: string): Promise<string> {
 async function follow(admin: AdminApi, started: MigrationView, output: Output): Promise<MigrationView> {
   const { corpus, migration_id } = started;
   for (let view = started, said = ''; ; ) {
-    const line = `${view.state}: ${view.step === null ? 'done' : `step ${view.step} of ${view.steps.length}, ${view.steps[view.step - 1]?.name}`}, ${view.to_version} ${view.weight / 100} %`;
-    if (line !== said) output.say(line);
-    said = line;
+    said = sayWhere(view, said, output);
     if (view.finished_at !== null || view.state === 'paused') return view;
     await sleep(FOLLOW_MS);
     view = await admin.getMigration({ corpus, migration_id });
   }
+}
+
+/** A line when it is somewhere else than `said`, which it returns. */
+function sayWhere(view: MigrationView, said: string, output: Output): string {
+  const line = `${view.state}: ${view.step === null ? 'done' : `step ${view.step} of ${view.steps.length}, ${view.steps[view.step - 1]?.name}`}, ${view.to_version} ${view.weight / 100} %`;
+  if (line !== said) output.say(line);
+  return line;
+}
+
+function addRun(migrate: Command): void {
+  migrate
+    .command('run')
+    .description(
+      'drive the migration of a corpus from here, where no gateway does; ends when it ends or waits for a person. Ctrl-C leaves it to whoever drives next',
+    )
+    .argument('<corpus>', 'name of the corpus')
+    .option('--url <url>', 'a gateway for golden queries (default: listen.http of the configuration)')
+    .action(async (corpus: string, _options: unknown, command: Command) => {
+      const options = command.optsWithGlobals<DriveOptions>();
+      const output = commandOutput(options);
+      const config = commandConfig(options);
+      const stopped = untilStopped();
+      const [{ AdminOperations }, { withRegistry }, { driveFromHere }] = await Promise.all([
+        import('../../gateway/admin/operations.js'),
+        import('../registry-session.js'),
+        import('../migration-drive.js'),
+      ]);
+      const view = await withRegistry(config, commandLog(config), async (registry) => {
+        const admin = new AdminOperations({ registry: () => registry, facts: null, storage: config });
+        const { migration_id } = await admin.getMigration({ corpus });
+        let said = '';
+        const read = async (): Promise<MigrationView> => {
+          const seen = await admin.getMigration({ corpus, migration_id });
+          said = sayWhere(seen, said, output);
+          return seen;
+        };
+        return driveFromHere(registry, corpus, options, { read, isStopped: () => stopped.isAsked });
+      });
+      stopped.release();
+      output.answer(view, formatMigration);
+    });
 }
 
 function addStatus(migrate: Command): void {
@@ -143,7 +185,18 @@ function addCommand(
   ).action(async (corpus: string, _options: unknown, command: Command) => {
     const options = command.optsWithGlobals<ChangeOptions>();
     const { reason, actor } = options;
-    const view = await withAdmin(options, (admin) => operation(admin, { corpus, reason, actor }));
+    const view = await withAdmin(options, async (admin, registry) => {
+      const commanded = await operation(admin, { corpus, reason, actor });
+      const isReturn = commanded.state === 'aborted' || commanded.state === 'rolled_back';
+      if (registry === null || !isReturn || commanded.finished_at !== null) return commanded;
+      // No gateway was asked: who gave the command sees it to its end.
+      const { migration_id } = commanded;
+      const { driveFromHere } = await import('../migration-drive.js');
+      return driveFromHere(registry, corpus, options, {
+        read: () => admin.getMigration({ corpus, migration_id }),
+        isStopped: () => false,
+      });
+    });
     commandOutput(options).answer(view, formatMigration);
   });
 }

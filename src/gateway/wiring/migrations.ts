@@ -1,14 +1,9 @@
-import path from 'node:path';
 import type { Config } from '../../config/config.js';
-import { buildInChild } from '../../lifecycle/migration/build/build-process.js';
-import { lookAtGoldenSet } from '../../lifecycle/migration/golden-look.js';
+import { versionSearchOf } from '../../lifecycle/evaluation/version-search.js';
 import type { MigrationMeter } from '../../lifecycle/migration/meter.js';
 import type { MigrationPorts } from '../../lifecycle/migration/ports.js';
-import { writeReport } from '../../lifecycle/migration/report/write-report.js';
-import { oldVersionRetirer } from '../../lifecycle/migration/retire-old.js';
 import { MigrationRunner } from '../../lifecycle/migration/runner.js';
-import { sourceFile } from '../../lifecycle/migration/source-file.js';
-import { sourceLag } from '../../lifecycle/source/source-lag.js';
+import { documentsBehind, migrationPorts } from '../../lifecycle/migration/standard-ports.js';
 import type { MigrationRecord } from '../../registry/corpus-migrations.js';
 import type { Registry } from '../../registry/registry.js';
 import type { RegistryWatch } from '../../registry/watch.js';
@@ -17,6 +12,8 @@ import type { QueryService } from '../../router/query.js';
 import type { Logger } from '../../telemetry/log.js';
 import type { MigrationFacts } from '../admin/migration-handlers.js';
 import type { RegistryLink } from './registry-link.js';
+
+const GOLDEN_SEARCH_MS_MAX = 30_000;
 
 export interface MigrationsOptions {
   readonly config: Config;
@@ -40,7 +37,7 @@ export class Migrations {
     this.#runner = new MigrationRunner({
       registry: () => link.registry,
       gatewayId,
-      ports: (registry) => migrationPorts(registry, options),
+      ports: (registry) => portsOf(registry, options),
       meter,
       bundlesDir: config.bundlesDir,
       settings: config.migration,
@@ -72,29 +69,16 @@ export class Migrations {
   }
 }
 
-const documentsBehind =
-  (varDir: string) =>
-  async (source: string | null, watermark: string | null): Promise<number | null> => {
-    if (source === null) return null;
-    const lag = await sourceLag(await sourceFile(varDir, source), watermark);
-    return lag.kind === 'frozen' ? null : lag.documentsBehind;
-  };
-
-function migrationPorts(
-  registry: Registry,
-  { config, queries, recorder, log }: MigrationsOptions,
-): MigrationPorts {
-  return {
-    compareGolden: (request, work) => lookAtGoldenSet(registry, queries, request, work),
-    build: (request, work) => buildInChild(registry, config, request, work),
-    sourceLag: documentsBehind(config.varDir),
-    retire: oldVersionRetirer(registry, config, log),
-    writeReport: (migration) => writeReport(registry, migration, path.join(config.varDir, 'reports')),
+function portsOf(registry: Registry, { config, queries, recorder, log }: MigrationsOptions): MigrationPorts {
+  return migrationPorts(registry, {
+    config,
+    log,
+    searchOf: (corpus) => versionSearchOf(queries, corpus, { deadlineMs: GOLDEN_SEARCH_MS_MAX }),
     worstMirrored: (corpus, toVersion) =>
       recorder
         .report(corpus)
         .filter(({ pair }) => pair.shadow.version === toVersion)
         .flatMap(({ worst }) => worst)
         .slice(0, 10),
-  };
+  });
 }

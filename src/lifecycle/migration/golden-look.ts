@@ -3,15 +3,13 @@ import type { GoldenQuery, GoldenSet } from '../../registry/golden-sets.js';
 import { parseGoldenSetName } from '../../registry/golden-sets.js';
 import type { Registry } from '../../registry/registry.js';
 import type { QualityMetric } from '../../registry/schema.js';
-import type { QueryService } from '../../router/query.js';
 import { compareEvaluations, gateConfidence, type ScoredVersion } from '../evaluation/compare.js';
 import { CONCURRENCY_DEFAULT, DEPTH_DEFAULT, evaluateVersion } from '../evaluation/evaluate.js';
-import { versionSearchOf } from '../evaluation/version-search.js';
+import type { VersionSearch } from '../evaluation/version-search.js';
 import type { GoldenFinding, GoldenRequest, Work } from './ports.js';
 
 const K = 10;
 const GAIN = 'graded';
-const SEARCH_MS_MAX = 30_000;
 const SCORES_PER_STATEMENT = 500;
 const AUTHOR = 'migration';
 const METRICS: Readonly<Record<GoldenRequest['metric'], QualityMetric>> = {
@@ -28,7 +26,7 @@ const METRICS: Readonly<Record<GoldenRequest['metric'], QualityMetric>> = {
  */
 export async function lookAtGoldenSet(
   registry: Registry,
-  queries: Pick<QueryService, 'search'>,
+  search: VersionSearch,
   request: GoldenRequest,
   work: Work,
 ): Promise<GoldenFinding | null> {
@@ -41,7 +39,7 @@ export async function lookAtGoldenSet(
     const found = await evaluateVersion(
       { version, queries: questions, k: K, depth: DEPTH_DEFAULT, gain: GAIN },
       {
-        search: versionSearchOf(queries, corpus, { deadlineMs: SEARCH_MS_MAX }),
+        search,
         concurrency: CONCURRENCY_DEFAULT,
         signal: work.signal,
         onQuery: (done) =>
@@ -49,10 +47,12 @@ export async function lookAtGoldenSet(
       },
     );
     const { goldenSetId } = set;
+    // Over HTTP its digest is cut to a prefix.
+    const { digest } = await registry.builds.get({ corpus, version }, found.servedBy.build);
     const evaluationId = await registry.evaluations.begin({
       corpus,
       version,
-      build: found.servedBy.build as Parameters<Registry['evaluations']['begin']>[0]['build'],
+      build: digest,
       goldenSetId,
       k: K,
       depth: DEPTH_DEFAULT,

@@ -14,18 +14,24 @@ export interface RunnerOptions {
   readonly ports: (registry: Registry) => MigrationPorts;
   readonly meter: MigrationMeter;
   readonly bundlesDir: string;
+  /** Drives those of this corpus alone. Default: all. */
+  readonly corpus?: string;
   readonly settings: {
     readonly drive: boolean;
     readonly leaseMs: number;
     readonly pollIntervalMs: number;
     readonly sampleIntervalMs: number;
     readonly settleTimeoutMs: number;
+    readonly samplesKeepDays: number;
   };
   readonly log: Logger;
 }
 
 /** Of the sampling interval, while nothing is decided by what is measured. */
 const IDLE_TICKS = 12;
+
+/** How often samples that are too old are looked for. */
+const PRUNE_MS = 3_600_000;
 
 /** Whether the step in hand looks at samples. */
 function isMeasuring({ plan, state }: Migration): boolean {
@@ -46,6 +52,7 @@ export class MigrationRunner {
   /** Those that are measured. */
   #measured: ReadonlyMap<string, MigrationRecord> = new Map();
   #ticks = 0;
+  #prunedAtMs = Number.NEGATIVE_INFINITY;
   #unfinished: readonly MigrationRecord[] = [];
   #looking: Promise<void> | null = null;
   #again = false;
@@ -104,8 +111,11 @@ export class MigrationRunner {
     this.#unfinished = unfinished;
     this.#measure(unfinished);
     for (const { driver } of this.#drivers.values()) await driver.look();
-    if (!this.#options.settings.drive || this.#isClosed) return;
-    for (const record of unfinished) await this.#drive(registry, record);
+    const { settings, corpus } = this.#options;
+    await this.#prune(registry);
+    if (!settings.drive || this.#isClosed) return;
+    for (const record of unfinished)
+      if (corpus === undefined || record.corpus === corpus) await this.#drive(registry, record);
   }
 
   async #drive(registry: Registry, record: MigrationRecord): Promise<void> {
@@ -137,6 +147,18 @@ export class MigrationRunner {
         this.look();
       });
     this.#drivers.set(migrationId, { driver, done });
+  }
+
+  async #prune({ migrations }: Registry): Promise<void> {
+    const { settings, log } = this.#options;
+    if (performance.now() - this.#prunedAtMs < PRUNE_MS) return;
+    this.#prunedAtMs = performance.now();
+    try {
+      const removed = await migrations.pruneSamples(settings.samplesKeepDays);
+      if (removed > 0) log.info({ removed }, 'samples of migrations that ended were removed');
+    } catch (error) {
+      log.debug({ err: error }, 'samples of migrations that ended could not be removed');
+    }
   }
 
   #measure(unfinished: readonly MigrationRecord[]): void {

@@ -35,7 +35,9 @@ export async function settle(
     });
     if (lagging.length === 0) {
       const reportedMs = Math.max(sinceMs, ...alive.map(({ heartbeatAt }) => heartbeatAt.getTime()));
-      const rollbackMs = facts.hadWeight ? Math.min(reportedMs, now.getTime()) - sinceMs : null;
+      // Where no replica lives nobody was served by the new version any more.
+      const rollbackMs =
+        facts.hadWeight && alive.length > 0 ? Math.min(reportedMs, now.getTime()) - sinceMs : null;
       return { kind: 'settled', settled: { rollbackMs, lagging: [] } };
     }
     if (now.getTime() - sinceMs > timeoutMs)

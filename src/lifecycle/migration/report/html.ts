@@ -1,5 +1,5 @@
 import { FALLBACK_SPAN_MS, STYLE } from './html-style.js';
-import type { ReportModel } from './model.js';
+import { PRUNED, type ReportModel } from './model.js';
 import { escapeXml, intervalPlot, linePlot } from './svg.js';
 import { TIMELINE_HEADER, timelineRows } from './timeline.js';
 import { lasted, milliseconds, score, time } from './words.js';
@@ -33,7 +33,7 @@ export function reportHtml(model: ReportModel): string {
 ${model.warnings.length === 0 ? '' : section('Consumers with score thresholds', `<ul>${model.warnings.map((warning) => `<li>${escapeXml(warning)}</li>`).join('')}</ul>`)}
 ${section('Weights over time', weightsPlot(model))}
 ${section('Quality', qualityPart(model))}
-${section('Latency of served requests', latencyPlot(model) + servedTable(model))}
+${section('Latency of served requests', model.isPruned ? `<p>${PRUNED}</p>` : latencyPlot(model) + servedTable(model))}
 ${section('Analyses', analysesTable(model))}
 ${section('Worst queries, before and after', worstPart(model))}
 ${section('Everything that happened', timelineTable(model))}

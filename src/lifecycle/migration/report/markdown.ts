@@ -1,4 +1,4 @@
-import type { ReportModel } from './model.js';
+import { PRUNED, type ReportModel } from './model.js';
 import { TIMELINE_HEADER, timelineRows } from './timeline.js';
 import { lasted, milliseconds, percent, score, time } from './words.js';
 
@@ -57,6 +57,7 @@ export function reportMarkdown(model: ReportModel): string {
     '',
     '## Served',
     '',
+    ...(model.isPruned ? [PRUNED, ''] : []),
     table(
       ['version', 'answered', 'failed', 'p50 ms', 'p95 ms', 'p99 ms'],
       model.versions.map((figures) => [

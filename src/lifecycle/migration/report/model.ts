@@ -65,6 +65,8 @@ export interface ReportModel {
   readonly worstReads: readonly WorstRead[];
   /** Of consumers with score thresholds of their own. */
   readonly warnings: readonly string[];
+  /** It served, and what was measured is kept no longer. */
+  readonly isPruned: boolean;
 }
 
 export function reportModel(
@@ -92,9 +94,14 @@ export function reportModel(
       ),
     ),
     worstReads: events.flatMap(worstOf).slice(0, 20),
+    isPruned: migration.finishedAt !== null && state.facts.hadWeight && samples.length === 0,
     warnings: (state.facts.warned ?? []).map(({ message }) => message),
   };
 }
+
+/** In place of figures that are kept no longer. */
+export const PRUNED =
+  'What was measured is kept for migration.samples_keep_days after the end; the page that was written then, in var/reports of the gateway that drove, has it.';
 
 function outcomeOf(state: MigrationState): string {
   switch (state.kind) {

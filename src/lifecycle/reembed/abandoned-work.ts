@@ -1,0 +1,64 @@
+import { readdir, rm, stat } from 'node:fs/promises';
+import path from 'node:path';
+import { toSwitchyardError } from '../../errors.js';
+import type { Logger } from '../../telemetry/log.js';
+import { ARCHIVE_FOLDER } from '../rebuild.js';
+import { Checkpoints, checkpointsFolder } from './checkpoints.js';
+
+/**
+ * Removes what builds that were given up left beside the bundles: checkpoints, and what was fetched from an archive to be
+ * embedded, without a write since `olderThanMs` (of the wall clock). What a process holds is left to it.
+ * Returns `<corpus>/<version>` of each.
+ */
+export async function removeAbandonedWork(
+  bundlesFolder: string,
+  olderThanMs: number,
+  log: Logger,
+): Promise<readonly string[]> {
+  const removed: string[] = [];
+  for (const corpus of await names(bundlesFolder))
+    for (const version of await names(path.join(bundlesFolder, corpus))) {
+      const checkpoints = checkpointsFolder(bundlesFolder, corpus, version);
+      const fetched = path.join(bundlesFolder, corpus, version, ARCHIVE_FOLDER);
+      const writtenMs = Math.max(await newestMs(checkpoints), await newestMs(fetched));
+      if (writtenMs === Number.NEGATIVE_INFINITY || writtenMs > olderThanMs) continue;
+      try {
+        const held = await Checkpoints.open(checkpoints, log);
+        await rm(fetched, { recursive: true, force: true });
+        await held.remove();
+        removed.push(`${corpus}/${version}`);
+        log.info({ corpus, version }, 'what a build that was given up left was removed');
+      } catch (thrown) {
+        const { reason, message } = toSwitchyardError(thrown);
+        if (reason !== 'BUILD_LOCKED')
+          log.warn({ corpus, version }, `what a build left was not removed: ${message}`);
+      }
+    }
+  return removed;
+}
+
+/** When anything in a folder was written last; −∞ where there is none. */
+async function newestMs(folder: string): Promise<number> {
+  let newest = Number.NEGATIVE_INFINITY;
+  try {
+    newest = (await stat(folder)).mtimeMs;
+    for (const entry of await readdir(folder, { recursive: true })) {
+      const { mtimeMs } = await stat(path.join(folder, entry));
+      newest = Math.max(newest, mtimeMs);
+    }
+  } catch {
+    // It is not there, or goes at this moment.
+  }
+  return newest;
+}
+
+async function names(folder: string): Promise<readonly string[]> {
+  try {
+    const entries = await readdir(folder, { withFileTypes: true });
+    return entries
+      .filter((entry) => entry.isDirectory() && !entry.name.startsWith('.'))
+      .map(({ name }) => name);
+  } catch {
+    return []; // nothing was built yet
+  }
+}
