@@ -14,6 +14,8 @@ export interface GatewayProcess {
   readonly adminPort: number;
   /** host:port */
   readonly adminGrpc: string;
+  /** What it wrote to its standard error until now. */
+  said(): string;
   stop(): Promise<number | null>;
 }
 
@@ -28,8 +30,9 @@ export async function startGatewayProcess(
   t: Teardown,
   varDir: string,
   settings: Readonly<Record<string, string>> = {},
+  flags: readonly string[] = [],
 ): Promise<GatewayProcess> {
-  const child = spawn(process.execPath, [CLI, 'serve', '--var-dir', varDir], {
+  const child = spawn(process.execPath, [CLI, 'serve', '--var-dir', varDir, ...flags], {
     cwd: varDir,
     stdio: ['ignore', 'ignore', 'pipe'],
     env: environment({
@@ -59,7 +62,9 @@ export async function startGatewayProcess(
     const serving =
       /serving: HTTP (\S+), gRPC ([^\s,]+), admin (http:\/\/\S+:(\d+)) and gRPC ([^\s;]+);/.exec(said);
     if (serving === null) continue;
-    child.stderr.resume();
+    child.stderr.on('data', (more) => {
+      said += String(more);
+    });
     return {
       http: serving[1] ?? '',
       grpc: serving[2] ?? '',
@@ -67,6 +72,7 @@ export async function startGatewayProcess(
       admin: serving[3] ?? '',
       adminPort: Number(serving[4]),
       adminGrpc: serving[5] ?? '',
+      said: () => said,
       stop,
     };
   }
