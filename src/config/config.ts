@@ -52,6 +52,8 @@ export interface OverloadSettings {
   readonly enabled: boolean;
   /** Standing queue time above which fewer requests are let in. */
   readonly queueMsTarget: number;
+  /** Who waited longer in an engine's queue that stands above the target is refused there. */
+  readonly queueMsMax: number;
   /** The adaptive limit of requests in flight stays within these. */
   readonly limitMin: number;
   readonly limitMax: number;

@@ -266,18 +266,23 @@ function compile(file: ConfigFile, cwd: string): Config {
 }
 
 function compileOverload({ overload, limits }: ConfigFile): Config['overload'] {
-  const { limit_min, limit_max, queue_ms_target, shares } = overload;
+  const { limit_min, limit_max, queue_ms_target, queue_ms_max, shares } = overload;
   if (limit_min > limit_max)
     throw invalid(`overload.limit_min ${limit_min} must be <= overload.limit_max ${limit_max}`);
   if (queue_ms_target > limits.deadline_ms_max)
     throw invalid(
       `overload.queue_ms_target ${queue_ms_target} must be <= limits.deadline_ms_max ${limits.deadline_ms_max}`,
     );
+  if (queue_ms_max < queue_ms_target)
+    throw invalid(
+      `overload.queue_ms_max ${queue_ms_max} must be >= overload.queue_ms_target ${queue_ms_target}`,
+    );
   const sum = shares.live + shares.shadow + shares.bulk;
   if (sum > 100) throw invalid(`overload.shares are ${sum} per cent together, must be <= 100`);
   return {
     enabled: overload.enabled,
     queueMsTarget: queue_ms_target,
+    queueMsMax: queue_ms_max,
     limitMin: limit_min,
     limitMax: limit_max,
     shares: { live: shares.live / 100, shadow: shares.shadow / 100, bulk: shares.bulk / 100 },

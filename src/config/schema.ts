@@ -172,6 +172,8 @@ export const ConfigFileSchema = Type.Object(
         enabled: Type.Boolean({ default: true }),
         /** Queue time that live requests may always have; above it fewer are let in. */
         queue_ms_target: count(100, 1, 60_000),
+        /** Who has waited longer in a queue that stands above the target is dropped from it. */
+        queue_ms_max: count(1_000, 1, 600_000),
         /** Bounds of the limit that adapts itself, for texts and for vectors each. */
         limit_min: count(8, 1, 1_000_000),
         limit_max: count(2_048, 1, 1_000_000),

@@ -67,7 +67,7 @@ async function start(config: ChildConfig): Promise<void> {
   // Before there are threads, which inherit it.
   if (config.niceness > getPriority()) setPriority(config.niceness);
   const started = await startSession(config);
-  worker = new ChildWorker(started, channel, giveUp);
+  worker = new ChildWorker(started, channel, giveUp, config.queueTime);
   const { provider, fallbackReason, worstProbeCosine } = started;
   channel.send(FRAME.ready, 0, encodeJson({ provider, fallbackReason, worstProbeCosine }));
 }

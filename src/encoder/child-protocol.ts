@@ -1,5 +1,6 @@
 import type { AcceleratorConfig } from '../config/encoder.js';
 import { type ErrorFrame, SwitchyardError } from '../errors.js';
+import type { QueueTimeLimits } from '../process/controlled-delay.js';
 import { type Device, INPUT_ROLES, type InputRole, LANES, type Lane } from '../vocabulary.js';
 
 /**
@@ -44,6 +45,8 @@ export interface ChildConfig {
   readonly accelerator: AcceleratorConfig;
   /** null: no bound, an encoder that serves bulk alone. JSON has no Infinity. */
   readonly backgroundRunMsMax: number | null;
+  /** null: nobody is dropped for having waited. */
+  readonly queueTime: QueueTimeLimits | null;
   /** As of nice(1). */
   readonly niceness: number;
 }
@@ -98,17 +101,20 @@ export interface Piece {
   readonly lane: Lane;
   /** Milliseconds that the answer is still worth something; Infinity for no end. */
   readonly remainingMs: number;
+  /** All of its request: one that is cut up has work done already when its last piece has waited long. */
+  readonly isWhole: boolean;
   readonly texts: readonly string[];
 }
 
-/** f64 remaining ms | u8 role | u8 lane | u16 texts | u32 byte length of each | UTF-8 of all. */
+/** f64 remaining ms | u8 role | u8 lane | u8 texts | u8 1 for a whole request | u32 byte length of each | UTF-8 of all. */
 export function encodePiece(piece: Piece): Buffer[] {
   const bodies = piece.texts.map((text) => Buffer.from(text, 'utf8'));
   const head = Buffer.allocUnsafe(12 + bodies.length * 4);
   head.writeDoubleLE(piece.remainingMs, 0);
   head.writeUInt8(INPUT_ROLES.indexOf(piece.role), 8);
   head.writeUInt8(LANES.indexOf(piece.lane), 9);
-  head.writeUInt16LE(bodies.length, 10);
+  head.writeUInt8(bodies.length, 10);
+  head.writeUInt8(piece.isWhole ? 1 : 0, 11);
   for (const [i, body] of bodies.entries()) head.writeUInt32LE(body.length, 12 + i * 4);
   return [head, ...bodies];
 }
@@ -118,7 +124,7 @@ export function decodePiece(payload: Buffer): Piece | null {
   if (payload.length < 12) return null;
   const role = INPUT_ROLES[payload.readUInt8(8)];
   const lane = LANES[payload.readUInt8(9)];
-  const count = payload.readUInt16LE(10);
+  const count = payload.readUInt8(10);
   let offset = 12 + count * 4;
   if (role === undefined || lane === undefined || payload.length < offset) return null;
   const texts: string[] = [];
@@ -129,7 +135,7 @@ export function decodePiece(payload: Buffer): Piece | null {
     offset = end;
   }
   if (offset !== payload.length) return null;
-  return { role, lane, remainingMs: payload.readDoubleLE(0), texts };
+  return { role, lane, remainingMs: payload.readDoubleLE(0), isWhole: payload.readUInt8(11) === 1, texts };
 }
 
 export interface PieceVectors {

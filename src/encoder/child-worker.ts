@@ -1,4 +1,5 @@
 import { errorToFrame, SwitchyardError, toSwitchyardError } from '../errors.js';
+import { ControlledDelay, type QueueTimeLimits } from '../process/controlled-delay.js';
 import type { FrameChannel } from '../process/frame-channel.js';
 import { LANES, type Lane } from '../vocabulary.js';
 import { LOOKAHEAD_TEXTS } from './batching.js';
@@ -56,9 +57,17 @@ export class ChildWorker {
   #isWorking = false;
   #onArrival: () => void = ignore;
   readonly #onBroken: (error: unknown) => void;
+  /** Of the live lane: the others wait by design. */
+  readonly #delay: ControlledDelay;
 
   /** `onBroken`: the model no longer works in this process, which had better end. */
-  constructor(started: StartedSession, channel: FrameChannel, onBroken: (error: unknown) => void) {
+  constructor(
+    started: StartedSession,
+    channel: FrameChannel,
+    onBroken: (error: unknown) => void,
+    queueTime: QueueTimeLimits | null = null,
+  ) {
+    this.#delay = new ControlledDelay(queueTime);
     this.#started = started;
     this.#channel = channel;
     this.#onBroken = onBroken;
@@ -104,7 +113,10 @@ export class ChildWorker {
 
   async #work(): Promise<void> {
     for (;;) {
+      // Who would be encoded last goes first: it only holds a place.
+      if (this.#delay.isStanding) for (const name of LANES) this.#dropOver(name);
       const lane = LANES.find((name) => this.#hasWork(name));
+      if (lane !== 'live') this.#delay.emptied();
       if (lane === undefined) return;
       if (this.#tokenise(lane)) {
         const holdMs = this.#holdMs(lane);
@@ -145,16 +157,21 @@ export class ChildWorker {
     return untokenised.length > 0 || waiting.length > 0;
   }
 
-  /** Expired and cancelled texts leave here, before they cost a token. */
+  /** Expired and cancelled texts, and those that waited too long, leave here, before they cost a token. */
   #dropOver(lane: Lane): void {
     const { untokenised, waiting } = this.#lanes[lane];
     const nowMs = performance.now();
     const isOver = (open: OpenPiece): boolean => {
       if (!open.over && open.deadlineAtMs <= nowMs) this.#refuse(open, expired());
+      if (!open.over && this.#isShed(open, nowMs)) this.#refuse(open, shed(open.piece.lane));
       return open.over;
     };
     if (untokenised.some(isOver)) keep(untokenised, (open) => !isOver(open));
     if (waiting.some(({ owner }) => isOver(owner))) keep(waiting, ({ owner }) => !isOver(owner));
+  }
+
+  #isShed({ piece, missing, arrivedAtMs }: OpenPiece, nowMs: number): boolean {
+    return piece.isWhole && missing === piece.texts.length && this.#delay.isTooLong(nowMs - arrivedAtMs);
   }
 
   /** True when there is enough to pick a batch from; false when its time was up before. */
@@ -193,6 +210,8 @@ export class ChildWorker {
 
     queue.company = texts.length;
     const startMs = performance.now();
+    if (lane === 'live')
+      this.#delay.began(startMs - Math.max(...texts.map(({ arrivedAtMs }) => arrivedAtMs)), startMs);
     let vectors: Float32Array;
     try {
       vectors = await session.run(
@@ -266,6 +285,13 @@ export class ChildWorker {
 
 const expired = (): SwitchyardError =>
   new SwitchyardError('DEADLINE_EXCEEDED', 'the deadline passed before the encoder came to it');
+
+const shed = (lane: Lane): SwitchyardError =>
+  new SwitchyardError(
+    'OVERLOADED',
+    'the text waited too long in a queue that does not drain: try again later, or ask another replica',
+    { details: { queue: 'encoder', lane } },
+  );
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : 'an unknown error');
 

@@ -1,6 +1,7 @@
 import { type AcceleratorConfig, DEFAULT_ACCELERATOR } from '../config/encoder.js';
 import { SwitchyardError } from '../errors.js';
 import { type BackoffPolicy, DEFAULT_BACKOFF } from '../process/backoff.js';
+import type { QueueTimeLimits } from '../process/controlled-delay.js';
 import type { ProcessLog } from '../process/process-log.js';
 import { systemTimers, type Timers } from '../process/timers.js';
 import { type Device, LANES, type Lane } from '../vocabulary.js';
@@ -26,6 +27,8 @@ export interface ProcessEncoderOptions {
   readonly queueLengthMax: Readonly<Record<Lane, number>>;
   /** UTF-8 bytes of their texts, per lane. Default 64 MiB. */
   readonly queueBytesMax?: number;
+  /** When who waits is refused with OVERLOADED. Default null: never for that. */
+  readonly queueTime?: QueueTimeLimits | null;
   /** UTF-8 bytes of one text; at most 8 MiB. */
   readonly textBytesMax: number;
   /** Estimated length of a shadow or bulk run; Infinity for an encoder that has no live reads. Default 20. */
@@ -58,6 +61,8 @@ export interface EncoderCounters {
   readonly tokens: number;
   readonly paddedTokens: number;
   readonly restarts: number;
+  /** Requests that waited too long in a queue that stands. */
+  readonly shed: number;
   /** Requests accepted and not answered yet. */
   readonly queueLength: Readonly<Record<Lane, number>>;
   readonly queueBytes: Readonly<Record<Lane, number>>;
@@ -78,6 +83,7 @@ export type EncoderSettings = Readonly<Required<ProcessEncoderOptions>>;
 export function compileOptions(options: ProcessEncoderOptions): EncoderSettings {
   const settings: EncoderSettings = {
     queueBytesMax: 64 * 1024 * 1024,
+    queueTime: null,
     batchDelayMsMax: 0,
     accelerator: DEFAULT_ACCELERATOR,
     backgroundRunMsMax: 20,

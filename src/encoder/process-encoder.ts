@@ -49,7 +49,7 @@ class SupervisedEncoder implements ProcessEncoder {
   readonly #queue: EncodeQueue;
   readonly #readiness: EncoderReadiness;
   readonly #spans: RunSpans;
-  readonly #totals = { batches: 0, texts: 0, tokens: 0, paddedTokens: 0 };
+  readonly #totals = { batches: 0, texts: 0, tokens: 0, paddedTokens: 0, shed: 0 };
   /** What the process of now said when it was ready. */
   #ready: ReadyMessage | null = null;
   #closing: Promise<void> | null = null;
@@ -186,6 +186,7 @@ class SupervisedEncoder implements ProcessEncoder {
       batchDelayMsMax,
       accelerator,
       backgroundRunMsMax: Number.isFinite(backgroundRunMsMax) ? backgroundRunMsMax : null,
+      queueTime: this.#settings.queueTime,
       niceness: this.#settings.niceness,
     };
     this.#child.send(FRAME.configure, 0, encodeJson(config));
@@ -198,6 +199,7 @@ class SupervisedEncoder implements ProcessEncoder {
         role: request.role,
         lane: request.lane,
         remainingMs: request.deadlineAtMs - nowMs,
+        isWhole: to - from === request.texts.length,
         texts: request.texts.slice(from, to),
       });
       return this.#child.send(FRAME.encode, id, parts) === 'sent';
@@ -245,7 +247,9 @@ class SupervisedEncoder implements ProcessEncoder {
       return;
     }
     if (frame.kind === FRAME.refused) {
-      this.#queue.fail(piece.ticket, errorFromFrame(decodeJson<ErrorFrame>(frame.payload)));
+      const error = errorFromFrame(decodeJson<ErrorFrame>(frame.payload));
+      if (error.reason === 'OVERLOADED') this.#totals.shed += 1;
+      this.#queue.fail(piece.ticket, error);
       this.#cancelSent(piece.ticket);
     } else {
       const answer = decodeVectors(frame.payload, piece.to - piece.from, this.model.dimensions);

@@ -116,7 +116,8 @@ export class Calls {
     } catch (error) {
       // Longer than anybody waits. One alone changes nothing: the least of an interval counts.
       const { reason } = toSwitchyardError(error);
-      if (reason === 'DEADLINE_EXCEEDED' || reason === 'QUEUE_FULL') queueMs = Number.POSITIVE_INFINITY;
+      if (reason === 'DEADLINE_EXCEEDED' || reason === 'QUEUE_FULL' || reason === 'OVERLOADED')
+        queueMs = Number.POSITIVE_INFINITY;
       throw error;
     } finally {
       this.#overload.leave(kind, priority, weight, queueMs);

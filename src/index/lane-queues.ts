@@ -2,7 +2,6 @@ import { LANES, type Lane } from '../vocabulary.js';
 
 export interface Queued {
   readonly lane: Lane;
-  readonly deadlineAtMs: number;
 }
 
 /** One first-in first-out queue per lane, each with its own bound, so that bulk work cannot crowd live work out. */
@@ -33,14 +32,13 @@ export class LaneQueues<T extends Queued> {
     return true;
   }
 
-  /** Up to `count` items of a lane that have not expired; the expired ones met on the way go to `expired`. */
-  take(lane: Lane, count: number, nowMs: number, expired: (item: T) => void): T[] {
+  /** Up to `count` items of a lane. Those met on the way that `dropped` says yes to are left out, and not seen again. */
+  take(lane: Lane, count: number, dropped: (item: T) => boolean): T[] {
     const queue = this.#lanes[lane];
     const taken: T[] = [];
     while (taken.length < count && queue.head < queue.items.length) {
       const item = queue.items[queue.head++] as T;
-      if (item.deadlineAtMs <= nowMs) expired(item);
-      else taken.push(item);
+      if (!dropped(item)) taken.push(item);
     }
     if (queue.head === queue.items.length) {
       queue.items = [];

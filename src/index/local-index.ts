@@ -13,6 +13,8 @@ export interface PendingQuery {
   readonly vector: Float32Array;
   readonly topK: number;
   readonly lane: Lane;
+  /** `performance.now()` of this process when it was submitted. */
+  readonly queuedAtMs: number;
   readonly deadlineAtMs: number;
   readonly withDocument: boolean;
   resolve(answer: RowAnswer): void;
@@ -70,6 +72,7 @@ export class LocalIndex implements SearchIndex {
           vector,
           topK,
           lane,
+          queuedAtMs: startedAtMs,
           deadlineAtMs,
           withDocument,
           resolve,

@@ -1,4 +1,5 @@
 import { SwitchyardError } from '../errors.js';
+import { ControlledDelay, type QueueTimeLimits } from '../process/controlled-delay.js';
 import { LANES, type Lane } from '../vocabulary.js';
 import { packQueries, unpackAnswers } from './group-codec.js';
 import { LaneQueues } from './lane-queues.js';
@@ -24,6 +25,8 @@ export interface SearchPoolOptions {
   readonly workers: number;
   /** Queries that may wait in each lane; more are refused with QUEUE_FULL. */
   readonly queueLengthMax: number;
+  /** When who waits is refused with OVERLOADED. Default: never for that. */
+  readonly queueTime?: QueueTimeLimits | null;
   readonly log?: SearchLog;
   /** Where indexes are searched. Default: where they were published. */
   readonly place?: Place;
@@ -48,6 +51,8 @@ export interface SearchCounters {
   failures: number;
   expired: number;
   refused: number;
+  /** Waited too long in a queue that stands. */
+  shed: number;
   groups: number;
   workerDeaths: number;
 }
@@ -75,6 +80,7 @@ export class SearchPool {
     failures: 0,
     expired: 0,
     refused: 0,
+    shed: 0,
     groups: 0,
     workerDeaths: 0,
   };
@@ -82,6 +88,8 @@ export class SearchPool {
   /** Started with the first index that passes its verification. */
   #seats: readonly SearchSeat<PendingQuery>[] = [];
   readonly #queues: LaneQueues<PendingQuery>;
+  /** Of the live lane: the others wait by design. */
+  readonly #delay: ControlledDelay;
   readonly #indexes = new Map<LocalIndex, () => OpenIndexReport>();
   #nextIndex = 0;
   #flushScheduled = false;
@@ -99,6 +107,7 @@ export class SearchPool {
       throw new SwitchyardError('INVALID_CONFIG', `queueLengthMax ${queueLengthMax} must be an integer >= 1`);
     this.#options = options;
     this.#queues = new LaneQueues(queueLengthMax);
+    this.#delay = new ControlledDelay(options.queueTime ?? null);
   }
 
   #start(): void {
@@ -237,12 +246,15 @@ export class SearchPool {
 
   #flush(): void {
     for (const lane of LANES) while (this.#handOver(lane));
+    if (this.#queues.lengthOf('live') === 0) this.#delay.emptied();
     if (this.#queues.isEmpty || this.#sweep !== null) return;
     this.#sweep = setTimeout(() => {
       this.#sweep = null;
       const nowMs = performance.now();
-      for (const query of this.#queues.remove((waiting) => waiting.deadlineAtMs <= nowMs))
-        this.#expire(query);
+      // Of a standing queue those go first who would be searched last: they only hold places. Live ones when it is their turn.
+      this.#queues.remove((waiting) =>
+        waiting.lane === 'live' ? this.#dropsExpired(waiting, nowMs) : this.#drops(waiting, nowMs),
+      );
       this.#flush();
     }, SWEEP_INTERVAL_MS);
     this.#sweep.unref();
@@ -263,8 +275,11 @@ export class SearchPool {
     }
     if (seat === null) return false;
     const size = Math.min(isLive ? GROUP_SIZE_MAX : BACKGROUND_GROUP_SIZE_MAX, Math.ceil(waiting / room));
-    const queries = this.#queues.take(lane, size, performance.now(), (query) => this.#expire(query));
-    if (queries.length === 0) return true;
+    const nowMs = performance.now();
+    const queries = this.#queues.take(lane, size, (query) => this.#drops(query, nowMs));
+    const last = queries.at(-1);
+    if (last === undefined) return true;
+    if (isLive) this.#delay.began(nowMs - last.queuedAtMs, nowMs);
     this.counters.groups++;
     seat.hand({ queries, isLive }, packQueries(queries));
     return true;
@@ -291,6 +306,28 @@ export class SearchPool {
     if (this.workersReady === 0)
       for (const query of this.#queues.remove(() => true)) this.#reject(query, restarting());
     this.#flush();
+  }
+
+  /** Whether the query goes without a search: told so here. */
+  #drops(query: PendingQuery, nowMs: number): boolean {
+    if (this.#dropsExpired(query, nowMs)) return true;
+    if (!this.#delay.isTooLong(nowMs - query.queuedAtMs)) return false;
+    this.counters.shed++;
+    this.#reject(
+      query,
+      new SwitchyardError(
+        'OVERLOADED',
+        'the search waited too long in a queue that does not drain: try again later, or ask another replica',
+        { details: { queue: 'search', lane: query.lane } },
+      ),
+    );
+    return true;
+  }
+
+  #dropsExpired(query: PendingQuery, nowMs: number): boolean {
+    if (query.deadlineAtMs > nowMs) return false;
+    this.#expire(query);
+    return true;
   }
 
   #expire(query: PendingQuery): void {

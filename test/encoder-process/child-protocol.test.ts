@@ -7,6 +7,7 @@ const piece = fc.record({
   role: fc.constantFrom(...INPUT_ROLES),
   lane: fc.constantFrom(...LANES),
   remainingMs: fc.oneof(fc.double({ min: 0, noNaN: true }), fc.constant(Number.POSITIVE_INFINITY)),
+  isWhole: fc.boolean(),
   texts: fc.array(fc.string({ unit: 'grapheme' }), { maxLength: 20 }),
 });
 

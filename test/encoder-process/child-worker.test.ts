@@ -18,6 +18,7 @@ import { PinnedShapes } from '../../src/encoder/pinned-shapes.js';
 import { ModelSession } from '../../src/encoder/session.js';
 import { ShapeCosts } from '../../src/encoder/shape-costs.js';
 import type { ErrorFrame } from '../../src/errors.js';
+import type { QueueTimeLimits } from '../../src/process/controlled-delay.js';
 import { FrameChannel } from '../../src/process/frame-channel.js';
 import { type Frame, FrameParser } from '../../src/process/frames.js';
 import { INPUT_ROLES, LANES, type Lane } from '../../src/vocabulary.js';
@@ -33,7 +34,11 @@ t.teardown(() => session.release());
 const TOKENS_MAX = 128;
 
 /** The worker of an encoder process over a real session, and everything it says. */
-function startWorker(batcher: Batcher, onBatch: (batches: number) => void = () => undefined) {
+function startWorker(
+  batcher: Batcher,
+  onBatch: (batches: number) => void = () => undefined,
+  queueTime: QueueTimeLimits | null = null,
+) {
   const answers = new Map<number, PieceVectors | ErrorFrame>();
   const batches: BatchMessage[] = [];
   let answered = 0;
@@ -69,9 +74,10 @@ function startWorker(batcher: Batcher, onBatch: (batches: number) => void = () =
     onClosed: () => undefined,
   });
   const started = { session, batcher, provider: 'cpu', fallbackReason: null, worstProbeCosine: 1 } as const;
-  const worker = new ChildWorker(started, channel, (error) => {
+  const broken = (error: unknown): void => {
     throw error;
-  });
+  };
+  const worker = new ChildWorker(started, channel, broken, queueTime);
   return { worker, answers, batches, answered: () => answered };
 }
 
@@ -108,6 +114,7 @@ const pieces = fc.array(
     role: fc.constantFrom(...INPUT_ROLES),
     lane: fc.constantFrom(...LANES),
     remainingMs: fc.constantFrom(Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY, 0),
+    isWhole: fc.boolean(),
     texts: fc.array(
       words.map((list) => list.join(' ')),
       { minLength: 1, maxLength: 12 },
@@ -161,10 +168,11 @@ for (const [name, batcher] of [
     },
   );
 
-const piece = (lane: Lane, count: number, text = 'a cat with stripes'): Piece => ({
+const piece = (lane: Lane, count: number, text = 'a cat with stripes', isWhole = true): Piece => ({
   role: 'query',
   lane,
   remainingMs: Number.POSITIVE_INFINITY,
+  isWhole,
   texts: Array.from({ length: count }, () => text),
 });
 
@@ -189,6 +197,39 @@ t.test('a live text overtakes bulk that came before it and is not yet in a run',
   await until('both answered', () => answered() === 2, 60_000);
   t.equal(batches[1]?.lane, 'live');
   t.equal(batches.at(-1)?.lane, 'bulk');
+});
+
+t.test('of a queue that stands what waited too long is refused, unless its request has begun', async (t) => {
+  const { worker, answers, batches, answered } = startWorker(sorted(), undefined, { targetMs: 1, maxMs: 5 });
+  const reasonOf = (id: number): string => {
+    const answer = answers.get(id);
+    return answer === undefined || isVectors(answer) ? 'answered' : answer.reason;
+  };
+  // Batches of about one text: the queue drains slowly and its least wait only rises.
+  const long = 'a cat with stripes eats bananas '.repeat(8);
+  let sent = 0;
+  const add = (lane: Lane, isWhole = true): void => worker.add(++sent, piece(lane, 1, long, isWhole));
+  for (let at = 0; at < 20; at++) add('bulk');
+  for (let at = 0; at < 20; at++) add('live', false);
+  await until('a standing queue', () => {
+    for (let at = 0; at < 40; at++) add('live');
+    return [...answers.keys()].some((id) => reasonOf(id) === 'OVERLOADED');
+  });
+  await until('everybody is answered', () => answered() === sent, 60_000);
+  const reasons = Array.from({ length: sent }, (_, at) => reasonOf(at + 1));
+  t.same(new Set(reasons.slice(0, 20)), new Set(['OVERLOADED']), 'bulk, which would come last, goes first');
+  t.same(new Set(reasons.slice(20, 40)), new Set(['answered']), 'pieces of a larger request stay');
+  const live = reasons.slice(40);
+  t.same(new Set(live), new Set(['answered', 'OVERLOADED']));
+  t.equal(
+    batches.reduce((sum, { texts }) => sum + texts, 0),
+    reasons.filter((one) => one === 'answered').length,
+    'and cost nothing',
+  );
+  const before = answered();
+  add('live');
+  await until('the next is answered', () => answered() === before + 1);
+  t.equal(reasonOf(sent), 'answered', 'a queue that was empty does not stand');
 });
 
 t.test('with a delay texts wait for as many as there were before, and a lone text for nobody', async (t) => {

@@ -63,6 +63,7 @@ export interface Counted {
 export const OVERLOAD: OverloadSettings = {
   enabled: true,
   queueMsTarget: 1_000,
+  queueMsMax: 10_000,
   limitMin: 32,
   limitMax: 2_048,
   shares: { live: 0.8, shadow: 0.05, bulk: 0.15 },

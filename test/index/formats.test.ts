@@ -105,6 +105,7 @@ t.test(
   async () => {
     interface Item extends Queued {
       readonly number: number;
+      readonly deadlineAtMs: number;
     }
     const step = fc.oneof(
       fc.record({ lane: fc.constantFrom(...LANES), deadlineAtMs: fc.integer({ min: 0, max: 100 }) }),
@@ -127,7 +128,11 @@ t.test(
             if (waiting.length < 10) waiting.push(item);
           } else if ('take' in given) {
             const expired: Item[] = [];
-            const taken = queues.take(given.take, given.count, given.nowMs, (item) => expired.push(item));
+            const taken = queues.take(
+              given.take,
+              given.count,
+              (item) => item.deadlineAtMs <= given.nowMs && expired.push(item) > 0,
+            );
             const waiting = model.get(given.take) ?? [];
             const met = waiting.splice(0, taken.length + expired.length);
             const alive = met.filter((item) => item.deadlineAtMs > given.nowMs);

@@ -182,6 +182,44 @@ t.test('a lane that is full refuses, and the other lanes do not notice', async (
   t.equal(index.pool.queueLength('bulk'), 0);
 });
 
+t.test('of a queue that stands what waited too long is refused, bulk first', async (t) => {
+  const index = await openIndex(bundle, {
+    workers: 1,
+    queueLengthMax: 100_000,
+    queueTime: { targetMs: 1, maxMs: 5 },
+    expected: expectedOf(options),
+  });
+  t.teardown(() => index.close());
+  const outcomes = { live: new Map<string, number>(), bulk: new Map<string, number>() };
+  const searches: Promise<void>[] = [];
+  const send = (lane: 'live' | 'bulk'): void => {
+    const query = queryOf(rowOf(corpus, searches.length % 2000), { lane, topK: 100 });
+    const count = (reason: string): void => {
+      outcomes[lane].set(reason, (outcomes[lane].get(reason) ?? 0) + 1);
+    };
+    searches.push(
+      index.search(query).then(
+        () => count('OK'),
+        (error: { readonly reason: string }) => count(error.reason),
+      ),
+    );
+  };
+  for (let at = 0; at < 50; at++) send('bulk');
+  await until(() => {
+    for (let at = 0; at < 500; at++) send('live');
+    return index.pool.counters.shed > 0 && (outcomes.live.get('OVERLOADED') ?? 0) > 0;
+  });
+  await Promise.all(searches);
+  t.ok((outcomes.bulk.get('OVERLOADED') ?? 0) > 0, 'bulk too, although live ones were in its way');
+  t.ok((outcomes.live.get('OK') ?? 0) > 0, 'what came to its turn in time was searched');
+  t.same(new Set([...outcomes.live.keys(), ...outcomes.bulk.keys()]), new Set(['OK', 'OVERLOADED']));
+  t.equal((await index.search(queryOf(rowOf(corpus, 0)))).hits.length, 10, 'an empty queue does not stand');
+  t.equal(
+    index.pool.counters.shed,
+    (outcomes.live.get('OVERLOADED') ?? 0) + (outcomes.bulk.get('OVERLOADED') ?? 0),
+  );
+});
+
 t.test('live searches overtake bulk ones that came before them', async (t) => {
   const index = await open(1);
   t.teardown(() => index.close());

@@ -35,6 +35,30 @@ t.test('without it everything waits until it is worthless', (t) => {
   t.end();
 });
 
+t.test(
+  'a service that becomes ten times slower drops what waited too long, and serves the rest in time',
+  (t) => {
+    const run = (queueMsMax: number) => {
+      const service = new SimulatedService({ ...LOAD, deadlineMs: 10_000 }, { queueMsMax });
+      const perSecond = 0.75 * service.capacityPerS;
+      service.run({ seconds: 10, live: perSecond, bulk: 0 });
+      service.serviceMs *= 10;
+      return service.run({ seconds: 20, live: perSecond, bulk: 0 }).live;
+    };
+    const without = run(Number.POSITIVE_INFINITY);
+    t.ok(without.queueMsMost > 2_500, `what was let in before waited ${without.queueMsMost.toFixed(0)} ms`);
+    t.equal(without.shed, 0);
+    const live = run(1_000);
+    t.ok(
+      live.queueMsMost <= 1_100,
+      `${live.queueMsMost.toFixed(0)} ms in the queue at most, but for an interval`,
+    );
+    t.ok(live.shed > 0 && live.shed < 250, `${live.shed} dropped`);
+    t.ok(live.good > 0.95 * without.good, `${live.good} answered, as many as the service can`);
+    t.end();
+  },
+);
+
 t.test('two seconds after an overload everything is accepted again', (t) => {
   const service = new SimulatedService(LOAD);
   service.run({ seconds: 20, live: 3 * service.capacityPerS, bulk: 0 });

@@ -1,6 +1,7 @@
 import type { OverloadSettings } from '../../src/config/config.js';
 import { SwitchyardError } from '../../src/errors.js';
 import { Overload } from '../../src/gateway/overload/overload.js';
+import { ControlledDelay } from '../../src/process/controlled-delay.js';
 import type { Priority } from '../../src/vocabulary.js';
 import { FakeTimers } from '../process/fake-timers.js';
 import { seededRandom } from '../router/small-engines.js';
@@ -8,6 +9,7 @@ import { seededRandom } from '../router/small-engines.js';
 export const SETTINGS: OverloadSettings = {
   enabled: true,
   queueMsTarget: 100,
+  queueMsMax: 1_000,
   limitMin: 8,
   limitMax: 2_048,
   shares: { live: 0.8, shadow: 0.05, bulk: 0.15 },
@@ -27,6 +29,10 @@ export interface Counted {
   /** Answered within the deadline. */
   good: number;
   late: number;
+  /** Dropped from the queue. */
+  shed: number;
+  /** Of those that were served. */
+  queueMsMost: number;
   latencyMsMost: number;
 }
 
@@ -35,7 +41,15 @@ interface Request {
   readonly arrivedAtMs: number;
 }
 
-const nothing = (): Counted => ({ offered: 0, refused: 0, good: 0, late: 0, latencyMsMost: 0 });
+const nothing = (): Counted => ({
+  offered: 0,
+  refused: 0,
+  good: 0,
+  late: 0,
+  shed: 0,
+  queueMsMost: 0,
+  latencyMsMost: 0,
+});
 
 /**
  * So many servers with exponential service times behind two first-come queues, live before bulk, as the encoder and the
@@ -45,7 +59,9 @@ export class SimulatedService {
   readonly timers = new FakeTimers();
   readonly overload: Overload;
   readonly #servers: number;
-  readonly #serviceMs: number;
+  readonly #delay: ControlledDelay;
+  /** Mean; may change while it runs. */
+  serviceMs: number;
   readonly #deadlineMs: number;
   readonly #random: () => number;
   readonly #queues: Record<Priority, Request[]> = { live: [], bulk: [] };
@@ -57,14 +73,17 @@ export class SimulatedService {
     settings: Partial<OverloadSettings> = {},
   ) {
     this.#servers = load.servers;
-    this.#serviceMs = load.serviceMs;
+    this.serviceMs = load.serviceMs;
     this.#deadlineMs = load.deadlineMs;
     this.#random = seededRandom(load.seed);
-    this.overload = new Overload({ ...SETTINGS, ...settings }, this.timers);
+    const used = { ...SETTINGS, ...settings };
+    this.overload = new Overload(used, this.timers);
+    const { enabled, queueMsTarget, queueMsMax } = used;
+    this.#delay = new ControlledDelay(enabled ? { targetMs: queueMsTarget, maxMs: queueMsMax } : null);
   }
 
   get capacityPerS(): number {
-    return (this.#servers * 1000) / this.#serviceMs;
+    return (this.#servers * 1000) / this.serviceMs;
   }
 
   get limit(): number {
@@ -106,14 +125,23 @@ export class SimulatedService {
 
   #serve(): void {
     while (this.#busy < this.#servers) {
+      if (this.#queues.live.length === 0) this.#delay.emptied();
       const request = this.#queues.live.shift() ?? this.#queues.bulk.shift();
       if (request === undefined) return;
-      this.#busy++;
       const { priority, arrivedAtMs } = request;
-      const queueMs = this.timers.nowMs() - arrivedAtMs;
-      this.timers.after(this.#exponential(this.#serviceMs), () => {
+      const nowMs = this.timers.nowMs();
+      const queueMs = nowMs - arrivedAtMs;
+      if (this.#delay.isTooLong(queueMs)) {
+        this.#counted[priority].shed++;
+        this.overload.leave('text', priority, 1, Number.POSITIVE_INFINITY);
+        continue;
+      }
+      this.#busy++;
+      if (priority === 'live') this.#delay.began(queueMs, nowMs);
+      this.timers.after(this.#exponential(this.serviceMs), () => {
         this.#busy--;
         const counted = this.#counted[priority];
+        counted.queueMsMost = Math.max(counted.queueMsMost, queueMs);
         const latencyMs = this.timers.nowMs() - arrivedAtMs;
         counted.latencyMsMost = Math.max(counted.latencyMsMost, latencyMs);
         if (latencyMs <= this.#deadlineMs) counted.good++;

@@ -11,6 +11,7 @@ import { readBundle } from '../../index/read-bundle.js';
 import type { SearchIndex } from '../../index/search-index.js';
 import { SearchPool } from '../../index/search-pool.js';
 import { DramTier } from '../../index/tiers/dram-tier.js';
+import type { QueueTimeLimits } from '../../process/controlled-delay.js';
 import type { ModelSpec, TargetFactories, TargetSpec } from '../../router/targets.js';
 import { type Logger, reporter } from '../../telemetry/log.js';
 import { digestPrefix, type Fingerprint } from '../../vocabulary.js';
@@ -34,15 +35,22 @@ export class Engines implements TargetFactories {
     this.#log = log;
     const { workers, ssdWorkers, queueLengthMax } = config.search;
     const { memoryDir, dramBytesMax } = config.tiers;
+    const queueTime = this.#queueTime;
     this.dram = new DramTier({ memoryDir, bytesMax: dramBytesMax, log });
-    this.pool = new SearchPool({ workers, queueLengthMax, log, place: this.dram.place });
-    this.ssdPool = new SearchPool({ workers: ssdWorkers, queueLengthMax, log, countFaults: true });
+    this.pool = new SearchPool({ workers, queueLengthMax, queueTime, log, place: this.dram.place });
+    this.ssdPool = new SearchPool({ workers: ssdWorkers, queueLengthMax, queueTime, log, countFaults: true });
     this.processes = new IndexProcesses({
       workers: Math.ceil(config.search.workers / 2),
       queueLengthMax: config.search.queueLengthMax,
       niceness: config.mirror.niceness,
       log: reporter(log),
     });
+  }
+
+  /** Of those who serve; what shadows are searched with has deadlines alone. */
+  get #queueTime(): QueueTimeLimits | null {
+    const { enabled, queueMsTarget, queueMsMax } = this.#config.overload;
+    return enabled ? { targetMs: queueMsTarget, maxMs: queueMsMax } : null;
   }
 
   /** Encoders that were started and not closed. */
@@ -63,6 +71,7 @@ export class Engines implements TargetFactories {
       accelerator: settings.accelerator,
       backgroundRunMsMax: settings.backgroundRunMsMax,
       queueBytesMax: settings.queueBytesMax,
+      queueTime: this.#queueTime,
       queueLengthMax: {
         live: settings.queueLengthMax,
         shadow: settings.queueLengthMax,

@@ -65,6 +65,12 @@ export function observeEngines(metrics: Metrics, engines: Engines): void {
   metrics.observe('switchyard_search_queue_length', 'Searches that wait', ['lane', 'tier'], () =>
     pools.flatMap(([tier, pool]) => LANES.map((lane) => [{ lane, tier }, pool.queueLength(lane)] as const)),
   );
+  metrics.observeTotal(
+    'switchyard_search_shed_total',
+    'Searches refused since they waited too long in a queue that stands',
+    ['tier'],
+    () => pools.map(([tier, { counters }]) => [{ tier }, counters.shed]),
+  );
   metrics.observe('switchyard_index_process_open', 'Index processes that can answer', [], () => [
     [{}, processes.counters.openIndexes],
   ]);
@@ -95,6 +101,7 @@ const ENCODER_TOTALS = {
   tokens: 'Tokens encoded',
   paddedTokens: 'Tokens encoded, padding included',
   restarts: 'Restarts of the encoder process',
+  shed: 'Requests refused since they waited too long in a queue that stands',
 } as const;
 
 function observeEncoders(metrics: Metrics, engines: Engines): void {
