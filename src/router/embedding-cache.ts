@@ -23,7 +23,7 @@ export interface EncodedText extends EmbeddingEntry {
 const HEADER_BYTES = 8;
 const FLOAT_BYTES = 4;
 
-const CODEC: EntryCodec<EmbeddingEntry> = {
+export const EMBEDDING_CODEC: EntryCodec<EmbeddingEntry> = {
   kind: 'embedding',
   encode: ({ values, tokenCount, isTruncated }) => {
     const payload = Buffer.allocUnsafe(HEADER_BYTES + values.byteLength);
@@ -64,7 +64,7 @@ export class EmbeddingCache {
 
   constructor(keys: CacheKeys, options: Omit<LayeredCacheOptions<EmbeddingEntry>, 'codec' | 'keys'>) {
     this.keys = keys;
-    this.layers = new LayeredCache({ ...options, keys, codec: CODEC });
+    this.layers = new LayeredCache({ ...options, keys, codec: EMBEDDING_CODEC });
     this.flights = new SingleFlight(options.timers);
   }
 

@@ -13,6 +13,7 @@ import type { Hit, StoredDocument } from '../index/search-index.js';
  */
 const HEADER_BYTES = 8;
 const EXACT_BYTES = 17;
+const FLOAT_BYTES = 4;
 const DOCUMENT = { there: 1, title: 2, text: 4, attributes: 8 } as const;
 
 const HITS_TAG = 0x12;
@@ -58,7 +59,36 @@ export class EncodedHits {
       if (!isFiniteAt(payload, at) || !isFiniteAt(payload, at + 8)) return null;
     }
     const encoded = new EncodedHits(payload);
-    return hitsIn(encoded.wire) === count ? encoded : null;
+    return encoded.isWhole() ? encoded : null;
+  }
+
+  /**
+   * Whether the bytes are as many hits in the very form that they are written in: so that `decode` meets nothing else, and
+   * a value that somebody else put into Redis is a miss and no failure.
+   */
+  private isWhole(): boolean {
+    const { payload, wire, count } = this;
+    const reader = new Reader(wire);
+    try {
+      for (let hit = 0; hit < count; hit++) {
+        reader.expect(HITS_TAG);
+        const end = reader.end();
+        reader.expect(TAG.id);
+        reader.skip(reader.varint());
+        reader.expect(TAG.chunk);
+        reader.varint();
+        reader.expect(TAG.score);
+        reader.skip(FLOAT_BYTES);
+        reader.expect(TAG.distance);
+        reader.skip(FLOAT_BYTES);
+        const flags = payload[HEADER_BYTES + hit * EXACT_BYTES + 16] as number;
+        if ((flags & DOCUMENT.there) !== 0) passDocument(reader, flags);
+        if (reader.at !== end) return false;
+      }
+      return reader.at === wire.length;
+    } catch {
+      return false;
+    }
   }
 
   get count(): number {
@@ -82,7 +112,7 @@ export class EncodedHits {
       reader.expect(TAG.chunk);
       const chunk = reader.varint();
       // As float32 behind their tags; the exact values stand in front.
-      reader.skip(10);
+      reader.skip(2 * (1 + FLOAT_BYTES));
       const flags = payload[at + 16] as number;
       return {
         id,
@@ -214,58 +244,67 @@ function readDocument(reader: Reader, flags: number): StoredDocument {
 const isFiniteAt = (bytes: Uint8Array, at: number): boolean =>
   ((bytes[at + 7] as number) & 0x7f) !== 0x7f || ((bytes[at + 6] as number) & 0xf0) !== 0xf0;
 
-/** How many whole Hit messages the bytes are; -1 when they are something else. */
-function hitsIn(wire: Buffer): number {
-  let count = 0;
-  let at = 0;
-  while (at < wire.length) {
-    if (wire[at++] !== HITS_TAG) return -1;
-    let length = 0;
-    let shift = 0;
-    for (;;) {
-      const byte = wire[at++];
-      if (byte === undefined || shift > 28) return -1;
-      length += (byte & 0x7f) * 2 ** shift;
-      shift += 7;
-      if (byte < 0x80) break;
-    }
-    at += length;
-    count++;
+/** Over a document, as `readDocument` reads it. Throws where it is none. */
+function passDocument(reader: Reader, flags: number): void {
+  reader.expect(TAG.document);
+  const end = reader.end();
+  reader.expect(DOCUMENT_TAG.title);
+  reader.skip(reader.varint());
+  reader.expect(DOCUMENT_TAG.text);
+  reader.skip(reader.varint());
+  reader.expect(DOCUMENT_TAG.attributes);
+  if ((flags & DOCUMENT.attributes) === 0) reader.skip(reader.varint());
+  else {
+    const attributes: unknown = JSON.parse(reader.text());
+    if (typeof attributes !== 'object' || attributes === null || Array.isArray(attributes))
+      throw notWritten();
   }
-  return at === wire.length ? count : -1;
+  if (reader.at !== end) throw notWritten();
 }
 
-/** Reads what this file wrote. */
+const notWritten = (): Error => new Error('remembered hits are not in the form they were written in');
+/** Of a length or a chunk: what fits five bytes. */
+const VARINT_SHIFT_MAX = 28;
+
+/** Reads what this file wrote; throws at anything else, and never beyond the end. */
 class Reader {
   private readonly bytes: Buffer;
-  private at = 0;
+  at = 0;
 
   constructor(bytes: Buffer) {
     this.bytes = bytes;
   }
 
   expect(tag: number): void {
-    if (this.bytes[this.at++] !== tag)
-      throw new Error('remembered hits are not in the form they were written in');
+    if (this.bytes[this.at++] !== tag) throw notWritten();
   }
 
   varint(): number {
     let value = 0;
-    for (let shift = 0; ; shift += 7) {
-      const byte = this.bytes[this.at++] as number;
+    for (let shift = 0; shift <= VARINT_SHIFT_MAX; shift += 7) {
+      const byte = this.bytes[this.at++];
+      if (byte === undefined) break;
       value += (byte & 0x7f) * 2 ** shift;
       if (byte < 0x80) return value;
     }
+    throw notWritten();
+  }
+
+  /** Of the message whose length comes now. */
+  end(): number {
+    const bytes = this.varint();
+    return this.at + bytes;
   }
 
   text(): string {
-    const bytes = this.varint();
-    const text = this.bytes.toString('utf8', this.at, this.at + bytes);
-    this.at += bytes;
+    const end = this.end();
+    const text = this.bytes.toString('utf8', this.at, end);
+    this.skip(end - this.at);
     return text;
   }
 
   skip(bytes: number): void {
     this.at += bytes;
+    if (this.at > this.bytes.length) throw notWritten();
   }
 }

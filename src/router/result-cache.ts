@@ -6,7 +6,7 @@ import type { FoundResult, ResultEntry } from './found.js';
 import type { SearchCall } from './query.js';
 import type { OpenTarget } from './targets.js';
 
-const CODEC: EntryCodec<ResultEntry> = {
+export const RESULT_CODEC: EntryCodec<ResultEntry> = {
   kind: 'result',
   encode: ({ hits }) => hits.payload,
   decode: (payload, fingerprint) => {
@@ -27,7 +27,7 @@ export class ResultCache {
 
   constructor(keys: CacheKeys, options: Omit<LayeredCacheOptions<ResultEntry>, 'codec' | 'keys'>) {
     this.keys = keys;
-    this.layers = new LayeredCache({ ...options, keys, codec: CODEC });
+    this.layers = new LayeredCache({ ...options, keys, codec: RESULT_CODEC });
     this.flights = new SingleFlight(options.timers);
   }
 

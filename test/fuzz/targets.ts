@@ -1,5 +1,7 @@
 import { closeSync, ftruncateSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
 import path from 'node:path';
+import { CACHE_KINDS, encodeFrame, readFrame } from '../../src/cache/frame.js';
+import { SHARED_KEY_LENGTH, type SharedKey } from '../../src/cache/keys.js';
 import { loadConfig } from '../../src/config/load.js';
 import { inspectOnnx } from '../../src/encoder/import/onnx-file.js';
 import { OnnxGraphBuilder } from '../../src/encoder/import/onnx-graph.js';
@@ -28,6 +30,10 @@ import { checkManifest } from '../../src/index/manifest-schema.js';
 import { readUsearchHeaderSync } from '../../src/index/usearch-header.js';
 import { packageRoot } from '../../src/package-root.js';
 import { FrameParser } from '../../src/process/frames.js';
+import { EMBEDDING_CODEC } from '../../src/router/embedding-cache.js';
+import { EncodedHits } from '../../src/router/encoded-hits.js';
+import { RESULT_CODEC } from '../../src/router/result-cache.js';
+import type { Fingerprint } from '../../src/vocabulary.js';
 import { contract, f32le, LIMITS } from '../gateway/harness.js';
 import { bundleManifestOf } from '../index/manifest-sample.js';
 import { modelManifest } from '../router/small-manifests.js';
@@ -63,7 +69,7 @@ function protoTargets(): FuzzTarget[] {
     { ...VECTOR, vector: { f32le: f32le([1, 2]) } },
   ];
   const { root } = loadAdminProtos();
-  const codecs = ['Router', 'Registry', 'Migration'].flatMap((service) =>
+  const codecs = ['Router', 'Registry', 'Migration', 'Evaluation'].flatMap((service) =>
     root
       .lookupService(`switchyard.v1.${service}Service`)
       .methodsArray.map(({ requestType }) => new MessageCodec(root, `switchyard.v1.${requestType}`)),
@@ -261,6 +267,54 @@ function fileTargets(folder: string): FuzzTarget[] {
   ];
 }
 
+/** What stands in Redis: others may write there, and a sound checksum is easily made. */
+function cacheTargets(): FuzzTarget[] {
+  const fingerprint = `mf1_${'a'.repeat(32)}` as Fingerprint;
+  const key = 'k'.repeat(SHARED_KEY_LENGTH) as SharedKey;
+  const hits = [
+    { id: 'a', chunk: 0, score: 0.9, distance: 0.1, document: null },
+    {
+      id: 'b',
+      chunk: 3,
+      score: 0.5,
+      distance: 0.5,
+      document: { title: 't', text: 'x', attributes: { y: 1 } },
+    },
+  ];
+  const answer = Buffer.from(EncodedHits.of(hits, 300).payload);
+  const vector = Buffer.from(
+    EMBEDDING_CODEC.encode({ fingerprint, values: Float32Array.of(1, 2), tokenCount: 3, isTruncated: false }),
+  );
+  const label = (kind: 'result' | 'embedding') => ({ kind, fingerprint, key });
+  return [
+    {
+      name: 'values in Redis',
+      cases: 6_000,
+      seeds: [encodeFrame(label('result'), answer), encodeFrame(label('embedding'), vector)],
+      run: (bytes) => {
+        for (const kind of CACHE_KINDS) readFrame(bytes, label(kind));
+      },
+    },
+    {
+      name: 'remembered answers',
+      cases: 6_000,
+      seeds: [answer],
+      run: (bytes) => {
+        const entry = RESULT_CODEC.decode(bytes, fingerprint);
+        for (const { score, distance } of entry?.hits.decode() ?? [])
+          if (!Number.isFinite(score) || !Number.isFinite(distance))
+            throw new Error('a hit without a number');
+      },
+    },
+    {
+      name: 'remembered vectors',
+      cases: 3_000,
+      seeds: [vector],
+      run: (bytes) => void EMBEDDING_CODEC.decode(bytes, fingerprint),
+    },
+  ];
+}
+
 function otherTargets(): FuzzTarget[] {
   const key = makeKey();
   const guard = new KeyGuard(ringOf([key]));
@@ -319,5 +373,6 @@ export const fuzzTargets = (folder: string): readonly FuzzTarget[] => [
   ...protoTargets(),
   ...jsonTargets(),
   ...fileTargets(folder),
+  ...cacheTargets(),
   ...otherTargets(),
 ];
