@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { rename } from 'node:fs/promises';
+import { chmod, copyFile, rename, truncate } from 'node:fs/promises';
 import { connect, type Socket } from 'node:net';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -99,6 +99,18 @@ export const FAULTS: readonly Fault[] = [
     inSmoke: true,
   },
   {
+    name: 'postgresql killed',
+    inject: ({ postgres }) => postgres.kill(),
+    heal: ({ postgres }) => postgres.start(),
+    expected: NONE,
+  },
+  {
+    name: 'postgresql stopped (SIGSTOP)',
+    inject: ({ postgres }) => postgres.pause(),
+    heal: ({ postgres }) => postgres.resume(),
+    expected: NONE,
+  },
+  {
     name: 'postgresql half-open: connections that swallow everything',
     inject: ({ postgresProxy }) => postgresProxy.silence(),
     heal: ({ postgresProxy }) => postgresProxy.resume(),
@@ -154,6 +166,20 @@ export const FAULTS: readonly Fault[] = [
     name: 'gateway dies as in a native crash (SIGSEGV)',
     inject: ({ gateway }) => gateway.signal(PROCESSES.gateway, 'SIGSEGV'),
     heal: nothing,
+    expected: IN_FLIGHT,
+  },
+  {
+    name: 'a search thread crashes: the index it has mapped is cut (SIGBUS)',
+    inject: async ({ corpus: { builds } }) => {
+      const index = path.join(builds.v1.bundle.folder, 'index.usearch');
+      await copyFile(index, `${index}.whole`);
+      await chmod(index, 0o644);
+      await truncate(index, 0);
+    },
+    heal: async ({ corpus: { builds } }) => {
+      const index = path.join(builds.v1.bundle.folder, 'index.usearch');
+      await rename(`${index}.whole`, index);
+    },
     expected: IN_FLIGHT,
   },
   {

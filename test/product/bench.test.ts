@@ -1,5 +1,6 @@
 import path from 'node:path';
 import t, { type Test } from 'tap';
+import { FAULTS } from '../../bench/chaos/faults.js';
 import { packageRoot } from '../../src/package-root.js';
 import { finished, spawnNode } from '../fixtures/product.js';
 
@@ -50,6 +51,12 @@ for (const name of [
       t.ok((report.ratio ?? 0) > 0, `ratio ${report.ratio}`);
   });
 }
+
+t.test('the table of faults is whole', (t) => {
+  t.ok(FAULTS.length >= 20, `${FAULTS.length} faults`);
+  t.equal(new Set(FAULTS.map(({ name }) => name)).size, FAULTS.length, 'each under a name of its own');
+  t.end();
+});
 
 /** Whatever fails, no answer may be wrong, and nothing may be lost but what a killed gateway takes with it. */
 function judgeChaos(t: Test, results: readonly Readonly<Record<string, unknown>>[]): void {
