@@ -149,6 +149,12 @@ const CATALOGUE = {
     title: 'The evaluation does not exist',
   },
   UNKNOWN_ARCHIVE: { grpc: 'NOT_FOUND', http: 404, retry: 'never', title: 'The archive is not recorded' },
+  UNKNOWN_RETIREMENT: {
+    grpc: 'NOT_FOUND',
+    http: 404,
+    retry: 'never',
+    title: 'The version was never to be retired',
+  },
   UNKNOWN_KEY: { grpc: 'NOT_FOUND', http: 404, retry: 'never', title: 'The API key does not exist' },
   UNKNOWN_MIGRATION: {
     grpc: 'NOT_FOUND',

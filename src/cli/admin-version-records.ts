@@ -4,7 +4,9 @@ import type { Digest } from '../vocabulary.js';
 import { adminRecords } from './admin-records.js';
 
 /** What archiving and retiring ask and write down, by way of the admin operations. */
-export function adminVersionRecords(admin: AdminApi, author: Author): VersionRecords {
+export function adminVersionRecords(admin: AdminApi, { actor, reason }: Author): VersionRecords {
+  // Nothing else of what is given: a command's other options are no fields of a request.
+  const author = { actor, reason };
   const { begin, record } = adminRecords(admin, author);
   const date = (text: string | null): Date | null => (text === null ? null : new Date(text));
   return {

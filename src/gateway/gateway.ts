@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { Config, ListenerSettings } from '../config/config.js';
 import { MigrationMeter } from '../lifecycle/migration/meter.js';
+import { RetirementRunner } from '../lifecycle/retire/retirement-runner.js';
 import { systemTimers } from '../process/timers.js';
 import { openRegistry } from '../registry/registry.js';
 import { ComparisonRecorder, DEFAULT_RECORDER } from '../router/comparison-recorder.js';
@@ -141,6 +142,8 @@ export async function startGateway(
     closers.push(() => migrations.close());
     observeMigrations(metrics, () => migrations.unfinished);
 
+    const retirements = new RetirementRunner({ registry: () => link.registry, gatewayId, config, log });
+    closers.push(() => retirements.close());
     const abandoned = new AbandonedWork(config.bundlesDir, config.reembed.workKeepDays, log);
     closers.push(() => abandoned.close());
     const keys = await followKeys(config, link, log, closers);
@@ -161,7 +164,11 @@ export async function startGateway(
       admin: {
         api: new AdminOperations({
           registry: () => link.require(),
-          facts: processFacts(gatewayId, engines, recorder, migrations.facts),
+          facts: processFacts(gatewayId, engines, recorder, migrations.facts, {
+            place: config.archive.uri,
+            quietDays: config.retire.quietDays,
+            look: () => retirements.look(),
+          }),
           storage: config,
         }),
         views: adminViews({ gatewayId, varDir, router, engines, metrics, follower: following }),

@@ -75,6 +75,7 @@ const CONSTRAINTS: Readonly<Record<string, readonly [Reason, string]>> = {
     'STATUS_CONFLICT',
     'the corpus has a migration that is not finished: `switchyard migrate status` shows it',
   ],
+  retirement_kept: ['STATUS_CONFLICT', 'a retirement is never deleted'],
   migration_kept: ['STATUS_CONFLICT', 'a migration is never deleted'],
   migration_fixed: ['STATUS_CONFLICT', 'versions and plan of a migration never change: start another one'],
   migration_step: ['STATUS_CONFLICT', 'the migration changed since it was read: look again'],

@@ -16,6 +16,7 @@ import type { RegistryLog } from './log.js';
 import { migrate } from './migrate.js';
 import { Models } from './models.js';
 import { GATEWAY_ALIVE_MS_MAX } from './readiness.js';
+import { Retirements } from './retirements.js';
 import { Routes } from './routes.js';
 import { Traffic } from './traffic.js';
 import { type RegistryEvent, type RegistryWatch, startWatch, type WatchState } from './watch.js';
@@ -42,6 +43,7 @@ export interface Registry {
   readonly consumers: Consumers;
   readonly traffic: Traffic;
   readonly archives: Archives;
+  readonly retirements: Retirements;
   readonly routes: Routes;
   readonly desiredTargets: DesiredTargets;
   readonly gateways: Gateways;
@@ -106,6 +108,7 @@ function assemble(
     consumers: new Consumers(database),
     traffic: new Traffic(database),
     archives: new Archives(database),
+    retirements: new Retirements(database),
     routes: new Routes(database, gatewayAliveMsMax),
     desiredTargets: new DesiredTargets(database),
     gateways: new Gateways(database, gatewayAliveMsMax),

@@ -256,6 +256,26 @@ interface MigrationSamples {
   sample: Json<unknown>;
 }
 
+export const RETIREMENT_STATES = ['running', 'completed', 'failed', 'cancelled'] as const;
+export type RetirementState = (typeof RETIREMENT_STATES)[number];
+
+interface Retirements {
+  retirement_id: Generated<string>;
+  corpus_version_id: string;
+  place: string;
+  quiet_days: number;
+  actor: string;
+  reason: string;
+  state: ColumnType<RetirementState, undefined, RetirementState>;
+  why: ColumnType<string | null, undefined, string | null>;
+  steps: ColumnType<unknown, undefined, string>;
+  created_at: Generated<Date>;
+  updated_at: Generated<Date>;
+  finished_at: ColumnType<Date | null, undefined, Date | null>;
+  lease_holder: ColumnType<string | null, undefined, string | null>;
+  lease_expires_at: ColumnType<Date | null, undefined, Date | null>;
+}
+
 export interface RegistrySchema {
   embedding_models: EmbeddingModels;
   embedding_model_probes: EmbeddingModelProbes;
@@ -274,6 +294,7 @@ export interface RegistrySchema {
   golden_queries: GoldenQueries;
   evaluations: Evaluations;
   evaluation_scores: EvaluationScores;
+  retirements: Retirements;
   migrations: CorpusMigrations;
   migration_events: MigrationEvents;
   migration_samples: MigrationSamples;

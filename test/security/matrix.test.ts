@@ -70,6 +70,9 @@ const EXPECTED: Readonly<Record<string, readonly string[]>> = {
     'admin GET /v1/corpora',
     'admin GET /v1/corpora/{corpus}/versions',
     'admin POST /v1/corpora/{corpus}/versions/{version}:archive',
+    'admin POST /v1/corpora/{corpus}/versions/{version}:retire',
+    'admin GET /v1/corpora/{corpus}/versions/{version}/retirement',
+    'admin POST /v1/corpora/{corpus}/versions/{version}/retirement:cancel',
     'admin GET /v1/corpora/{corpus}/builds',
     'admin PUT /v1/corpora/{corpus}/versions/{version}/default-build',
     'admin GET /v1/consumers',
@@ -114,6 +117,9 @@ const EXPECTED: Readonly<Record<string, readonly string[]>> = {
       (name) => `adminGrpc /switchyard.v1.RegistryService/${name}`,
     ),
     ...['RecordBuild', 'RegisterModel'].map((name) => `adminGrpc /switchyard.v1.RegistryService/${name}`),
+    ...['RetireCorpusVersion', 'GetRetirement', 'CancelRetirement'].map(
+      (method) => `adminGrpc /switchyard.v1.RegistryService/${method}`,
+    ),
     ...['ListTraffic', 'ListArchives', 'RecordArchive', 'NoteArchive'].map(
       (method) => `adminGrpc /switchyard.v1.RegistryService/${method}`,
     ),

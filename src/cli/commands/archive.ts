@@ -2,26 +2,15 @@ import type { Command } from 'commander';
 import { SwitchyardError } from '../../errors.js';
 import type { ArchiveView } from '../../gateway/admin/archive-views.js';
 import type { ArchiveParts } from '../../lifecycle/archive/archive-version.js';
-import {
-  addActorOption,
-  addChangeOptions,
-  assertSharedStorage,
-  type ChangeOptions,
-  withAdmin,
-} from '../admin-session.js';
+import { addChangeOptions, assertSharedStorage, type ChangeOptions, withAdmin } from '../admin-session.js';
 import { adminVersionRecords } from '../admin-version-records.js';
-import { type CommonOptions, commandConfig, commandLog, commandOutput, wholeNumber } from '../options.js';
+import { type CommonOptions, commandConfig, commandLog, commandOutput } from '../options.js';
 import { table } from '../output.js';
 import { startProgress } from '../progress.js';
 
-interface ArchiveOptions extends ChangeOptions {
+export interface ArchiveOptions extends ChangeOptions {
   readonly to?: string;
   readonly from?: string;
-}
-
-interface RetireOptions extends ArchiveOptions {
-  readonly check?: boolean;
-  readonly quietDays?: number;
 }
 
 export function addArchiveCommands(program: Command): void {
@@ -81,59 +70,6 @@ export function addArchiveCommands(program: Command): void {
     });
 }
 
-export function addRetire(corpus: Command): void {
-  addActorOption(
-    corpus
-      .command('retire')
-      .description(
-        'take a version out of service for good: drain, archive, verify the archive, delete the serving copy',
-      )
-      .argument('<corpus>', 'name of the corpus')
-      .argument('<version>', 'the corpus version')
-      .option('--to <place>', 'a folder or s3://bucket/prefix (default: archive.uri of the configuration)')
-      .option('--quiet-days <n>', 'days without a request (default: retire.quiet_days)', wholeNumber)
-      .option('--check', 'only say what stands against it')
-      .option('--reason <text>', 'why; kept in the audit; needed without --check'),
-  ).action(async (name: string, version: string, _options: unknown, command: Command) => {
-    const given = command.optsWithGlobals<Omit<RetireOptions, 'reason'> & { readonly reason?: string }>();
-    if (given.reason === undefined && given.check !== true)
-      throw new SwitchyardError(
-        'INVALID_ARGUMENT',
-        'say why with --reason <text>, or only look with --check',
-      );
-    const options: RetireOptions = { ...given, reason: given.reason ?? 'a look' };
-    const quietDays = options.quietDays ?? commandConfig(options).retire.quietDays;
-    const of = { corpus: name, version };
-    if (options.check === true) {
-      const { retirementBlockers } = await import('../../lifecycle/retire/blockers.js');
-      const blockers = await withAdmin(options, (admin) =>
-        retirementBlockers(of, quietDays, adminVersionRecords(admin, options)),
-      );
-      commandOutput(options).answer(blockers, (found) =>
-        found.length === 0
-          ? `nothing stands against retiring ${name}/${version}`
-          : found.map(({ message }) => message).join('\n'),
-      );
-      return;
-    }
-    const { retireVersion } = await import('../../lifecycle/retire/retire-version.js');
-    const say = (line: string): void => {
-      if (options.json !== true) process.stderr.write(`${line}\n`);
-    };
-    const archive = await withParts(options, 'archiving', (parts) =>
-      retireVersion(
-        { ...of, to: options.to ?? null, quietDays },
-        { ...parts, onStep: (step, detail) => say(`${step}: ${detail}`) },
-      ),
-    );
-    commandOutput(options).answer(
-      { uri: archive.uri, build: archive.build, deleted_at: archive.deletedAt?.toISOString() ?? null },
-      () =>
-        `${name}/${version} is retired; its archive is ${archive.uri}. \`switchyard restore ${name}/${version}\` brings it back`,
-    );
-  });
-}
-
 function versionOf(name: string): { readonly corpus: string; readonly version: string } {
   const [corpus, version, ...more] = name.split('/');
   if (corpus && version && more.length === 0) return { corpus, version };
@@ -141,7 +77,7 @@ function versionOf(name: string): { readonly corpus: string; readonly version: s
 }
 
 /** With a bar, and a signal that Ctrl-C and SIGTERM abort. Files are written here; what is recorded goes to the gateway. */
-async function withParts<T>(
+export async function withParts<T>(
   options: ChangeOptions,
   label: string,
   work: (parts: ArchiveParts) => Promise<T>,

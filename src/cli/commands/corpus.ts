@@ -3,9 +3,9 @@ import type { BuildView, CorpusVersionView } from '../../gateway/admin/views.js'
 import { addChangeOptions, type ChangeOptions, withAdmin } from '../admin-session.js';
 import { type CommonOptions, commandOutput } from '../options.js';
 import { table } from '../output.js';
-import { addRetire } from './archive.js';
 import { addCorpusBuild } from './corpus-build.js';
 import { addCorpusTune } from './corpus-tune.js';
+import { addRetire } from './retire.js';
 
 export function addCorpusCommands(program: Command): void {
   const corpus = program.command('corpus').description('corpora and their versions');

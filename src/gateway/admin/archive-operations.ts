@@ -1,10 +1,11 @@
 import { Type } from '@sinclair/typebox';
 import { ARCHIVE_STEPS } from '../../registry/schema.js';
-import { ArchiveView, TrafficView } from './archive-views.js';
+import { ArchiveView, RetirementView, TrafficView } from './archive-views.js';
 import { operation } from './operation.js';
 import { author, corpus, version } from './router-operations.js';
 import { closed, oneOf, text } from './schema-words.js';
 
+const UNKNOWN = ['UNKNOWN_CORPUS', 'UNKNOWN_CORPUS_VERSION'] as const;
 const ofCorpus = Type.Optional(text('Of this corpus only.'));
 const ofVersion = Type.Optional(text('Of this version only; with corpus.'));
 
@@ -31,6 +32,45 @@ export const ARCHIVE_OPERATIONS = {
     output: Type.Array(TrafficView),
     envelope: 'traffic',
     reasons: [],
+  }),
+  retireCorpusVersion: operation({
+    method: 'POST',
+    address: '/v1/corpora/{corpus}/versions/{version}:retire',
+    summary:
+      'Have a gateway take a version out of service for good: drain, archive, verify the archive, delete the serving copy. Answers at once; one that is under way is given back, and one that failed goes on where it was.',
+    input: Type.Object(
+      {
+        corpus,
+        version,
+        quiet_days: Type.Optional(
+          Type.Number({
+            minimum: 0,
+            maximum: 3_650,
+            description: 'Days without a request; 0: that is not asked. Absent: retire.quiet_days.',
+          }),
+        ),
+        ...author,
+      },
+      closed,
+    ),
+    output: RetirementView,
+    reasons: [...UNKNOWN, 'VERSION_IN_USE', 'STATUS_CONFLICT'],
+  }),
+  getRetirement: operation({
+    method: 'GET',
+    address: '/v1/corpora/{corpus}/versions/{version}/retirement',
+    summary: 'The latest retirement of a version: what is done of it, and why it failed or waits.',
+    input: Type.Object({ corpus, version }, closed),
+    output: RetirementView,
+    reasons: [...UNKNOWN, 'UNKNOWN_RETIREMENT'],
+  }),
+  cancelRetirement: operation({
+    method: 'POST',
+    address: '/v1/corpora/{corpus}/versions/{version}/retirement:cancel',
+    summary: 'Stop a retirement; a version that is marked archived already is deleted all the same.',
+    input: Type.Object({ corpus, version, ...author }, closed),
+    output: RetirementView,
+    reasons: [...UNKNOWN, 'UNKNOWN_RETIREMENT', 'STATUS_CONFLICT'],
   }),
   listArchives: operation({
     method: 'GET',

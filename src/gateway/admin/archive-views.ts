@@ -1,5 +1,7 @@
 import { Type } from '@sinclair/typebox';
-import { closed, count, orNull, type Plain, text } from './schema-words.js';
+import { RETIREMENT_STEPS } from '../../lifecycle/retire/steps.js';
+import { RETIREMENT_STATES } from '../../registry/schema.js';
+import { closed, count, oneOf, orNull, type Plain, text } from './schema-words.js';
 
 const time = (description: string) => Type.String({ format: 'date-time', description });
 
@@ -16,6 +18,39 @@ export const TrafficView = Type.Object(
   { ...closed, description: 'Who searched a version, as the gateways counted it.' },
 );
 export type TrafficView = Plain<typeof TrafficView>;
+
+export const RetirementStepView = Type.Object(
+  {
+    step: oneOf(RETIREMENT_STEPS),
+    detail: text('What it did.'),
+    at: time('When it was done.'),
+  },
+  closed,
+);
+export type RetirementStepView = Plain<typeof RetirementStepView>;
+
+export const RetirementView = Type.Object(
+  {
+    retirement_id: Type.String(),
+    corpus: Type.String(),
+    version: Type.String(),
+    state: oneOf(RETIREMENT_STATES),
+    why: orNull(text('Why it failed, or what is tried again.')),
+    steps: Type.Array(RetirementStepView, {
+      description: 'Those that are done, in their order: drain, archive, verify, delete.',
+    }),
+    place: text('Where its archive goes.'),
+    quiet_days: Type.Number({ description: 'Without a request before it is retired.' }),
+    driver: orNull(text('Gateway that carries it out; null: nobody does.')),
+    actor: text('Who asked for it.'),
+    reason: text('Why it was asked for.'),
+    started_at: time('When.'),
+    updated_at: time('Its last step.'),
+    finished_at: orNull(time('When it ended.')),
+  },
+  { ...closed, description: 'The retirement of a corpus version, as gateways carry it out.' },
+);
+export type RetirementView = Plain<typeof RetirementView>;
 
 export const ArchiveView = Type.Object(
   {

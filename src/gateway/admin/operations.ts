@@ -13,7 +13,7 @@ import type { Route } from '../../registry/route.js';
 import type { PairReport } from '../../router/comparison-recorder.js';
 import type { Fingerprint } from '../../vocabulary.js';
 import type { AdminApi, Author, OperationName } from './api.js';
-import { archiveAdmin } from './archive-admin.js';
+import { archiveAdmin, type RetirementFacts } from './archive-admin.js';
 import { listLimit } from './callers.js';
 import { comparisonView } from './comparison-view.js';
 import { evaluationAdmin } from './evaluation-admin.js';
@@ -39,6 +39,7 @@ export interface ProcessFacts {
   encoderOf(fingerprint: Fingerprint): string | null;
   comparisons(corpus: string): readonly PairReport[];
   readonly migrations: MigrationFacts;
+  readonly retirement: RetirementFacts;
   /** Errors: MEMORY_BUDGET when builds do not fit into this process's tier dram beside what it holds. */
   refuseOverBudget(claims: readonly Claim[]): void;
 }
@@ -72,12 +73,16 @@ export class AdminOperations implements AdminApi {
   readonly #sources: OperationsSources;
   readonly #evaluation = evaluationAdmin(() => this.#registry());
 
-  readonly #archive = archiveAdmin(() => this.#registry());
+  readonly #archive: ReturnType<typeof archiveAdmin>;
 
-  readonly listTraffic = this.#archive.listTraffic;
-  readonly listArchives = this.#archive.listArchives;
-  readonly recordArchive = this.#archive.recordArchive;
-  readonly noteArchive = this.#archive.noteArchive;
+  listTraffic = async (of: Input<'listTraffic'> = {}) => this.#archive.listTraffic(of);
+  listArchives = async (of: Input<'listArchives'> = {}) => this.#archive.listArchives(of);
+  recordArchive = async (given: Input<'recordArchive'>) => this.#archive.recordArchive(given);
+  noteArchive = async (given: Input<'noteArchive'>) => this.#archive.noteArchive(given);
+  retireCorpusVersion = async (given: Input<'retireCorpusVersion'>) =>
+    this.#archive.retireCorpusVersion(given);
+  getRetirement = async (name: Input<'getRetirement'>) => this.#archive.getRetirement(name);
+  cancelRetirement = async (given: Input<'cancelRetirement'>) => this.#archive.cancelRetirement(given);
   readonly listGoldenSets = this.#evaluation.listGoldenSets;
   readonly listGoldenQueries = this.#evaluation.listGoldenQueries;
   readonly addGoldenQueries = this.#evaluation.addGoldenQueries;
@@ -91,7 +96,12 @@ export class AdminOperations implements AdminApi {
 
   constructor(sources: OperationsSources) {
     this.#sources = sources;
-    const { registry, facts } = sources;
+    const { registry, facts, storage } = sources;
+    this.#archive = archiveAdmin({
+      registry,
+      bundlesDir: storage.bundlesDir,
+      retirement: facts?.retirement ?? null,
+    });
     this.#migrations = new MigrationHandlers({ registry, facts: facts?.migrations ?? null });
   }
 

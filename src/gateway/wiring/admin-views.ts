@@ -2,6 +2,7 @@ import { packageVersion } from '../../package-root.js';
 import type { ComparisonRecorder } from '../../router/comparison-recorder.js';
 import type { Router } from '../../router/router.js';
 import type { Metrics } from '../../telemetry/metrics.js';
+import type { RetirementFacts } from '../admin/archive-admin.js';
 import type { MigrationFacts } from '../admin/migration-handlers.js';
 import type { ProcessFacts } from '../admin/operations.js';
 import type { AdminViews } from '../faces.js';
@@ -57,9 +58,11 @@ export const processFacts = (
   engines: Engines,
   recorder: ComparisonRecorder,
   migrations: MigrationFacts,
+  retirement: RetirementFacts,
 ): ProcessFacts => ({
   gatewayId,
   migrations,
+  retirement,
   encoderOf: (fingerprint) => {
     const encoder = engines.encoders().find(({ model }) => model.fingerprint === fingerprint);
     if (encoder === undefined) return null;

@@ -3,7 +3,8 @@ import { SwitchyardError } from '../../errors.js';
 import type { Registry } from '../../registry/registry.js';
 import type { Logger } from '../../telemetry/log.js';
 import { registryVersionRecords } from '../retire/records.js';
-import { type RetirementStep, retireVersion } from '../retire/retire-version.js';
+import { retireVersion } from '../retire/retire-version.js';
+import type { RetirementStep } from '../retire/steps.js';
 import type { RetireOutcome, RetireRequest, Work } from './ports.js';
 
 /**

@@ -15,9 +15,7 @@ import {
   verifyArchive,
 } from '../archive/archive-version.js';
 import { assertRetirable } from './blockers.js';
-
-export const RETIREMENT_STEPS = ['drain', 'archive', 'verify', 'delete'] as const;
-export type RetirementStep = (typeof RETIREMENT_STEPS)[number];
+import type { RetirementStep } from './steps.js';
 
 export interface RetireRequest extends CorpusVersionName {
   /** Place of the archives; null: as configured. */

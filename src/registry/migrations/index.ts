@@ -7,6 +7,7 @@ import { apiKeys } from './0005-api-keys.js';
 import { goldenSets } from './0006-golden-sets.js';
 import { corpusMigrations } from './0007-corpus-migrations.js';
 import { consumersAndArchives } from './0008-consumers-and-archives.js';
+import { retirements } from './0009-retirements.js';
 
 /** Every migration in the order of its name. One that was released is never edited: add another. */
 export const MIGRATIONS: Readonly<Record<string, Migration>> = {
@@ -18,4 +19,5 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0006_golden_sets': goldenSets,
   '0007_corpus_migrations': corpusMigrations,
   '0008_consumers_and_archives': consumersAndArchives,
+  '0009_retirements': retirements,
 };
