@@ -22,7 +22,7 @@ import { createLogger, type Logger } from '../src/telemetry/log.js';
 import { CheckedLoad } from './load.js';
 import { DEMO_PLAN } from './migration-plan.js';
 import { Pulses, runCommand, type ServingGateway, startServing } from './serving.js';
-import { WORDNET_TEMPLATE, writeWordnetGoldenSet, writeWordnetJsonl } from './wordnet.js';
+import { WORDNET_BUILD, writeWordnetGoldenSet, writeWordnetJsonl } from './wordnet.js';
 
 const CORPUS = 'wordnet';
 const TOP_K = 5;
@@ -286,11 +286,7 @@ async function prepareVersion(
       version,
       model: VERSIONS[version].model,
       sourceFile,
-      quantization: 'bf16',
-      documentTemplate: WORDNET_TEMPLATE,
-      chunking: null,
-      expansionSearch: 128,
-      truncatedShareMax: 0.01,
+      ...WORDNET_BUILD,
     },
     {
       config,

@@ -23,7 +23,7 @@ import { readGoldenSet } from '../src/lifecycle/evaluation/open-golden-set.js';
 import { registerModel } from '../src/lifecycle/register-model.js';
 import { openRegistry, type Registry } from '../src/registry/registry.js';
 import { createLogger, type Logger } from '../src/telemetry/log.js';
-import { WORDNET_TEMPLATE, writeWordnetGoldenSet, writeWordnetJsonl } from './wordnet.js';
+import { WORDNET_BUILD, writeWordnetGoldenSet, writeWordnetJsonl } from './wordnet.js';
 
 const CORPUS = 'wordnet';
 const GOLDEN_SET = 'wordnet-examples';
@@ -165,11 +165,7 @@ async function prepareCorpus(
         version,
         model,
         sourceFile,
-        quantization: 'bf16',
-        documentTemplate: WORDNET_TEMPLATE,
-        chunking: null,
-        expansionSearch: 128,
-        truncatedShareMax: 0.01,
+        ...WORDNET_BUILD,
       },
       {
         config,

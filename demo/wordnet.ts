@@ -85,6 +85,15 @@ function unquotedSplit(text: string, separator: string): readonly string[] {
 /** What is embedded of a synset: a gloss alone often does not say what kind of thing it describes. */
 export const WORDNET_TEMPLATE = '{title} ({attributes.kind}): {text}';
 
+/** How every build of the demonstrations is made, whatever its model. */
+export const WORDNET_BUILD = {
+  quantization: 'bf16',
+  documentTemplate: WORDNET_TEMPLATE,
+  chunking: null,
+  expansionSearch: 128,
+  truncatedShareMax: 0.01,
+} as const;
+
 /** The synsets of some files, in the dictionary's order, each with the first word of what it is a kind of. */
 export async function readSynsets(
   files: readonly LexicographerFile[],
