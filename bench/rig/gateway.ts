@@ -23,6 +23,7 @@ export const PROGRAM = path.join(packageRoot(), 'bin', 'switchyard');
  */
 export const PATIENT: Readonly<Record<string, string>> = {
   SWITCHYARD_OVERLOAD__QUEUE_MS_TARGET: '10000',
+  SWITCHYARD_OVERLOAD__QUEUE_MS_MAX: '60000',
   SWITCHYARD_LIMITS__DEADLINE_MS_DEFAULT: '60000',
 };
 
