@@ -1,4 +1,4 @@
-import { chmod, copyFile, cp, realpath, rename, rm, truncate } from 'node:fs/promises';
+import { chmod, copyFile, rename, truncate } from 'node:fs/promises';
 import path from 'node:path';
 import t from 'tap';
 import { freePort } from '../../bench/rig/redis.js';
@@ -19,10 +19,6 @@ const metric = async (admin: string, name: string): Promise<number | null> => {
 t.test('a native crash in a search thread is counted, and the gateway is started again', async (t) => {
   const yard = await makeYard(t);
   const bundles = path.join(yard.varDir, 'bundles');
-  const own = path.join(yard.varDir, 'own-bundles');
-  await cp(await realpath(bundles), own, { recursive: true });
-  await rm(bundles);
-  await rename(own, bundles);
   const { folder } = await builtBundle(bundles, 'v1');
   const index = path.join(folder, 'index.usearch');
   const whole = `${index}.whole`;
