@@ -149,12 +149,20 @@ export class Retirements {
     });
   }
 
-  /** Whoever carries it out stops before its next step. Errors: UNKNOWN_RETIREMENT, STATUS_CONFLICT for one that ended. */
+  /**
+   * Whoever carries it out stops before its next step. Errors: UNKNOWN_RETIREMENT, STATUS_CONFLICT for one that ended, or
+   * whose version is archived already: what is left is deleting, and half a deletion helps nobody.
+   */
   async cancel(name: CorpusVersionName, author: ChangeAuthor): Promise<Retirement> {
     checkAuthor(author);
     return this.#database.change(async (transaction) => {
-      const { corpusVersionId } = await getVersion(transaction, name);
+      const { corpusVersionId, status } = await getVersion(transaction, name);
       const before = await latestOf(transaction, name, corpusVersionId);
+      if (status === 'archived' && before.finishedAt === null)
+        throw new SwitchyardError(
+          'STATUS_CONFLICT',
+          `${name.corpus}/${name.version} is archived already, only its serving copy is still to be deleted: \`switchyard restore ${name.corpus}/${name.version}\` brings it back afterwards`,
+        );
       const row = await transaction
         .updateTable('retirements')
         .set({ ...ended('cancelled'), why: author.reason })

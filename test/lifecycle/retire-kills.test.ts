@@ -88,7 +88,6 @@ t.test('a retirement that is killed anywhere ends as one that nobody disturbed',
   for (const killAt of [
     'step drain',
     ...INSIDE_ARCHIVING,
-    'noted verified',
     'step verify',
     'marking',
     'marked',

@@ -67,7 +67,7 @@ export const ARCHIVE_OPERATIONS = {
   cancelRetirement: operation({
     method: 'POST',
     address: '/v1/corpora/{corpus}/versions/{version}/retirement:cancel',
-    summary: 'Stop a retirement; a version that is marked archived already is deleted all the same.',
+    summary: 'Stop a retirement, for as long as the version is not archived.',
     input: Type.Object({ corpus, version, ...author }, closed),
     output: RetirementView,
     reasons: [...UNKNOWN, 'UNKNOWN_RETIREMENT', 'STATUS_CONFLICT'],

@@ -1,4 +1,5 @@
 import type { Quantization } from '../../vocabulary.js';
+import type { EvaluationComparison } from '../evaluation/compare.js';
 import type { RebuildSource } from '../rebuild.js';
 import type { Migration } from './record.js';
 
@@ -24,23 +25,21 @@ export interface GoldenRequest {
 }
 
 /** Both versions through the real search path, pinned, compared query by query. */
-export interface GoldenFinding {
+export interface GoldenFinding
+  extends Pick<
+    EvaluationComparison,
+    'verdict' | 'baseline' | 'candidate' | 'difference' | 'confidence' | 'warnings'
+  > {
   readonly golden_set: string;
   readonly metric: string;
-  readonly verdict: 'better' | 'worse' | 'equivalent' | 'underpowered';
   /** A loss of the margin or more is ruled out, whatever the verdict. */
   readonly is_non_inferior: boolean;
-  readonly baseline: number;
-  readonly candidate: number;
-  readonly difference: number;
   readonly low: number;
   readonly high: number;
-  readonly confidence: number;
   readonly margin: number;
   readonly query_count: number;
   readonly queries_needed: number;
-  readonly judged_at_10: { readonly baseline: number; readonly candidate: number };
-  readonly warnings: readonly string[];
+  readonly judged_at_10: EvaluationComparison['judgedAt10'];
   /** The queries that lost most, worst first, with the golden set's own texts. */
   readonly worst: readonly {
     readonly query_id: string;
