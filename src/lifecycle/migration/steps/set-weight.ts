@@ -1,6 +1,7 @@
 import { SwitchyardError } from '../../../errors.js';
 import { cutoverWarnings } from '../cutover-warnings.js';
 import { placed } from '../placed.js';
+import { replicaNames } from '../replicas.js';
 import { weightOf } from '../state.js';
 import type { RunStep, StepContext } from '../step.js';
 import { lagging, sourceOf } from './verify.js';
@@ -83,15 +84,9 @@ async function untilReplicas(
     context.onProgress({ what, done, total: replicas.length, etaMs: null });
     if (missing.length === 0) return;
     if ((await context.elapsedMs()) > timeout_s * 1000) {
-      const names = missing
-        .map(
-          ({ gatewayId, address, lastError }) =>
-            `${gatewayId} at ${address}${lastError ? ` (${lastError})` : ''}`,
-        )
-        .join(', ');
       throw new SwitchyardError(
         'TARGET_NOT_READY',
-        `after ${timeout_s} s (timeout_s) these replicas are not among the ${what}: ${names}. Mend or stop them, then resume`,
+        `after ${timeout_s} s (timeout_s) these replicas are not among the ${what}: ${replicaNames(missing)}. Mend or stop them, then resume`,
       );
     }
     await context.wait(LOOK_MS);

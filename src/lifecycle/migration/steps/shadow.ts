@@ -1,6 +1,7 @@
 import { Measured } from '../measured.js';
 import { placed } from '../placed.js';
-import type { RunStep } from '../step.js';
+import { replicaNames } from '../replicas.js';
+import type { RunStep, StepContext } from '../step.js';
 
 const LOOK_MS = 1_000;
 
@@ -16,7 +17,7 @@ export const runShadow: RunStep<'shadow'> = async (context) => {
     const mirrored = totals.mirrored(migration.toVersion);
     const elapsedMs = await context.elapsedMs();
     context.onProgress({
-      what: 'reads compared',
+      what: mirrored.compared === 0 ? await nothingYet(context) : 'reads compared',
       done: mirrored.compared,
       total: compared_min,
       etaMs: Math.max(0, duration_s * 1000 - elapsedMs),
@@ -35,3 +36,13 @@ export const runShadow: RunStep<'shadow'> = async (context) => {
     await context.wait(Math.min(LOOK_MS, Math.max(50, duration_s * 1000 - elapsedMs)));
   }
 };
+
+/** Whoever waits for a first read to be compared should see what keeps it. */
+async function nothingYet({ registry, state }: StepContext<'shadow'>): Promise<string> {
+  const build = state.facts.verified?.build ?? null;
+  const replicas = (await registry.gateways.list()).filter(({ alive }) => alive);
+  const missing = replicas.filter(({ readyTargets }) => !readyTargets.some((ready) => ready === build));
+  return missing.length === 0
+    ? 'reads compared'
+    : `reads compared; the new version is not loaded by ${replicaNames(missing)}`;
+}
