@@ -6,8 +6,7 @@ import pg from 'pg';
  */
 export class Connections {
   readonly #pool: pg.Pool;
-  /** Each client that is lent, with what ends it. */
-  readonly #lent = new Map<pg.PoolClient, () => void>();
+  readonly #lent = new Set<pg.PoolClient>();
   /** Callers that wait for a client. */
   readonly #waiting = new Set<(why: Error) => void>();
 
@@ -26,7 +25,7 @@ export class Connections {
       this.#pool.connect().then(
         (client) => {
           if (this.#waiting.delete(reject)) resolve(this.#lend(client));
-          else client.release(true);
+          else cut(client);
         },
         (error: unknown) => {
           this.#waiting.delete(reject);
@@ -42,18 +41,14 @@ export class Connections {
 
   /** Ends the connections that nobody uses now. */
   cutIdle(): void {
-    for (let left = this.#pool.idleCount; left > 0; left--)
-      this.#pool.connect().then(
-        (client) => client.release(true),
-        () => undefined,
-      );
+    for (let left = this.#pool.idleCount; left > 0; left--) this.#pool.connect().then(cut, () => undefined);
   }
 
   /** Ends all of them: what waits for one, or for an answer over one, fails now. */
   cutAll(): void {
     for (const reject of this.#waiting) reject(new Error('the registry does not answer'));
     this.#waiting.clear();
-    for (const cut of [...this.#lent.values()]) cut();
+    for (const client of [...this.#lent.keys()]) cut(client);
     this.cutIdle();
   }
 
@@ -63,8 +58,14 @@ export class Connections {
     const giveBack = (destroy?: Error | boolean): void => {
       if (this.#lent.delete(client)) release(destroy);
     };
-    this.#lent.set(client, () => giveBack(true));
+    this.#lent.add(client);
     client.release = giveBack;
     return client;
   }
+}
+
+/** Ends a connection whose peer may not say good-bye: its socket would keep the process from ending. */
+function cut(client: pg.PoolClient): void {
+  client.release(true);
+  client.connection.stream.destroy();
 }

@@ -8,6 +8,7 @@ const BACKOFF_MS_MAX = 5_000;
 /** A connection that a firewall forgot looks alive; a question now and then finds out. */
 const PING_MS = 15_000;
 const PING_ANSWER_MS_MAX = 5_000;
+const GOODBYE_MS_MAX = 1_000;
 
 /**
  * What changed. `resync`: notifications may have been missed (the connection is new), so everything is to be read again.
@@ -125,7 +126,11 @@ class Watch implements RegistryWatch {
   async #drop(): Promise<void> {
     const client = this.#client;
     this.#client = null;
-    await client?.end().catch(() => undefined); // broken already, or never connected
+    if (client === null) return;
+    // A server that does not answer says no good-bye either, and the socket would keep the process from ending.
+    const cut = setTimeout(() => client.connection.stream.destroy(), GOODBYE_MS_MAX).unref();
+    await client.end().catch(() => undefined); // broken already, or never connected
+    clearTimeout(cut);
   }
 
   #notify(payload: string | undefined): void {

@@ -1,4 +1,8 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
+import { SilentProxy } from '../../bench/chaos/silent-proxy.js';
 import { packageBinaries, startGivenServer } from '../../bench/rig/given-server.js';
 import { SwitchyardError } from '../../src/errors.js';
 import { openRegistry, type Registry } from '../../src/registry/registry.js';
@@ -91,3 +95,28 @@ async function noneIdleInTransaction(t: Test): Promise<void> {
     return rows[0]?.count === 0;
   });
 }
+
+t.test(
+  'half-open: a process that gave it up and closes has nothing left that keeps it from ending',
+  async (t) => {
+    const proxy = await SilentProxy.open(server.port);
+    t.teardown(() => proxy.close());
+    const url = server.url().replace(`:${server.port}/`, `:${proxy.port}/`);
+    const script = fileURLToPath(new URL('./silent-main.js', import.meta.url));
+    const child = spawn(process.execPath, [script, url, await temporaryFolder(t)], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    t.teardown(() => void child.kill('SIGKILL'));
+    const exited = once(child, 'exit');
+    let said = '';
+    child.stdout.on('data', (chunk) => {
+      said += String(chunk);
+    });
+    await eventually('it listens', () => said.includes('listening\n'));
+    proxy.silence();
+    child.stdin.write('now\n');
+    const [status] = (await exited) as [number | null];
+    t.match(said, /^listening\n(open|trial)\nclosed\n$/);
+    t.equal(status, 0);
+  },
+);
