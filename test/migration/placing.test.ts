@@ -48,6 +48,11 @@ const KEPT = ['v1:c shadow 0 1000 ssd', 'v0:d draining 0 0 ssd'];
 /** What each placement makes of a route with a noise floor and a version of somebody else's. */
 const PLACEMENTS: readonly (readonly [Placement, Partial<Facts>, readonly string[]])[] = [
   [{ kind: 'shadow', mirrorBps: 500 }, {}, ['v1:a active 10000 0 dram', 'v2:b shadow 0 500 dram', ...KEPT]],
+  [
+    { kind: 'shadow', mirrorBps: 500, build: digest('e') },
+    { verified: null },
+    ['v1:a active 10000 0 dram', 'v2:e shadow 0 500 dram', ...KEPT],
+  ],
   [{ kind: 'weighted', weightBps: 100 }, {}, ['v1:a active 9900 0 dram', 'v2:b active 100 0 dram', ...KEPT]],
   [
     { kind: 'weighted', weightBps: 10_000 },

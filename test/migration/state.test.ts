@@ -17,6 +17,7 @@ import type { Digest } from '../../src/vocabulary.js';
 const AT = '2026-11-26T07:00:00.000Z';
 const OLD = 'a'.repeat(64) as Digest;
 const NEW = 'b'.repeat(64) as Digest;
+const NEWER = 'c'.repeat(64) as Digest;
 const FROM = { from: { build: OLD, tier: 'ssd' as const }, routeRevision: 1 };
 
 const SHORT = compilePlan({
@@ -37,7 +38,8 @@ const PLANS: readonly MigrationPlan[] = [SHORT, compilePlan(DEFAULT_PLAN)];
 
 const placements = (plan: MigrationPlan): readonly Placement[] => [
   { kind: 'untouched' },
-  { kind: 'shadow', mirrorBps: 10_000 },
+  { kind: 'shadow', mirrorBps: 10_000, build: NEW },
+  { kind: 'shadow', mirrorBps: 10_000, build: NEWER },
   { kind: 'released' },
   { kind: 'restored' },
   ...plan.steps.flatMap((step): Placement[] =>
@@ -50,16 +52,26 @@ function driverEvent(plan: MigrationPlan, state: MigrationState, revision: numbe
   if (isReturning(state)) return { kind: 'settled', settled: { rollbackMs: 1, lagging: [] } };
   if (state.kind !== 'running') return { kind: 'promote' };
   const step = stepOfPlan(plan, state.at.step);
-  const { placement } = state.facts;
+  const { placement, verified } = state.facts;
   switch (step.kind) {
     case 'verify':
-      return { kind: 'verified', verified: { build: NEW, watermark: null }, findings: null };
+      // Verified anew it is another build, as after a change of the version.
+      return {
+        kind: 'verified',
+        verified: { build: state.at.attempt === 1 ? NEW : NEWER, watermark: null },
+        findings: null,
+      };
     case 'shadow':
-      return placement.kind === 'shadow'
+      if (verified === null) throw new TypeError('nothing is mirrored before it is verified');
+      return placement.kind === 'shadow' && placement.build === verified.build
         ? { kind: 'step_done', findings: null }
         : {
             kind: 'route_placed',
-            placement: { kind: 'shadow', mirrorBps: step.options.mirror_bps },
+            placement: {
+              kind: 'shadow',
+              mirrorBps: step.options.mirror_bps,
+              build: verified.build,
+            },
             routeRevision: revision,
           };
     case 'analysis':
@@ -157,6 +169,22 @@ for (const [number, plan] of PLANS.entries()) {
         }),
     );
 
+    await holds('the first weight goes to the build that was mirrored and judged', ({ states, events }) =>
+      events.every((event, at) => {
+        const [before, after] = [states[at], states[at + 1]] as [MigrationState, MigrationState];
+        if (weightOf(before.facts) > 0 || weightOf(after.facts) === 0) return true;
+        const judged = states.slice(0, at + 1).findLast(
+          // Where the gate began: the state in which its analysis was run.
+          ({ facts }, index) => facts.gate === null && states[index + 1]?.facts.gate !== null,
+        );
+        const { placement } = judged?.facts ?? before.facts;
+        const { verified } = after.facts;
+        return (
+          event.kind === 'route_placed' && placement.kind === 'shadow' && placement.build === verified?.build
+        );
+      }),
+    );
+
     await holds(
       'a gate lets one weight through, and is made by an analysis or a promotion alone',
       ({ states, events }) =>
@@ -212,6 +240,21 @@ t.test('a version that changes before it has weight is verified and measured ane
   t.match(state, { kind: 'running', at: { step: 3 } });
   const anew = transition(SHORT, state, { kind: 'version_changed', why: 'x' }, '2026-11-26T08:00:00.000Z');
   t.match(anew, { kind: 'running', at: { step: 1 }, facts: { verified: null, gate: null } });
+  const verified = transition(
+    SHORT,
+    anew,
+    { kind: 'verified', verified: { build: NEWER, watermark: null }, findings: null },
+    '2026-11-26T08:01:00.000Z',
+  );
+  t.match(verified, { at: { step: 2 }, facts: { placement: { kind: 'shadow', build: NEW } } });
+  t.throws(() => transition(SHORT, verified, { kind: 'step_done', findings: null }, AT), {
+    name: 'SwitchyardError',
+    reason: 'STATUS_CONFLICT',
+  });
+  const placement = { kind: 'shadow', mirrorBps: 10_000, build: NEWER } as const;
+  const placedAt = '2026-11-26T08:02:00.000Z';
+  const placed = transition(SHORT, verified, { kind: 'route_placed', placement, routeRevision: 9 }, placedAt);
+  t.match(placed, { at: { step: 2 }, facts: { placement, routeRevision: 9, measuredFrom: placedAt } });
 });
 
 t.test('a route that somebody changed pauses it; going on puts it back first', async (t) => {

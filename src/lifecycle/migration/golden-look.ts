@@ -3,6 +3,7 @@ import type { GoldenQuery, GoldenSet } from '../../registry/golden-sets.js';
 import { parseGoldenSetName } from '../../registry/golden-sets.js';
 import type { Registry } from '../../registry/registry.js';
 import type { QualityMetric } from '../../registry/schema.js';
+import { type Digest, digestPrefix } from '../../vocabulary.js';
 import { compareEvaluations, gateConfidence, type ScoredVersion } from '../evaluation/compare.js';
 import { CONCURRENCY_DEFAULT, DEPTH_DEFAULT, evaluateVersion } from '../evaluation/evaluate.js';
 import type { VersionSearch } from '../evaluation/version-search.js';
@@ -22,7 +23,8 @@ const METRICS: Readonly<Record<GoldenRequest['metric'], QualityMetric>> = {
 /**
  * Asks both versions every question of a golden set by the way of clients' searches, pinned and in the bulk lane,
  * writes both evaluations down, and compares them query by query. Null: there is no such golden set.
- * Errors: those of searching and of the registry; what the signal was aborted with.
+ * Errors: those of searching and of the registry; STATUS_CONFLICT when another build of the new version answered than
+ * the one that was verified; what the signal was aborted with.
  */
 export async function lookAtGoldenSet(
   registry: Registry,
@@ -30,7 +32,7 @@ export async function lookAtGoldenSet(
   request: GoldenRequest,
   work: Work,
 ): Promise<GoldenFinding | null> {
-  const { corpus, fromVersion, toVersion, metric, margin, looks } = request;
+  const { corpus, fromVersion, toVersion, toBuild, metric, margin, looks } = request;
   const set = await findSet(registry, request.goldenSet ?? corpus);
   if (set === null) return null;
   const questions = await registry.goldenSets.allQueries(set.goldenSetId);
@@ -46,6 +48,7 @@ export async function lookAtGoldenSet(
           work.onProgress({ what: 'golden queries', done: doneBefore + done, total, etaMs: null }),
       },
     );
+    if (version === toVersion) refuseOther(`${corpus}/${version}`, found.servedBy.build, toBuild);
     const { goldenSetId } = set;
     // Over HTTP its digest is cut to a prefix.
     const { digest } = await registry.builds.get({ corpus, version }, found.servedBy.build);
@@ -70,8 +73,9 @@ export async function lookAtGoldenSet(
     });
     return { goldenSetId, k: K, depth: DEPTH_DEFAULT, gain: GAIN, scores: found.scores };
   };
-  const baseline = await evaluated(fromVersion, 0);
-  const candidate = await evaluated(toVersion, questions.length);
+  // The one that may be refused comes first.
+  const candidate = await evaluated(toVersion, 0);
+  const baseline = await evaluated(fromVersion, questions.length);
   const compared = await compareEvaluations(baseline, candidate, {
     metric: METRICS[metric],
     marginAbsolute: margin,
@@ -101,6 +105,15 @@ export async function lookAtGoldenSet(
       candidate: query.candidate,
     })),
   };
+}
+
+/** `answered` may be a prefix. Errors: STATUS_CONFLICT. */
+function refuseOther(version: string, answered: string, verified: Digest): void {
+  if (answered !== '' && verified.startsWith(answered)) return;
+  throw new SwitchyardError(
+    'STATUS_CONFLICT',
+    `build ${answered.slice(0, 16)} of ${version} answered the golden queries, but ${digestPrefix(verified)} was verified: nothing was judged; resume asks again`,
+  );
 }
 
 async function findSet(registry: Registry, wanted: string): Promise<GoldenSet | null> {

@@ -1,5 +1,5 @@
 import type { StepKind } from './plan-schema.js';
-import { type Sample, SampleTotals } from './sample.js';
+import { ofBuild, type Sample, SampleTotals } from './sample.js';
 import type { StepContext } from './step.js';
 
 /** One that was begun before another may become visible after it. */
@@ -13,11 +13,19 @@ export class Measured {
   readonly #read: StepContext<StepKind>['registry']['migrations'];
   readonly #migrationId: string;
   readonly #totals = new SampleTotals();
+  /** Of the new version, the build that was verified: what was mirrored to another one says nothing of it. */
+  readonly #of: (sample: Sample) => Sample;
   #since: Date;
   /** Those at the edge that were added already. */
   #added = new Map<string, Date>();
 
-  constructor({ registry, migration }: Pick<StepContext<StepKind>, 'registry' | 'migration'>, since: string) {
+  constructor(
+    { registry, migration, state }: Pick<StepContext<StepKind>, 'registry' | 'migration' | 'state'>,
+    since: string,
+  ) {
+    const { verified } = state.facts;
+    this.#of = (sample) =>
+      verified === null ? sample : ofBuild(sample, migration.toVersion, verified.build);
     this.#read = registry.migrations;
     this.#migrationId = migration.migrationId;
     this.#since = new Date(since);
@@ -29,7 +37,7 @@ export class Measured {
       const key = `${gatewayId} ${at.getTime()}`;
       if (this.#added.has(key)) continue;
       this.#added.set(key, at);
-      this.#totals.add(sample as Sample);
+      this.#totals.add(this.#of(sample as Sample));
       const edge = new Date(at.getTime() - OVERLAP_MS);
       if (edge > this.#since) this.#since = edge;
     }

@@ -3,6 +3,7 @@ import type { Comparison } from '../../router/comparison.js';
 import type { RouterMetrics, StageTimes, TargetLabels, TrafficKind } from '../../router/metrics.js';
 import type { MirrorDrop } from '../../router/mirror-drop.js';
 import { LogHistogram } from '../../telemetry/log-histogram.js';
+import type { Digest } from '../../vocabulary.js';
 import type { ScoreQuantiles } from '../retire/score-thresholds.js';
 import { type MirrorSample, NO_SCORES, plusScores, type Sample, type VersionSample } from './sample.js';
 
@@ -15,6 +16,7 @@ interface VersionCounts {
 }
 
 interface PairCounts {
+  readonly version: string;
   compared: number;
   shorter: number;
   failed: number;
@@ -71,8 +73,8 @@ export class MigrationMeter
 
 class CorpusMeter {
   readonly #versions = new Map<string, VersionCounts>();
-  /** By the shadow's version; a shadow of the primary's own version is the noise floor. */
-  readonly #pairs = new Map<string, PairCounts>();
+  /** By the shadow's build; a shadow of the primary's own version is the noise floor. */
+  readonly #pairs = new Map<Digest, PairCounts>();
 
   served({ version }: TargetLabels, times: StageTimes): void {
     const counts = this.#versionCounts(version);
@@ -87,12 +89,12 @@ class CorpusMeter {
     this.#versionCounts(version).failed++;
   }
 
-  mirrorFailed({ version }: TargetLabels): void {
-    this.#pairCounts(version).failed++;
+  mirrorFailed(shadow: TargetLabels): void {
+    this.#pairCounts(shadow).failed++;
   }
 
   compared(shadow: TargetLabels, comparison: Comparison): void {
-    const counts = this.#pairCounts(shadow.version);
+    const counts = this.#pairCounts(shadow);
     counts.compared++;
     if (comparison.shadowUnderfill > comparison.primaryUnderfill) counts.shorter++;
     counts.overlapSum += comparison.overlap;
@@ -123,8 +125,10 @@ class CorpusMeter {
         total: counts.total.take(),
       };
     const mirrored: Record<string, MirrorSample> = {};
-    for (const [version, counts] of this.#pairs)
-      mirrored[version] = {
+    for (const [build, counts] of this.#pairs) {
+      const { version } = counts;
+      mirrored[mirrored[version] === undefined ? version : `${version}@${build}`] = {
+        build,
         compared: counts.compared,
         shorter: counts.shorter,
         failed: counts.failed,
@@ -143,6 +147,7 @@ class CorpusMeter {
               },
             }),
       };
+    }
     this.#versions.clear();
     this.#pairs.clear();
     return { versions, mirrored };
@@ -162,10 +167,11 @@ class CorpusMeter {
     return fresh;
   }
 
-  #pairCounts(version: string): PairCounts {
-    const known = this.#pairs.get(version);
+  #pairCounts({ version, build }: TargetLabels): PairCounts {
+    const known = this.#pairs.get(build);
     if (known !== undefined) return known;
     const fresh: PairCounts = {
+      version,
       compared: 0,
       shorter: 0,
       failed: 0,
@@ -178,7 +184,7 @@ class CorpusMeter {
       primaryScores: NO_SCORES,
       shadowScores: NO_SCORES,
     };
-    this.#pairs.set(version, fresh);
+    this.#pairs.set(build, fresh);
     return fresh;
   }
 }

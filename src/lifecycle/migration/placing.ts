@@ -27,7 +27,9 @@ export function targetsFor(
       (placement.kind === 'released' ? version !== fromVersion : build !== facts.from.build),
   );
   const old = { version: fromVersion, build: facts.from.build, tier: facts.from.tier };
-  const build = facts.verified?.build ?? null;
+  // While a version that changed is verified anew, the route still mirrors to the build of before.
+  const mirrored = placement.kind === 'shadow' ? placement.build : undefined;
+  const build = mirrored ?? facts.verified?.build ?? null;
   const fresh = { version: toVersion, build, tier: facts.from.tier };
   const rest = others.map(asInput);
   switch (placement.kind) {

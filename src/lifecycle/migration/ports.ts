@@ -1,4 +1,4 @@
-import type { Quantization } from '../../vocabulary.js';
+import type { Digest, Quantization } from '../../vocabulary.js';
 import type { EvaluationComparison } from '../evaluation/compare.js';
 import type { RebuildSource } from '../rebuild.js';
 import type { Migration } from './record.js';
@@ -15,6 +15,8 @@ export interface GoldenRequest {
   readonly corpus: string;
   readonly fromVersion: string;
   readonly toVersion: string;
+  /** Of the new version, the build that was verified: no other one is judged. */
+  readonly toBuild: Digest;
   /** `name` or `name@number`; null: the one named as the corpus. */
   readonly goldenSet: string | null;
   readonly metric: 'ndcg@10' | 'mrr@10' | 'recall@10' | 'map';

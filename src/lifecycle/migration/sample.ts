@@ -1,4 +1,5 @@
 import { type HistogramCounts, LogHistogram } from '../../telemetry/log-histogram.js';
+import type { Digest } from '../../vocabulary.js';
 import type { ScoreQuantiles } from '../retire/score-thresholds.js';
 
 /** What one gateway measured of one version within one interval. Times in microseconds. */
@@ -13,8 +14,10 @@ export interface VersionSample {
   readonly total: HistogramCounts;
 }
 
-/** Mirrored reads to one version. */
+/** Mirrored reads to one build of a version. */
 export interface MirrorSample {
+  /** Absent in samples of before. */
+  readonly build?: Digest;
   readonly compared: number;
   readonly shorter: number;
   readonly failed: number;
@@ -44,8 +47,21 @@ export const NO_SCORES: ScoreQuantiles = Object.freeze({ p25: 0, median: 0, p75:
 
 export interface Sample {
   readonly versions: Readonly<Record<string, VersionSample>>;
+  /** By version; where it has several builds, the others' keys are `version@build`. */
   readonly mirrored: Readonly<Record<string, MirrorSample>>;
 }
+
+/** Without what was mirrored to another build of the version than this one. */
+export const ofBuild = ({ versions, mirrored }: Sample, version: string, wanted: Digest): Sample => ({
+  versions,
+  mirrored: Object.fromEntries(
+    Object.entries(mirrored).filter(
+      ([key, { build }]) => versionOf(key) !== version || build === undefined || build === wanted,
+    ),
+  ),
+});
+
+const versionOf = (key: string): string => key.split('@')[0] ?? key;
 
 export interface VersionTotals {
   answered: number;
@@ -104,7 +120,8 @@ export class SampleTotals {
       totals.searched.add(part.searched);
       totals.total.add(part.total);
     }
-    for (const [version, part] of Object.entries(mirrored)) {
+    for (const [key, part] of Object.entries(mirrored)) {
+      const version = versionOf(key);
       const sums = this.#sums(version);
       this.#mirrored.set(version, sums);
       sums.compared += part.compared;

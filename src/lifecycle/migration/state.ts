@@ -5,7 +5,8 @@ import type { ThresholdWarning } from '../retire/score-thresholds.js';
 export type Placement =
   /** As it was found: the old version serves, the new one is where it was. */
   | { readonly kind: 'untouched' }
-  | { readonly kind: 'shadow'; readonly mirrorBps: number }
+  /** `build`: of the new version, which is mirrored to; absent in records of before. */
+  | { readonly kind: 'shadow'; readonly mirrorBps: number; readonly build?: Digest }
   | { readonly kind: 'weighted'; readonly weightBps: number }
   /** The old version has left the route. */
   | { readonly kind: 'released' }
@@ -127,6 +128,10 @@ export const isFinished = (state: MigrationState): boolean =>
 
 export const isReturning = (state: MigrationState): state is ReturningState =>
   state.kind === 'aborted' || state.kind === 'rolled_back';
+
+/** Whether the build that was verified is the one that is mirrored to. */
+export const isMirrored = ({ placement, verified }: Facts): boolean =>
+  placement.kind === 'shadow' && verified !== null && placement.build === verified.build;
 
 /** Weight of the new version, basis points. */
 export function weightOf({ placement }: Facts): number {

@@ -4,6 +4,7 @@ import { type MigrationPlan, type PlanStep, stepOfPlan } from './plan-schema.js'
 import {
   type EventKind,
   type Facts,
+  isMirrored,
   isReturning,
   type MigrationEventBody,
   type MigrationState,
@@ -48,7 +49,7 @@ export function transition(
 ): MigrationState {
   switch (event.kind) {
     case 'route_placed':
-      return place(plan, state, event.placement, event.routeRevision);
+      return place(plan, state, event.placement, event.routeRevision, atIso);
     case 'route_accepted': {
       const running = runningIn(state, event.kind);
       const facts = { ...running.facts, routeRevision: event.routeRevision, measuredFrom: atIso };
@@ -119,7 +120,7 @@ const DONE_BY_ITSELF = ['build', 'shadow', 'set_weight', 'pause', 'complete', 'r
 function assertPlaced(step: PlanStep, facts: Facts): void {
   const isPlaced =
     step.kind === 'shadow'
-      ? facts.placement.kind === 'shadow'
+      ? isMirrored(facts)
       : step.kind === 'set_weight'
         ? weightOf(facts) === step.options.weight
         : step.kind === 'complete'
@@ -156,6 +157,7 @@ function place(
   state: MigrationState,
   placement: Placement,
   routeRevision: number,
+  atIso: string,
 ): MigrationState {
   const running = runningIn(state, 'route_placed');
   const { at, facts } = running;
@@ -168,13 +170,16 @@ function place(
     case 'shadow':
       if (step.kind !== 'shadow' || before > 0)
         throw conflict('only the shadow step mirrors, before any weight');
-      if (facts.verified === null) throw conflict('nothing is mirrored before it is verified');
-      return { ...running, facts: after };
+      if (!isMirrored(after)) throw conflict('nothing is mirrored but the build that was verified');
+      return { ...running, facts: { ...after, measuredFrom: atIso } };
     case 'weighted':
       if (step.kind !== 'set_weight' || step.options.weight !== placement.weightBps)
         throw conflict('weight is given by a set_weight step, as much as it says');
       if (facts.verified === null) throw conflict('a version takes weight only when it is verified');
       if (facts.gate === null) throw conflict('weight comes only after a gate that was passed');
+      // One of before does not say which build it mirrors to.
+      if (facts.placement.kind === 'shadow' && facts.placement.build !== undefined && !isMirrored(facts))
+        throw conflict('another build was mirrored than was verified');
       return { ...running, facts: { ...after, hadWeight: true, gate: null } };
     case 'released':
       if (step.kind !== 'complete' || before !== WEIGHT_TOTAL_BPS)
@@ -188,7 +193,10 @@ function place(
   }
 }
 
-/** Before any weight it is verified and measured anew; after that a person decides. */
+/**
+ * Before any weight it is verified, mirrored and measured anew; after that a person decides. Until the shadow step places
+ * the new build, the route mirrors to the one of before, which then counts no more.
+ */
 function versionChanged(
   plan: MigrationPlan,
   { at, facts }: RunningState,

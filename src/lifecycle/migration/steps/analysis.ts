@@ -61,13 +61,16 @@ export const runAnalysis: RunStep<'analysis'> = async (context) => {
 };
 
 async function judgedOnce(context: Context): Promise<readonly Finding[]> {
-  const { step, migration, ports } = context;
+  const { step, migration, ports, state } = context;
   const { corpus, fromVersion, toVersion } = migration;
   const { golden } = step.options;
   if (golden === undefined) return [];
+  const { verified } = state.facts;
+  if (verified === null) throw new TypeError('nothing is analysed before it is verified');
   const { golden_set: goldenSet, metric, margin } = golden;
   const looks = await looksOf(context);
-  const request = { corpus, fromVersion, toVersion, goldenSet, metric, margin, looks };
+  const toBuild = verified.build;
+  const request = { corpus, fromVersion, toVersion, toBuild, goldenSet, metric, margin, looks };
   return [checkGolden(await ports.compareGolden(request, context), corpus)];
 }
 

@@ -1,6 +1,7 @@
 import { Measured } from '../measured.js';
 import { placed } from '../placed.js';
 import { replicaNames } from '../replicas.js';
+import { isMirrored } from '../state.js';
 import type { RunStep, StepContext } from '../step.js';
 
 const LOOK_MS = 1_000;
@@ -9,8 +10,11 @@ const LOOK_MS = 1_000;
 export const runShadow: RunStep<'shadow'> = async (context) => {
   const { migration, state, step } = context;
   const { mirror_bps, duration_s, compared_min, timeout_s } = step.options;
-  if (state.facts.placement.kind !== 'shadow')
-    return placed(context, { kind: 'shadow', mirrorBps: mirror_bps });
+  const { verified } = state.facts;
+  if (verified === null) throw new TypeError('nothing is mirrored before it is verified');
+  // After a change of the version the route still mirrors to the build of before.
+  if (!isMirrored(state.facts))
+    return placed(context, { kind: 'shadow', mirrorBps: mirror_bps, build: verified.build });
   const measured = new Measured(context, state.facts.measuredFrom);
   for (;;) {
     const totals = await measured.now();
