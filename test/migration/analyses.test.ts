@@ -85,6 +85,24 @@ t.test('service time: within the ratio or the allowance it passes, beyond both i
   );
 });
 
+t.test(
+  'service time: with nothing of the old version to compare with, no slowness is a failure',
+  async (t) => {
+    const random = seeded(17);
+    const slow = around(900_000, 2_000, random);
+    t.match(checkServiceTime(served(new LogHistogram(), slow), MANY), {
+      verdict: 'undecided',
+      why: /2000 served requests of the new version and 0 of the old one were timed, 100 of each/,
+    });
+    t.match(
+      checkServiceTime(served(times(4_000, 4_100), slow), MANY),
+      { verdict: 'undecided' },
+      'nor are two stragglers something to compare with',
+    );
+    t.equal(checkServiceTime(served(around(4_000, 40, random), slow), MANY).verdict, 'failed');
+  },
+);
+
 t.test('service time: an equal version fails in hardly any of a thousand seeded looks', async (t) => {
   const random = seeded(11);
   let failed = 0;

@@ -5,6 +5,9 @@ import { type Finding, LOOK_Z, ms } from './finding.js';
 
 export type ServiceTimeOptions = NonNullable<StepOptions<'analysis'>['service_time']>;
 
+/** Of either version, for a failure before there are `samples_min` of both. */
+const FEW_MIN = 20;
+
 /**
  * Before the new version has weight: encoding and searching without queues, of mirrored reads, both versions answering
  * the same ones; the shadow lane's queues say nothing. After that it is confirmed on served reads, from beginning to
@@ -48,8 +51,12 @@ export function checkServiceTime(
   });
   if (before === null || after === null || fresh.count < samples_min || old.count < samples_min) {
     const why = `${fresh.count} ${what} requests of the new version and ${old.count} of the old one were timed, ${samples_min} of each are needed${rememberedOf(seen)}`;
-    // A version that hangs gives few times: those it gives may be enough to know.
-    const isSlow = after !== null && fresh.count >= 20 && after.low > limitOf(before, options);
+    // A version that hangs gives few times: those it gives may be enough to know, beside what the old one took.
+    const isSlow =
+      before !== null &&
+      after !== null &&
+      Math.min(old.count, fresh.count) >= FEW_MIN &&
+      after.low > limitOf(before, options);
     return isSlow
       ? found('failed', `${why}, but they are beyond the limit already`)
       : found('undecided', why);
@@ -63,9 +70,9 @@ export function checkServiceTime(
 
 /** Fast enough is what is within the ratio, or within the allowance. Microseconds. */
 const limitOf = (
-  before: { readonly high: number } | null,
+  before: { readonly high: number },
   { ratio_max, allowance_ms }: ServiceTimeOptions,
-): number => Math.max((before?.high ?? 0) * ratio_max, allowance_ms * 1000);
+): number => Math.max(before.high * ratio_max, allowance_ms * 1000);
 
 /** With caches that know every text nothing is timed, and waiting alone mends nothing. */
 const rememberedOf = (seen: Parameters<typeof checkServiceTime>[0]): string =>
