@@ -29,11 +29,12 @@ const FORGET_MS = 24 * 60 * 60_000;
 
 export class Gateways {
   readonly #database: Database;
-  readonly #aliveMsMax: number;
+  /** A replica counts as live for so long after its last heartbeat. */
+  readonly aliveMsMax: number;
 
   constructor(database: Database, aliveMsMax: number = GATEWAY_ALIVE_MS_MAX) {
     this.#database = database;
-    this.#aliveMsMax = aliveMsMax;
+    this.aliveMsMax = aliveMsMax;
   }
 
   async heartbeat(beat: Heartbeat): Promise<void> {
@@ -76,7 +77,7 @@ export class Gateways {
         .selectFrom('gateways')
         .selectAll()
         .select([
-          isAlive(this.#aliveMsMax).as('alive'),
+          isAlive(this.aliveMsMax).as('alive'),
           sql<number>`(extract(epoch FROM clock_timestamp() - heartbeat_at) * 1000)::FLOAT8`.as('age_ms'),
         ])
         .orderBy('gateway_id')

@@ -19,7 +19,7 @@ function text(event: MigrationEventBody, { plan, state, fromVersion, toVersion }
       return event.warnings.map(({ message }) => message).join('; ');
     case 'settled':
       return event.settled.lagging.length === 0
-        ? 'every live replica serves the old version'
+        ? 'every replica serves the old version'
         : `these replicas did not follow: ${event.settled.lagging.join(', ')}`;
     default:
       return `${event.kind}: ${step}`;

@@ -1,4 +1,5 @@
 import type { Registry } from '../../registry/registry.js';
+import { Followers } from './followers.js';
 import type { Work } from './ports.js';
 import type { Migration } from './record.js';
 import type { MigrationEventBody, ReturningState } from './state.js';
@@ -6,8 +7,8 @@ import type { MigrationEventBody, ReturningState } from './state.js';
 const LOOK_MS = 50;
 
 /**
- * After a return to the old version: waits until every live replica serves it, and says how long that took from the
- * command, or who did not.
+ * After a return to the old version: waits until every replica that could serve the new one serves it, and says how long
+ * that took from the command, or who did not.
  */
 export async function settle(
   migration: Migration,
@@ -19,27 +20,31 @@ export async function settle(
   const { corpus, toVersion } = migration;
   const { facts, sinceAt } = state;
   const sinceMs = new Date(sinceAt).getTime();
+  const followers = new Followers({
+    corpus,
+    routeRevision: facts.routeRevision,
+    served: facts.hadWeight ? (facts.verified?.build ?? null) : null,
+    beganMs: migration.createdAt.getTime(),
+    commandMs: sinceMs,
+    aliveMsMax: registry.gateways.aliveMsMax,
+  });
   // What a set_weight had loaded in advance is wanted no more.
   await forgetDesired(registry, corpus, toVersion);
   for (;;) {
     const [replicas, now] = await Promise.all([registry.gateways.list(), registry.migrations.now()]);
-    const alive = replicas.filter((replica) => replica.alive);
-    const lagging = alive.filter(
-      ({ appliedRevisions }) => (appliedRevisions[corpus] ?? 0) < facts.routeRevision,
-    );
+    const { lagging, total, tookMs } = followers.look(replicas);
     work.onProgress({
       what: 'replicas back on the old version',
-      done: alive.length - lagging.length,
-      total: alive.length,
+      done: total - lagging.length,
+      total,
       etaMs: null,
     });
-    if (lagging.length === 0) {
-      const reportedMs = Math.max(sinceMs, ...alive.map(({ heartbeatAt }) => heartbeatAt.getTime()));
-      // Where no replica lives nobody was served by the new version any more.
-      const rollbackMs =
-        facts.hadWeight && alive.length > 0 ? Math.min(reportedMs, now.getTime()) - sinceMs : null;
-      return { kind: 'settled', settled: { rollbackMs, lagging: [] } };
-    }
+    // Where no replica lives nobody was served by the new version any more.
+    if (lagging.length === 0)
+      return {
+        kind: 'settled',
+        settled: { rollbackMs: facts.hadWeight ? tookMs : null, lagging: [] },
+      };
     if (now.getTime() - sinceMs > timeoutMs)
       return {
         kind: 'settled',

@@ -51,7 +51,7 @@ export interface Position {
 export const PAUSE_CAUSES = ['plan', 'operator', 'inconclusive', 'failure', 'route_changed'] as const;
 export type PauseCause = (typeof PAUSE_CAUSES)[number];
 
-/** How an ended migration's traffic went back: null until every live replica applied it or the wait was over. */
+/** How an ended migration's traffic went back: null until every replica applied it or the wait was over. */
 export interface Settled {
   /** From the command to the last replica's report; null when one did not report in time. */
   readonly rollbackMs: number | null;
