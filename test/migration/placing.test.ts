@@ -1,5 +1,10 @@
 import t from 'tap';
-import { divergence, startingTarget, targetsFor } from '../../src/lifecycle/migration/placing.js';
+import {
+  divergence,
+  startingTarget,
+  targetsFor,
+  weightOfOthers,
+} from '../../src/lifecycle/migration/placing.js';
 import type { Facts, Placement } from '../../src/lifecycle/migration/state.js';
 import type { Route, RouteTarget } from '../../src/registry/route.js';
 import type { Digest, Fingerprint, Revision } from '../../src/vocabulary.js';
@@ -71,6 +76,28 @@ const PLACEMENTS: readonly (readonly [Placement, Partial<Facts>, readonly string
 t.test('a placement changes the two versions and leaves everything else where it is', async (t) => {
   for (const [placement, more, expected] of PLACEMENTS)
     t.same(said(placement, facts(more), routeOf(OLD, FLOOR, OTHER)), expected, placement.kind);
+});
+
+t.test('going back, the old version gets all weight, whoever else was given some', async (t) => {
+  const third = target('v3', 'f', { weightBps: 5_000 });
+  const split = routeOf({ ...OLD, weightBps: 3_000 }, target('v2', 'b', { weightBps: 2_000 }), third, FLOOR);
+  const weighted = facts({ placement: { kind: 'weighted', weightBps: 4_000 }, hadWeight: true });
+  const back = [
+    'v1:a active 10000 0 dram',
+    'v2:b draining 0 0 dram',
+    'v3:f draining 0 0 ssd',
+    'v1:c shadow 0 1000 ssd',
+  ];
+  t.same(said({ kind: 'restored' }, weighted, split), back);
+  t.equal(weightOfOthers(weighted, VERSIONS, split), 'v3 5000');
+  t.match(
+    divergence(weighted, VERSIONS, split),
+    /revision 4, where v3 5000 basis points are neither.*`switchyard route set docs`, then resume; or abort, which gives v1 everything/,
+  );
+  const movedOn = routeOf({ ...third, weightBps: 10_000 });
+  const released = facts({ placement: { kind: 'released' }, hadWeight: true });
+  t.same(said({ kind: 'restored' }, released, movedOn), back.slice(0, 3), 'after it completed');
+  t.equal(weightOfOthers(weighted, VERSIONS, routeOf(OLD, FLOOR, OTHER)), null);
 });
 
 t.test('a tier or another version is no divergence; a weight, a role or a build is', async (t) => {

@@ -2,7 +2,7 @@ import { SwitchyardError } from '../../errors.js';
 import type { ChangeAuthor } from '../../registry/changes.js';
 import type { Registry } from '../../registry/registry.js';
 import { digestPrefix } from '../../vocabulary.js';
-import { startingTarget, targetsFor } from './placing.js';
+import { startingTarget, targetsFor, weightOfOthers } from './placing.js';
 import { planDocument, readPlan } from './plan.js';
 import type { MigrationPlan } from './plan-schema.js';
 import { type Migration, readMigration } from './record.js';
@@ -138,15 +138,18 @@ export async function advanceBy(
 ): Promise<Migration> {
   const atIso = (await registry.migrations.now()).toISOString();
   const state = transition(migration.plan, migration.state, event, atIso);
+  const route = await routeChange(registry, migration, event, state.facts);
+  const taken = route?.taken ?? null;
   const record = await registry.migrations.advance({
     ...author,
+    reason: taken === null ? author.reason : reasonWith(author.reason, taken),
     migrationId: migration.migrationId,
     expectedSequence: migration.sequence,
     leaseToken,
     event,
     state,
     isFinished: isFinished(state),
-    route: await routeChange(registry, migration, event, state.facts),
+    route: route?.change ?? null,
   });
   return readMigration(record);
 }
@@ -166,8 +169,23 @@ async function routeChange(
   const isReturn = kind !== 'route_placed';
   const placement = isReturn ? ({ kind: 'restored' } as const) : event.placement;
   return {
-    expectedRevision: event.routeRevision - 1,
-    targets: targetsFor(placement, facts, migration, route),
-    force: isReturn,
+    change: {
+      expectedRevision: event.routeRevision - 1,
+      targets: targetsFor(placement, facts, migration, route),
+      force: isReturn,
+    },
+    /** What other versions had and now have no more. */
+    taken: isReturn ? weightOfOthers(facts, migration, route) : null,
   };
+}
+
+/** Of what the audit takes. */
+const REASON_LENGTH_MAX = 2_000;
+
+function reasonWith(reason: string, taken: string): string {
+  const said = ` (weight taken back from ${taken} basis points, which drains)`.slice(
+    0,
+    REASON_LENGTH_MAX / 2,
+  );
+  return `${reason.slice(0, REASON_LENGTH_MAX - said.length)}${said}`;
 }

@@ -2,7 +2,7 @@ import type { Registry } from '../../registry/registry.js';
 import type { Route } from '../../registry/route.js';
 import { WEIGHT_TOTAL_BPS } from '../../vocabulary.js';
 import { placed } from './placed.js';
-import { divergence } from './placing.js';
+import { divergence, heldByOthers } from './placing.js';
 import { stepOfPlan } from './plan-schema.js';
 import type { Migration } from './record.js';
 import { type MigrationEventBody, type RunningState, weightOf } from './state.js';
@@ -25,7 +25,11 @@ export async function changedOutside(
       };
   }
   const route = await registry.routes.get(corpus);
-  if (facts.isRouteLost) return placed({ registry, migration }, facts.placement);
+  if (facts.isRouteLost) {
+    const held = heldByOthers(facts, migration, route);
+    if (held !== null) return { kind: 'route_diverged', why: held };
+    return placed({ registry, migration }, facts.placement);
+  }
   if (route.revision === facts.routeRevision) return null;
   const why =
     facts.placement.kind === 'untouched' ? untouched(state, route) : divergence(facts, migration, route);

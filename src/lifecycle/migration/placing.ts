@@ -10,8 +10,8 @@ export interface Versions {
 }
 
 /**
- * The route that a placement means. Other targets (a noise floor, say) stay as they are. Whoever had
- * weight stays loaded as `draining` until it is released: its clients may send vectors of its model, and going back
+ * The route that a placement means. Other targets (a noise floor, say) stay as they are, but on the way back, where the
+ * old version gets all weight, also what a third version was given meanwhile. Whoever had weight stays loaded as `draining` until it is released: its clients may send vectors of its model, and going back
  * takes no loading.
  */
 export function targetsFor(
@@ -57,11 +57,37 @@ export function targetsFor(
       return [
         { ...old, role: 'active', weightBps: WEIGHT_TOTAL_BPS, mirrorBps: 0 },
         ...(facts.hadWeight ? [{ ...fresh, role: 'draining' as const, weightBps: 0, mirrorBps: 0 }] : []),
-        ...rest,
+        ...rest.map(
+          (other): RouteTargetInput =>
+            other.weightBps > 0 ? { ...other, role: 'draining', weightBps: 0 } : other,
+        ),
       ];
     default:
       return placement satisfies never;
   }
+}
+
+/** `v3 2500`: targets beside the migration's two that have weight, as operators say it; null: there are none. */
+export function weightOfOthers(facts: Facts, { toVersion }: Versions, { targets }: Route): string | null {
+  const others = targets.filter(
+    ({ version, build, weightBps }) => weightBps > 0 && version !== toVersion && build !== facts.from.build,
+  );
+  return others.length === 0
+    ? null
+    : others.map(({ version, weightBps }) => `${version} ${weightBps}`).join(' + ');
+}
+
+/** Why the split cannot be put back; null when it can: a migration takes no weight from a version of somebody else's. */
+export function heldByOthers(facts: Facts, versions: Versions, route: Route): string | null {
+  const others = weightOfOthers(facts, versions, route);
+  if (others === null) return null;
+  const { corpus, fromVersion } = versions;
+  const { kind } = facts.placement;
+  const abort =
+    kind === 'released' || kind === 'untouched'
+      ? 'leaves the route as it is'
+      : `gives ${fromVersion} everything`;
+  return `the route is at revision ${route.revision}, where ${others} basis points are neither version's: give them back with \`switchyard route set ${corpus}\`, then resume; or abort, which ${abort}`;
 }
 
 /** Why the route no longer says what the migration made it say; null when the split is as it was left. */
@@ -77,6 +103,8 @@ export function divergence(facts: Facts, versions: Versions, route: Route): stri
       .sort();
   const [left, right] = [ours(wanted).join(', '), ours(route.targets.map(asInput)).join(', ')];
   if (left === right) return null;
+  const held = heldByOthers(facts, versions, route);
+  if (held !== null) return held;
   return `the route is at revision ${route.revision} with ${right || 'neither version'}; the migration left it with ${left}`;
 }
 
