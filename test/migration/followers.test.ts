@@ -32,7 +32,7 @@ t.test('a replica that is not heard of any more did not follow, for all that is 
     laggingOf(
       followers,
       replica('follows', 9, 400),
-      replica('cut off at the command', 8, -2_000, dead),
+      replica('cut off at the command', 8, -2_000, { ...dead, readyTargets: [] }),
       replica('cut off before it, with the new version', 8, -600_000, dead),
       replica('gone before it, without', 8, -600_000, { ...dead, readyTargets: [] }),
       replica('of before the migration', 3, -1_500_000, dead),

@@ -270,3 +270,17 @@ t.test('a route that somebody changed pauses it; going on puts it back first', a
     facts: { isRouteLost: false, routeRevision: 12 },
   });
 });
+
+t.test('a gate gives no weight to a build beside the one that is mirrored', async (t) => {
+  const state = walk(SHORT, new Array(5).fill(null)).states.at(-1) as MigrationState;
+  t.match(state, { kind: 'running', at: { step: 4 }, facts: { gate: { kind: 'passed' } } });
+  const placement = { kind: 'weighted', weightBps: 100 } as const;
+  const event = { kind: 'route_placed', placement, routeRevision: 9 } as const;
+  t.equal(weightOf(transition(SHORT, state, event, AT).facts), 100);
+  const verified = { build: NEWER, watermark: null };
+  const other = { ...state, facts: { ...state.facts, verified } };
+  t.throws(() => transition(SHORT, other, event, AT), {
+    name: 'SwitchyardError',
+    reason: 'STATUS_CONFLICT',
+  });
+});
