@@ -6,8 +6,7 @@ import type { LoadResult, LoadRun } from './load/load-protocol.js';
 import { type Bench, inputHash, median } from './report.js';
 import { type GatewayRig, PATIENT, type RigTarget, startGatewayRig } from './rig/gateway.js';
 import { scrape, total } from './rig/scraped.js';
-import { searchBody } from './rig/search-bodies.js';
-import { SEARCH_METHOD } from './serving.js';
+import { SEARCH_METHOD, searchBody } from './rig/search-bodies.js';
 
 const SIZES = {
   smoke: { rowCount: 800, queryCount: 64, glossStep: 200, rounds: 2, seconds: 0.4, warmUpSeconds: 0.3 },

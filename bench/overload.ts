@@ -6,8 +6,7 @@ import type { LoadResult } from './load/load-protocol.js';
 import { treeCpuUs, treeMemoryBytes } from './load/process-cpu.js';
 import { type Bench, inputHash, median } from './report.js';
 import { startGatewayRig } from './rig/gateway.js';
-import { searchBody } from './rig/search-bodies.js';
-import { SEARCH_METHOD } from './serving.js';
+import { SEARCH_METHOD, searchBody } from './rig/search-bodies.js';
 
 const SIZES = {
   smoke: { rowCount: 800, queryCount: 64, glossStep: 200, rounds: 1, seconds: 1, capacitySeconds: 0.6 },

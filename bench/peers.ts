@@ -11,8 +11,7 @@ import { PeerProcess } from './peers/peer-process.js';
 import type { PeerName, PeerTuned } from './peers/peer-protocol.js';
 import { type Bench, inputHash, median } from './report.js';
 import { type GatewayRig, PATIENT, startGatewayRig } from './rig/gateway.js';
-import { searchBody } from './rig/search-bodies.js';
-import { SEARCH_METHOD } from './serving.js';
+import { SEARCH_METHOD, searchBody } from './rig/search-bodies.js';
 
 const SERVERS = ['pgvector', 'chroma'] as const satisfies readonly PeerName[];
 const LIBRARIES = ['lancedb', 'hnswlib'] as const satisfies readonly PeerName[];

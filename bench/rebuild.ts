@@ -7,16 +7,15 @@ import { packageRoot } from '../src/package-root.js';
 import { openRegistry } from '../src/registry/registry.js';
 import { createLogger } from '../src/telemetry/log.js';
 import { modelRef } from '../src/vocabulary.js';
-import { builtBundle, CORPUS } from './data/built-bundle.js';
+import { builtBundle } from './data/built-bundle.js';
 import { allGlosses, benchModel } from './data/gloss-vectors.js';
-import { searchCorpus, TOP_K } from './data/search-corpus.js';
-import { LoadGenerator, withoutFailures } from './load/load-generator.js';
+import { searchCorpus } from './data/search-corpus.js';
+import { withoutFailures } from './load/load-generator.js';
 import type { LatencyUs } from './load/load-protocol.js';
 import { type Bench, median } from './report.js';
 import { temporaryFolder } from './rig/folders.js';
-import { ownNodeArguments, PATIENT, PROGRAM, startGatewayRig } from './rig/gateway.js';
-import { searchBody } from './rig/search-bodies.js';
-import { SEARCH_METHOD } from './serving.js';
+import { ownNodeArguments, PROGRAM } from './rig/gateway.js';
+import { openTextSide } from './rig/text-side.js';
 
 const SIZES = {
   smoke: { rowCount: 800, queryCount: 64, glossStep: 200, pairs: 1, seconds: 0.5, warmUpSeconds: 0.3 },
@@ -41,27 +40,7 @@ export const rebuild: Bench = {
     const teardown = { teardown: (cleanUp: () => Promise<void> | void) => void opened.push(cleanUp) };
     try {
       const builds = await openBuilds(await temporaryFolder(teardown, 'switchyard-bench-build-'));
-      const gateway = await startGatewayRig({
-        model: corpus.model,
-        targets: [{ bundle, role: 'active', mirrorBps: 0 }],
-        searchWorkers: 1,
-        settings: {
-          ...PATIENT,
-          SWITCHYARD_CACHE__EMBEDDINGS__ENABLED: 'false',
-          SWITCHYARD_CACHE__RESULTS__ENABLED: 'false',
-        },
-      });
-      opened.push(() => gateway.close());
-      const load = await LoadGenerator.start(
-        { ...gateway.grpc, method: SEARCH_METHOD, connections: 2 },
-        {
-          bodies: corpus.queryTexts.map((query) =>
-            searchBody({ corpus: CORPUS, query: { text: query }, topK: TOP_K }),
-          ),
-          expected: null,
-        },
-      );
-      opened.push(() => load.close());
+      const { load } = await openTextSide(teardown, corpus, bundle);
       const capacity = withoutFailures(
         await load.run({ kind: 'closed', inFlight: IN_FLIGHT, seconds: plan.warmUpSeconds, from: 0 }),
       ).perSecond;

@@ -10,9 +10,8 @@ import { RawSearch } from './raw/raw-search.js';
 import { type Bench, inputHash, median } from './report.js';
 import { mainThreadShares } from './rig/cpu-profile.js';
 import { type GatewayRig, PATIENT, startGatewayRig } from './rig/gateway.js';
-import { searchBody } from './rig/search-bodies.js';
+import { SEARCH_METHOD, searchBody } from './rig/search-bodies.js';
 
-export const SEARCH_METHOD = '/switchyard.v1.SearchService/Search';
 export const RECALL_MIN = 0.98;
 
 interface Plan {

@@ -5,8 +5,8 @@ import { LoadGenerator, withoutFailures } from './load/load-generator.js';
 import { treeMemoryBytes } from './load/process-cpu.js';
 import { type Bench, median } from './report.js';
 import { scrape } from './rig/scraped.js';
-import { searchBody } from './rig/search-bodies.js';
-import { openServingSides, SEARCH_METHOD, SERVING_SIZES } from './serving.js';
+import { SEARCH_METHOD, searchBody } from './rig/search-bodies.js';
+import { openServingSides, SERVING_SIZES } from './serving.js';
 
 const SIZES = {
   smoke: { ...SERVING_SIZES.smoke, seconds: 2, warmUpSeconds: 1, sampleSeconds: 0.4 },

@@ -1,17 +1,15 @@
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { MODEL_FILES } from '../src/encoder/model-folder.js';
-import { builtBundle, CORPUS, documentId } from './data/built-bundle.js';
+import { builtBundle } from './data/built-bundle.js';
 import { searchCorpus, TOP_K } from './data/search-corpus.js';
-import { LoadGenerator, withoutFailures } from './load/load-generator.js';
+import { withoutFailures } from './load/load-generator.js';
 import { treeCpuUs } from './load/process-cpu.js';
 import type { FromText, TextRun, ToText } from './raw/text-protocol.js';
 import { type Bench, inputHash, median } from './report.js';
 import { AskedChild } from './rig/asked-child.js';
-import { PATIENT, startGatewayRig } from './rig/gateway.js';
-import { searchBody } from './rig/search-bodies.js';
+import { openTextSide } from './rig/text-side.js';
 
-const SEARCH_METHOD = '/switchyard.v1.SearchService/Search';
 const BATCH_TOKENS_MAX = 1024;
 
 const SIZES = {
@@ -45,28 +43,11 @@ export const text: Bench = {
     const { bundle } = await builtBundle(corpus, 'v1');
     const opened: (() => Promise<void>)[] = [];
     try {
-      const gateway = await startGatewayRig({
-        model: corpus.model,
-        targets: [{ bundle, role: 'active', mirrorBps: 0 }],
-        searchWorkers: 1,
-        // Texts come round again in a long run, and what is compared is the work.
-        settings: {
-          ...PATIENT,
-          SWITCHYARD_CACHE__EMBEDDINGS__ENABLED: 'false',
-          SWITCHYARD_CACHE__RESULTS__ENABLED: 'false',
-        },
-      });
-      opened.push(() => gateway.close());
-      const load = await LoadGenerator.start(
-        { ...gateway.grpc, method: SEARCH_METHOD, connections: 2 },
-        {
-          bodies: corpus.queryTexts.map((query) =>
-            searchBody({ corpus: CORPUS, query: { text: query }, topK: TOP_K }),
-          ),
-          expected: corpus.truth.map((rows) => Array.from(rows, documentId)),
-        },
+      const { gateway, load } = await openTextSide(
+        { teardown: (end) => void opened.push(async () => end()) },
+        corpus,
+        bundle,
       );
-      opened.push(() => load.close());
       const raw = new AskedChild<ToText, FromText>(
         fileURLToPath(new URL('./raw/text-main.js', import.meta.url)),
       );

@@ -1,27 +1,12 @@
-import { execFileSync } from 'node:child_process';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { CORPUS } from './load.js';
 import type { ChaosRig } from './rig.js';
+import { mountSmall, unmount } from './small-disks.js';
 
-const DISK_BYTES = 65_536;
-/** Their vectors alone take twice as much. */
+/** Their vectors alone take twice what fits. */
 const TEXTS = 80;
 const BUILT = 'fills-the-disk';
-
-/** Mounts a file system of so few bytes; the reason where this user or container may not. */
-function mountSmall(folder: string): string | undefined {
-  try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${DISK_BYTES}`, 'tmpfs', folder], { stdio: 'pipe' });
-    return undefined;
-  } catch (error) {
-    return `a small tmpfs cannot be mounted: ${(error as Error).message.split('\n')[0]}`;
-  }
-}
-
-const unmount = (folder: string): void => {
-  execFileSync('umount', ['-l', folder], { stdio: 'pipe' });
-};
 
 const buildsFolder = ({ varDir }: ChaosRig): string => path.join(varDir, 'bundles', BUILT);
 let isMounted = false;
@@ -51,15 +36,6 @@ export const diskFull = {
     await rm(buildsFolder(rig), { recursive: true, force: true });
   },
 };
-
-/** A tier dram of a few kilobytes; null where none can be mounted. */
-export async function mountMemory(varDir: string): Promise<string | null> {
-  const folder = path.join(varDir, 'memory');
-  await mkdir(folder);
-  return mountSmall(folder) === undefined ? folder : null;
-}
-
-export const unmountMemory = (folder: string): void => unmount(folder);
 
 /** A target is asked into a memory folder that has no room for it: refused, or served from the page cache, but served. */
 export const memoryFull = {

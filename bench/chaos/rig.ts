@@ -16,9 +16,9 @@ import type { Teardown } from '../rig/folders.js';
 import { type GivenServer, packageBinaries, startGivenServer } from '../rig/given-server.js';
 import { freePort, startRedis, type TestRedis } from '../rig/redis.js';
 import { type ChaosCorpus, chaosCorpus } from './corpus.js';
-import { mountMemory, unmountMemory } from './full-disks.js';
 import { CORPUS } from './load.js';
 import { SilentProxy } from './silent-proxy.js';
+import { mountMemory, unmount } from './small-disks.js';
 
 const BIN = path.join(packageRoot(), 'bin', 'switchyard');
 const START_MS_MAX = 180_000;
@@ -118,7 +118,7 @@ export async function openChaosRig(glossStep: number): Promise<ChaosRig> {
     const bundlesFolder = path.join(varDir, 'bundles');
     await mkdir(bundlesFolder);
     const memoryFolder = await mountMemory(varDir);
-    if (memoryFolder !== null) t.teardown(() => unmountMemory(memoryFolder));
+    if (memoryFolder !== null) t.teardown(() => unmount(memoryFolder));
     const corpus = await chaosCorpus(bundlesFolder, glossStep);
     await symlink(corpus.modelsFolder, path.join(varDir, 'models'));
     const postgres = await startGivenServer(t, await packageBinaries(t));

@@ -1,5 +1,7 @@
 import protobuf from 'protobufjs';
 
+export const SEARCH_METHOD = '/switchyard.v1.SearchService/Search';
+
 export interface SearchBody {
   readonly corpus: string;
   readonly query: { readonly vector: Float32Array; readonly model: string } | { readonly text: string };

@@ -1,4 +1,5 @@
 import { toSwitchyardError } from '../../errors.js';
+import { OneAtATime } from '../../process/one-at-a-time.js';
 import type { Registry } from '../../registry/registry.js';
 import type { RegistryWatch } from '../../registry/watch.js';
 import type { Logger } from '../../telemetry/log.js';
@@ -17,26 +18,29 @@ export class KeyFollower {
   readonly #options: KeyFollowerOptions;
   readonly #timer: NodeJS.Timeout;
   #watch: RegistryWatch | null = null;
-  #reading: Promise<void> | null = null;
-  #again = false;
+  readonly #reads = new OneAtATime(async () => {
+    const { registry } = this.#options.link;
+    if (this.#isClosed || registry === null) return;
+    await this.#read(registry).catch((error: unknown) => this.#setDown(error));
+  });
   #isUp = true;
   #strangers = '';
   #isClosed = false;
 
   constructor(options: KeyFollowerOptions) {
     this.#options = options;
-    this.#timer = setInterval(() => this.#refresh(), options.pollIntervalMs);
+    this.#timer = setInterval(() => this.#reads.ask(), options.pollIntervalMs);
   }
 
   /** Resolves after the first read, whether it succeeded or not: until one does, nobody gets in. */
   async start(): Promise<void> {
     const { link } = this.#options;
-    this.#refresh();
-    await this.#reading;
+    this.#reads.ask();
+    await this.#reads.settled();
     link.whenOpen((registry) => {
       if (this.#isClosed) return;
       this.#watch = registry.watch(({ kind }) => {
-        if (kind === 'api_keys' || kind === 'resync') this.#refresh();
+        if (kind === 'api_keys' || kind === 'resync') this.#reads.ask();
       });
     });
   }
@@ -45,25 +49,7 @@ export class KeyFollower {
     this.#isClosed = true;
     clearInterval(this.#timer);
     await this.#watch?.close();
-    await this.#reading;
-  }
-
-  /** One read at a time; a change during a read leads to one more. */
-  #refresh(): void {
-    const { registry } = this.#options.link;
-    if (this.#isClosed || registry === null) return;
-    if (this.#reading !== null) {
-      this.#again = true;
-      return;
-    }
-    this.#reading = this.#read(registry)
-      .catch((error: unknown) => this.#setDown(error))
-      .finally(() => {
-        this.#reading = null;
-        if (!this.#again) return;
-        this.#again = false;
-        this.#refresh();
-      });
+    await this.#reads.settled();
   }
 
   async #read(registry: Registry): Promise<void> {

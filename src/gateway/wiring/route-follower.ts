@@ -1,4 +1,5 @@
 import { SwitchyardError, toSwitchyardError } from '../../errors.js';
+import { OneAtATime } from '../../process/one-at-a-time.js';
 import type { DesiredTarget } from '../../registry/desired-targets.js';
 import type { Registry } from '../../registry/registry.js';
 import { type Route, routeIdentity } from '../../registry/route.js';
@@ -39,8 +40,16 @@ export class RouteFollower {
   #modelNames: ReadonlySet<string> = new Set();
   #replicasLagging: ReadonlyMap<string, number> = new Map();
   #timer: NodeJS.Timeout | null = null;
-  #refreshing: Promise<void> | null = null;
-  #again = false;
+  readonly #reads = new OneAtATime(async () => {
+    const { registry } = this.#options.link;
+    if (this.#isClosed || registry === null) return;
+    try {
+      await this.#read(registry, false);
+      this.#setUp();
+    } catch (error) {
+      this.#setDown(error);
+    }
+  });
   #isClosed = false;
   #watch: RegistryWatch | null = null;
 
@@ -86,7 +95,7 @@ export class RouteFollower {
     const { link } = this.#options;
     if (!(await this.#readFirst(link.registry))) await this.#serveFromDisk();
     link.whenOpen((registry) => {
-      if (!this.#isClosed) this.#watch = registry.watch(() => this.#refresh());
+      if (!this.#isClosed) this.#watch = registry.watch(() => this.#reads.ask());
     });
     this.#schedule();
   }
@@ -95,7 +104,7 @@ export class RouteFollower {
     this.#isClosed = true;
     if (this.#timer !== null) clearTimeout(this.#timer);
     await this.#watch?.close();
-    await this.#refreshing;
+    await this.#reads.settled();
     await this.#options.snapshots.settled();
   }
 
@@ -133,28 +142,9 @@ export class RouteFollower {
   #schedule(): void {
     if (this.#isClosed) return;
     this.#timer = setTimeout(() => {
-      this.#refresh();
+      this.#reads.ask();
       this.#schedule();
     }, this.#options.pollIntervalMs);
-  }
-
-  /** One read at a time; a change during a read leads to one more. */
-  #refresh(): void {
-    const { registry } = this.#options.link;
-    if (this.#isClosed || registry === null) return;
-    if (this.#refreshing !== null) {
-      this.#again = true;
-      return;
-    }
-    this.#refreshing = this.#read(registry, false)
-      .then(() => this.#setUp())
-      .catch((error: unknown) => this.#setDown(error))
-      .finally(() => {
-        this.#refreshing = null;
-        if (!this.#again) return;
-        this.#again = false;
-        this.#refresh();
-      });
   }
 
   /** `waitForLoading`: at start nothing serves yet, so loading is waited for; later it goes on in the background. */
@@ -255,7 +245,7 @@ export class RouteFollower {
       if (reason.startsWith('snapshot_damaged:')) this.#options.router.setDegraded(reason, false);
     this.#options.log.info('the registry answers again');
     // What was applied from disk is written again with what the registry says now.
-    this.#again = true;
+    this.#reads.ask();
   }
 
   #setDown(error: unknown): void {

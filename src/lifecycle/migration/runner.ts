@@ -1,3 +1,4 @@
+import { OneAtATime } from '../../process/one-at-a-time.js';
 import type { CorpusMigrations, MigrationRecord } from '../../registry/corpus-migrations.js';
 import type { Registry } from '../../registry/registry.js';
 import type { Logger } from '../../telemetry/log.js';
@@ -54,8 +55,11 @@ export class MigrationRunner {
   #ticks = 0;
   #prunedAtMs = Number.NEGATIVE_INFINITY;
   #unfinished: readonly MigrationRecord[] = [];
-  #looking: Promise<void> | null = null;
-  #again = false;
+  readonly #looks = new OneAtATime(() =>
+    this.#lookOnce().catch((error: unknown) =>
+      this.#options.log.debug({ err: error }, 'migrations could not be read'),
+    ),
+  );
   #writing: Promise<void> | null = null;
   #isClosed = false;
 
@@ -79,32 +83,21 @@ export class MigrationRunner {
 
   /** Something changed: at times, and when told so. One look at a time. */
   look(): void {
-    if (this.#isClosed) return;
-    if (this.#looking !== null) {
-      this.#again = true;
-      return;
-    }
-    this.#looking = this.#lookOnce()
-      .catch((error: unknown) => this.#options.log.debug({ err: error }, 'migrations could not be read'))
-      .finally(() => {
-        this.#looking = null;
-        if (!this.#again) return;
-        this.#again = false;
-        this.look();
-      });
+    if (!this.#isClosed) this.#looks.ask();
   }
 
   async close(): Promise<void> {
     this.#isClosed = true;
     clearInterval(this.#poll);
     clearInterval(this.#sampling);
-    await this.#looking;
+    await this.#looks.settled();
     await this.#writing;
     for (const { driver } of this.#drivers.values()) driver.stop();
     await Promise.all([...this.#drivers.values()].map(({ done }) => done));
   }
 
   async #lookOnce(): Promise<void> {
+    if (this.#isClosed) return;
     const registry = this.#options.registry();
     if (registry === null) return;
     const unfinished = await registry.migrations.list({ isUnfinished: true });

@@ -1,6 +1,7 @@
 import type { Config } from '../../config/config.js';
 import { REASONS, toSwitchyardError } from '../../errors.js';
 import { type BackoffPolicy, backoffDelayMs } from '../../process/backoff.js';
+import { OneAtATime } from '../../process/one-at-a-time.js';
 import type { Registry } from '../../registry/registry.js';
 import type { Retirement, RetirementStepRecord } from '../../registry/retirements.js';
 import type { Logger } from '../../telemetry/log.js';
@@ -32,8 +33,11 @@ export class RetirementRunner {
   readonly #options: RetirementRunnerOptions;
   readonly #running = new Map<string, { readonly stop: AbortController; readonly done: Promise<void> }>();
   readonly #poll: NodeJS.Timeout;
-  #looking: Promise<void> | null = null;
-  #again = false;
+  readonly #looks = new OneAtATime(() =>
+    this.#lookOnce().catch((error: unknown) =>
+      this.#options.log.debug({ err: error }, 'retirements could not be read'),
+    ),
+  );
   #isClosed = false;
 
   constructor(options: RetirementRunnerOptions) {
@@ -45,30 +49,20 @@ export class RetirementRunner {
   /** Something may have been asked for: at times, and when told so. One look at a time. */
   look(): void {
     if (this.#isClosed || !this.#options.config.migration.drive) return;
-    if (this.#looking !== null) {
-      this.#again = true;
-      return;
-    }
-    this.#looking = this.#lookOnce()
-      .catch((error: unknown) => this.#options.log.debug({ err: error }, 'retirements could not be read'))
-      .finally(() => {
-        this.#looking = null;
-        if (!this.#again) return;
-        this.#again = false;
-        this.look();
-      });
+    this.#looks.ask();
   }
 
   /** Leases are given back, so that another gateway goes on at once. */
   async close(): Promise<void> {
     this.#isClosed = true;
     clearInterval(this.#poll);
-    await this.#looking;
+    await this.#looks.settled();
     for (const { stop } of this.#running.values()) stop.abort();
     await Promise.all([...this.#running.values()].map(({ done }) => done));
   }
 
   async #lookOnce(): Promise<void> {
+    if (this.#isClosed) return;
     const { gatewayId, config } = this.#options;
     const registry = this.#options.registry();
     if (registry === null) return;
