@@ -14,7 +14,12 @@ const linux = { skip: existsSync('/proc/self/status') ? false : 'the peak of a p
 
 t.test('a build does not hold the vectors that it was given', linux, async (t) => {
   const growth = async (rows: number): Promise<number> => {
-    const { stdout } = await promisify(execFile)(process.execPath, [CHILD, temporaryFolder(t), String(rows)]);
+    const { stdout } = await promisify(execFile)(process.execPath, [
+      '--expose-gc',
+      CHILD,
+      temporaryFolder(t),
+      String(rows),
+    ]);
     return Number(stdout);
   };
   const grown = (await growth(MANY)) - (await growth(FEW));
