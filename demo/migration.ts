@@ -10,7 +10,7 @@ import type { Config } from '../src/config/config.js';
 import { importMiniLmPackage, MINILM_NAME, miniLmVersion } from '../src/encoder/import/minilm.js';
 import { importUseLitePackage, USE_LITE_NAME, USE_LITE_VERSION } from '../src/encoder/import/use-lite.js';
 import { loadModelFolder } from '../src/encoder/model-folder.js';
-import type { MigrationView } from '../src/gateway/admin/migration-views.js';
+import type { MigrationEventView, MigrationView } from '../src/gateway/admin/migration-views.js';
 import { findBundleFolder } from '../src/index/bundle-folder.js';
 import { readBundle } from '../src/index/read-bundle.js';
 import { registryRecords } from '../src/lifecycle/build-records.js';
@@ -54,19 +54,46 @@ interface Scenario {
   readonly to: VersionName;
   /** Weight of the new version, basis points, at which its encoder becomes slow. */
   readonly slowAtBps?: number;
+  /** How it must end, and what the golden set must say. */
+  readonly expected: { readonly outcome: string; readonly quality: string };
 }
 
 const SCENARIOS: readonly Scenario[] = [
-  { name: 'USE-lite → MiniLM', from: 'use', to: 'minilm' },
-  { name: 'MiniLM → USE-lite', from: 'minilm', to: 'use' },
-  { name: 'MiniLM fp16 → int8', from: 'minilm', to: 'int8' },
-  { name: 'USE-lite → MiniLM, slow from 50 % on', from: 'use', to: 'minilm', slowAtBps: 5_000 },
+  {
+    name: 'USE-lite → MiniLM',
+    from: 'use',
+    to: 'minilm',
+    expected: { outcome: 'completed', quality: 'better' },
+  },
+  {
+    name: 'MiniLM → USE-lite',
+    from: 'minilm',
+    to: 'use',
+    expected: { outcome: 'refused', quality: 'worse' },
+  },
+  {
+    name: 'MiniLM fp16 → int8',
+    from: 'minilm',
+    to: 'int8',
+    expected: { outcome: 'completed', quality: 'equivalent' },
+  },
+  {
+    name: 'USE-lite → MiniLM, slow from 50 % on',
+    from: 'use',
+    to: 'minilm',
+    slowAtBps: 5_000,
+    expected: { outcome: 'aborted', quality: 'better' },
+  },
 ];
 
 interface Result {
   readonly name: string;
   /** refused: by a gate, before it got any weight. */
   readonly outcome: string;
+  /** Verdict of the last look at the golden set; null where there was none. */
+  readonly quality: string | null;
+  /** The outcome and the quality are those that this migration must have, and no request failed or was mispaired. */
+  readonly is_as_expected: boolean;
   readonly failed_requests: number;
   readonly mispaired_responses: number;
   readonly rollback_ms: number | null;
@@ -141,6 +168,23 @@ interface Stage {
   readonly folder: string;
 }
 
+async function goldenVerdict({ gateway }: Stage): Promise<string | null> {
+  const { events } = await new GatewayClient(`http://127.0.0.1:${gateway.adminPort}`).request<{
+    readonly events: readonly MigrationEventView[];
+  }>('GET', `/v1/migrations/${CORPUS}/events`);
+  const verdicts = events.flatMap(({ detail }) => {
+    const { findings = [] } = detail as {
+      readonly findings?: readonly {
+        readonly check?: string;
+        readonly figures?: { readonly verdict?: string };
+      }[];
+    };
+    if (!Array.isArray(findings)) return [];
+    return findings.flatMap(({ check, figures }) => (check === 'golden' ? [figures?.verdict ?? null] : []));
+  });
+  return verdicts.at(-1) ?? null;
+}
+
 /** One migration, driven by one command. */
 async function migrate(number: number, scenario: Scenario, stage: Stage): Promise<Result> {
   const { gateway, load, folder } = stage;
@@ -164,6 +208,9 @@ async function migrate(number: number, scenario: Scenario, stage: Stage): Promis
   await runCommand(['migrate', 'report', CORPUS, '--html', report, ...adminWords(stage)], () => undefined);
   const { failed, mispaired, answered, failures } = load.counts();
   const isRefused = view.state === 'aborted' && (answered[to] ?? 0) === 0;
+  const outcome = isRefused ? 'refused' : view.state;
+  const quality = await goldenVerdict(stage);
+  const { expected } = scenario;
   if (view.finished_at === null)
     await runCommand(
       ['migrate', 'abort', CORPUS, '--reason', 'the demonstration goes on', ...adminWords(stage)],
@@ -171,7 +218,10 @@ async function migrate(number: number, scenario: Scenario, stage: Stage): Promis
     );
   return {
     name,
-    outcome: isRefused ? 'refused' : view.state,
+    outcome,
+    quality,
+    is_as_expected:
+      outcome === expected.outcome && quality === expected.quality && failed === 0 && mispaired === 0,
     failed_requests: failed,
     mispaired_responses: mispaired,
     rollback_ms: view.rollback_ms,
@@ -251,7 +301,8 @@ function keepSome(file: string, relevant: ReadonlySet<string>, documentsMax: num
 async function prepareTexts(folder: string, registry: Registry, documentsMax: number) {
   const sourceFile = path.join(folder, 'wordnet.jsonl');
   const goldenFolder = path.join(folder, 'golden');
-  const files = ['noun.animal', 'noun.food'] as const;
+  // So many example sentences are needed to tell equivalence within 0.02 from luck; animals and food have a hundred.
+  const files = ['noun.animal', 'noun.artifact', 'noun.cognition', 'noun.food'] as const;
   const count = await writeWordnetJsonl(sourceFile, files);
   const asked = await writeWordnetGoldenSet(goldenFolder, files);
   say(`${count} WordNet synsets, ${asked} example sentences as questions with known answers`);
@@ -328,10 +379,11 @@ try {
   else
     process.stdout.write(
       `${table(
-        ['migration', 'outcome', 'failed', 'mispaired', 'rollback ms', 'why'],
+        ['migration', 'outcome', 'quality', 'failed', 'mispaired', 'rollback ms', 'why'],
         results.map((result) => [
           result.name,
           result.outcome,
+          result.quality ?? '-',
           result.failed_requests,
           result.mispaired_responses,
           result.rollback_ms === null ? '-' : Math.round(result.rollback_ms),
@@ -339,6 +391,9 @@ try {
         ]),
       )}\n\nreports: ${results.map(({ report }) => report).join(' ')}\n`,
     );
+  for (const { name } of results.filter(({ is_as_expected }) => !is_as_expected))
+    say(`NOT AS EXPECTED: ${name}`);
+  if (!results.every(({ is_as_expected }) => is_as_expected)) process.exitCode = 1;
 } catch (error) {
   process.exitCode = reportFailure(error, { json: options.json === true });
 }

@@ -6,7 +6,12 @@ import path from 'node:path';
 import { createInterface } from 'node:readline';
 
 /** Numbers of WordNet's lexicographer files (lexnames(5WN)). */
-export const LEXICOGRAPHER_FILES = { 'noun.animal': 5, 'noun.food': 13 } as const;
+export const LEXICOGRAPHER_FILES = {
+  'noun.animal': 5,
+  'noun.artifact': 6,
+  'noun.cognition': 9,
+  'noun.food': 13,
+} as const;
 export type LexicographerFile = keyof typeof LEXICOGRAPHER_FILES;
 
 export interface Synset {

@@ -65,6 +65,7 @@ function judgeChaos(t: Test, results: readonly Readonly<Record<string, unknown>>
     const { name, requests, expected_lost, lost_requests, wrong_answers, mispaired_responses } = row;
     t.same([wrong_answers, mispaired_responses], [0, 0], `${name}: ${JSON.stringify(row)}`);
     t.ok(Number(requests) > 0, `${name}: there was load`);
+    if (expected_lost === 'none') t.ok(Number(row.answered) > 0, `${name}: and answers`);
     if (expected_lost === 'none') t.equal(lost_requests, 0, `${name}: ${JSON.stringify(row)}`);
   }
 }

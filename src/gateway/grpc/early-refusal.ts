@@ -71,9 +71,11 @@ export function refuseEarly(
     };
     const refuse = (error: SwitchyardError, requestId: string): void => {
       isDecided = true;
+      requests.refused('grpc', method.operation, error.reason, performance.now() - startedAtMs);
+      // A client that is gone already is told nothing; Node throws where that is tried.
+      if (stream.destroyed || stream.closed) return;
       stream.respond({ ...headersOf(error), [REQUEST_ID_HEADER]: requestId } as never, { endStream: true });
       stream.resume();
-      requests.refused('grpc', method.operation, error.reason, performance.now() - startedAtMs);
     };
     stream.on('error', ignore);
     let caller: Caller;
