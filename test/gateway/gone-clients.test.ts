@@ -180,7 +180,7 @@ t.test('half a gRPC message and then nothing leaves nothing behind', async (t) =
   t.equal(gateway.service.callCount, 1);
 });
 
-t.test("a client that went away gives its key's place back", async (t) => {
+t.test("a client that went away gives its key's place back when its work ends, and not before", async (t) => {
   const key = makeKey({ concurrencyMax: 1 });
   const made = await rig(t, { keys: ringOf([key]), listen: KEYED_LISTENERS });
   const { gateway, free } = made;
@@ -193,6 +193,12 @@ t.test("a client that went away gives its key's place back", async (t) => {
   t.equal(second.reason, 'QUOTA_EXCEEDED');
   socket.resetAndDestroy();
   await until('it is counted', () => gateway.counted.some(({ outcome }) => outcome === 'CANCELLED'));
+  t.equal(
+    (await gateway.post('/v1/search', { corpus, text: 'cat' }, headers)).reason,
+    'QUOTA_EXCEEDED',
+    'whoever comes and goes has no more at once than whoever waits',
+  );
   free();
+  await until('nothing is left of it', () => nothingLeft(made));
   t.equal((await gateway.post('/v1/search', { corpus, text: 'cat' }, headers)).reason, 'OK');
 });

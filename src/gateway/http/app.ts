@@ -27,6 +27,8 @@ declare module 'fastify' {
     refused: SwitchyardError | null;
     /** Who was let in. */
     caller: Caller;
+    /** What is being done for it: a client that goes away does not end that, nor its place in a quota. */
+    work: Promise<unknown> | null;
   }
   interface FastifyContextConfig {
     /** What the route needs, where it is not what the listener's routes need. */
@@ -80,6 +82,7 @@ export function createHttpApp(
     certificates.onChange((changed) => (app.server as unknown as TlsServer).setSecureContext(changed));
   app.decorateRequest('refused', null);
   app.decorateRequest('caller');
+  app.decorateRequest('work', null);
 
   app.removeAllContentTypeParsers();
   app.addContentTypeParser(
@@ -118,7 +121,11 @@ export function createHttpApp(
     const { caller } = request;
     caller.enter();
     // Not `onResponse`, which does not come for a request whose client went away.
-    reply.raw.once('close', () => caller.leave());
+    reply.raw.once('close', () => {
+      const leave = (): void => caller.leave();
+      if (request.work === null) leave();
+      else void request.work.then(leave, leave);
+    });
   });
   return app;
 }

@@ -53,6 +53,11 @@ const PATH = { search: '/v1/search', batch: '/v1/search:batch', embed: '/v1/embe
 const OPEN = { config: { access: 'open' } } as const;
 const GET_PATHS = ['/healthz', '/livez', '/readyz', '/openapi.json'] as const;
 
+function working<T>(request: FastifyRequest, work: Promise<T>): Promise<T> {
+  request.work = work;
+  return work;
+}
+
 export async function startHttpFace(options: HttpFaceOptions): Promise<HttpFace> {
   const { calls, readiness, limits, listener, context } = options;
   const methods = new Map<string, readonly string[]>([
@@ -114,7 +119,9 @@ export async function startHttpFace(options: HttpFaceOptions): Promise<HttpFace>
     const input = searchInput(request.body as SearchBody);
     return sendJson(
       reply,
-      searchJson(await calls.search(input, timeoutMs(request), request.caller, request.scope)),
+      searchJson(
+        await working(request, calls.search(input, timeoutMs(request), request.caller, request.scope)),
+      ),
     );
   });
   app.post(route(PATH.batch), count('batch_search'), async (request, reply) => {
@@ -122,13 +129,18 @@ export async function startHttpFace(options: HttpFaceOptions): Promise<HttpFace>
     const inputs = (request.body as BatchBody).requests.map(searchInput);
     return sendJson(
       reply,
-      batchJson(await calls.batchSearch(inputs, timeoutMs(request), request.caller, request.scope)),
+      batchJson(
+        await working(request, calls.batchSearch(inputs, timeoutMs(request), request.caller, request.scope)),
+      ),
     );
   });
   app.post(route(PATH.embed), count('embed'), async (request, reply) => {
     checkEmbedBody(request.body);
     const input = embedInput(request.body as EmbedBody);
-    return sendJson(reply, embedJson(await calls.embed(input, timeoutMs(request), request.scope)));
+    return sendJson(
+      reply,
+      embedJson(await working(request, calls.embed(input, timeoutMs(request), request.scope))),
+    );
   });
 
   // Probes have no key; names of corpora are for those who have one, on the admin listener.
