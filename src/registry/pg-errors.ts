@@ -1,3 +1,4 @@
+import { NoResultError } from 'kysely';
 import pg from 'pg';
 import { type Reason, SwitchyardError } from '../errors.js';
 
@@ -103,6 +104,11 @@ const CONSTRAINTS: Readonly<Record<string, readonly [Reason, string]>> = {
 export function fromPgError(thrown: unknown, place: string): SwitchyardError {
   if (thrown instanceof SwitchyardError) return thrown;
   if (thrown instanceof pg.DatabaseError) return fromAnswer(thrown, place);
+  // A row that must be there is not. The cause holds the values that were asked for, so only its words go on.
+  if (thrown instanceof NoResultError)
+    return new SwitchyardError('INTERNAL', 'the registry has no row where there must be one', {
+      cause: new Error(thrown.message),
+    });
   // The program's own mistakes, not the network's.
   if (thrown instanceof TypeError || thrown instanceof RangeError || thrown instanceof SyntaxError)
     return new SwitchyardError('INTERNAL', 'internal error in the registry; the log has the cause', {
