@@ -4,7 +4,7 @@ import type { PackageDefinition } from '@grpc/proto-loader';
 import type { FastifyInstance } from 'fastify';
 import t from 'tap';
 import { loadAdminProtos, loadProtos } from '../../src/gateway/grpc/protos.js';
-import { grpcRefused, httpOutcome, startGateway } from '../gateway/harness.js';
+import { contract, grpcRefused, httpOutcome, startGateway } from '../gateway/harness.js';
 import { bearer, KEYED_LISTENERS, makeKey, ringOf } from './keys.js';
 
 /** What each address and method needs. One that is served and not in here fails the test, and so does the reverse. */
@@ -278,19 +278,38 @@ t.test('a key of one corpus searches no other, and cannot tell whether it exists
   const gateway = await startGateway({ listen: KEYED_LISTENERS, keys: ringOf(Object.values(KEYS)) });
   t.teardown(() => gateway.close());
   const search = (corpus: string) => ({ corpus, text: 'a fish', top_k: 1 });
+  const askGrpc = (method: 'Search' | 'BatchSearch', body: object, token: string): Promise<string> =>
+    new Promise((resolve) => {
+      const metadata = new Metadata();
+      metadata.set('authorization', `Bearer ${token}`);
+      const identity = (bytes: Buffer): Buffer => bytes;
+      const message = Buffer.from(
+        contract.lookupType(`switchyard.v1.${method}Request`).encode(body).finish(),
+      );
+      const path = `/switchyard.v1.SearchService/${method}`;
+      gateway.client.makeUnaryRequest(path, identity, identity, message, metadata, (error) =>
+        resolve(error === null ? 'OK' : grpcRefused(error).reason),
+      );
+    });
   const ask = async (kind: keyof typeof KEYS, corpus: string) => {
     const { token } = KEYS[kind];
     const [single, batch] = await Promise.all([
       gateway.post('/v1/search', search(corpus), bearer(token)),
       gateway.post('/v1/search:batch', { requests: [search(corpus)] }, bearer(token)),
     ]);
-    return [single.reason, batch.reason];
+    const asked = { corpus, text: 'a fish', topK: 1 };
+    return new Set([
+      single.reason,
+      batch.reason,
+      await askGrpc('Search', asked, token),
+      await askGrpc('BatchSearch', { requests: [asked] }, token),
+    ]);
   };
-  t.same(await ask('animals', 'animals'), ['OK', 'OK']);
-  t.same(await ask('search', 'animals'), ['OK', 'OK']);
-  t.same(await ask('operator', 'animals'), ['OK', 'OK']);
-  t.same(await ask('other', 'animals'), ['PERMISSION_DENIED', 'PERMISSION_DENIED']);
-  t.same(await ask('other', 'nowhere'), ['PERMISSION_DENIED', 'PERMISSION_DENIED']);
+  t.same(await ask('animals', 'animals'), new Set(['OK']));
+  t.same(await ask('search', 'animals'), new Set(['OK']));
+  t.same(await ask('operator', 'animals'), new Set(['OK']));
+  t.same(await ask('other', 'animals'), new Set(['PERMISSION_DENIED']));
+  t.same(await ask('other', 'nowhere'), new Set(['PERMISSION_DENIED']));
   const known = await gateway.post('/v1/search', search('animals'), bearer(KEYS.other.token));
   const unknown = await gateway.post('/v1/search', search('missing'), bearer(KEYS.other.token));
   t.equal(known.message.replace('animals', 'missing'), unknown.message);
