@@ -114,10 +114,7 @@ export class Calls {
       queueMs = waitedMsOf(outcome);
       return outcome;
     } catch (error) {
-      // Longer than anybody waits. One alone changes nothing: the least of an interval counts.
-      const { reason } = toSwitchyardError(error);
-      if (reason === 'DEADLINE_EXCEEDED' || reason === 'QUEUE_FULL' || reason === 'OVERLOADED')
-        queueMs = Number.POSITIVE_INFINITY;
+      queueMs = waitedInVainMs(error);
       throw error;
     } finally {
       this.#overload.leave(kind, priority, weight, queueMs);
@@ -149,11 +146,18 @@ function waitedMs({ servedBy, timings }: SearchOutcome): number | null {
 
 const embedWaitedMs = ({ queueUs }: EmbedOutcome): number | null => (queueUs === 0 ? null : queueUs / 1000);
 
+/** Who was dropped waited longer than anybody does; one alone changes nothing, since the least of an interval counts. */
+function waitedInVainMs(error: unknown): number | null {
+  const { reason } = toSwitchyardError(error);
+  const wasDropped = reason === 'DEADLINE_EXCEEDED' || reason === 'QUEUE_FULL' || reason === 'OVERLOADED';
+  return wasDropped ? Number.POSITIVE_INFINITY : null;
+}
+
 /** The items of a batch wait for each other, so only the first of them tells of others. */
 function leastWaitedMs(outcomes: readonly (SearchOutcome | Error)[]): number | null {
   let least: number | null = null;
   for (const outcome of outcomes) {
-    const ms = outcome instanceof Error ? null : waitedMs(outcome);
+    const ms = outcome instanceof Error ? waitedInVainMs(outcome) : waitedMs(outcome);
     if (ms !== null && (least === null || ms < least)) least = ms;
   }
   return least;
