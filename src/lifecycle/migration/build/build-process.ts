@@ -91,22 +91,26 @@ async function runChild(order: BuildOrder, { signal, onProgress }: Work): Promis
   signal.addEventListener('abort', end, { once: true });
   child.stdin.on('error', () => undefined); // it ended; its exit says why
   child.stdin.write(`${JSON.stringify(order)}\n`);
-  const beganAtMs = performance.now();
   let total: number | null = null;
+  let first: { readonly done: number; readonly atMs: number } | null = null;
   let built: Built | null = null;
   let failure: SwitchyardError | null = null;
   createInterface({ input: child.stdout }).on('line', (line) => {
     const reply = replyOf(line);
     if (reply === null) return;
     if (reply.kind === 'counted') total = reply.documents;
-    else if (reply.kind === 'documents')
+    else if (reply.kind === 'documents') {
+      const { done } = reply;
+      const nowMs = performance.now();
+      // One that goes on from a checkpoint begins with what was embedded before: that says nothing of its speed.
+      first ??= { done, atMs: nowMs };
       onProgress({
         what: 'documents embedded',
-        done: reply.done,
+        done,
         total,
-        etaMs: etaMs(reply.done, total, performance.now() - beganAtMs),
+        etaMs: etaMs(done - first.done, total === null ? null : total - done, nowMs - first.atMs),
       });
-    else if (reply.kind === 'phase')
+    } else if (reply.kind === 'phase')
       onProgress({ what: `building: ${reply.phase}`, done: total ?? 0, total, etaMs: null });
     else if (reply.kind === 'built') built = reply;
     else failure = new SwitchyardError(reasonOf(reply.reason), reply.message);
@@ -132,5 +136,5 @@ function replyOf(line: string): BuildReply | null {
 
 const reasonOf = (text: string): Reason => (Object.hasOwn(REASONS, text) ? (text as Reason) : 'INTERNAL');
 
-const etaMs = (done: number, total: number | null, tookMs: number): number | null =>
-  total === null || done === 0 ? null : (tookMs / done) * Math.max(0, total - done);
+const etaMs = (done: number, left: number | null, tookMs: number): number | null =>
+  left === null || done === 0 ? null : (tookMs / done) * Math.max(0, left);
