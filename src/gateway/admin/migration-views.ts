@@ -71,7 +71,9 @@ export const MigrationView = Type.Object(
       description: 'The new version is frozen at its watermark since it was verified.',
     }),
     source_lag_documents: orNull(
-      count('Documents that changed in the source since; null: the source does not say.'),
+      count(
+        'Documents that changed in the source since; null: not known, since the build step names no feed or it cannot be read now.',
+      ),
     ),
     warnings: Type.Array(Type.String(), {
       description:
