@@ -48,7 +48,7 @@ export class Connections {
   cutAll(): void {
     for (const reject of this.#waiting) reject(new Error('the registry does not answer'));
     this.#waiting.clear();
-    for (const client of [...this.#lent.keys()]) cut(client);
+    for (const client of [...this.#lent]) cut(client);
     this.cutIdle();
   }
 

@@ -13,6 +13,31 @@ const BUILD = 'b'.repeat(64) as Digest;
 const OTHER = 'c'.repeat(64) as Digest;
 const FLOOR = 'd'.repeat(64) as Digest;
 
+/** A shadow step of a version whose build was verified, while `placed` is what the route mirrors to. */
+function shadowContext(placed: Digest, rest: object): StepContext<'shadow'> {
+  const { steps } = compilePlan({
+    steps: [
+      { verify: {} },
+      { shadow: { compared_min: 1 } },
+      { analysis: { shadow: {} } },
+      { set_weight: { weight: 10_000 } },
+      { complete: {} },
+    ],
+  });
+  return {
+    migration: { migrationId: randomUUID(), corpus: 'docs', toVersion: 'v2' },
+    state: {
+      facts: {
+        placement: { kind: 'shadow', mirrorBps: 10_000, build: placed },
+        verified: { build: BUILD, watermark: null },
+        measuredFrom: new Date(0).toISOString(),
+      },
+    },
+    step: steps[1],
+    ...rest,
+  } as unknown as StepContext<'shadow'>;
+}
+
 t.test(
   'whoever waits for the first mirrored read sees which replica has not loaded the version',
   async (t) => {
@@ -26,32 +51,14 @@ t.test(
     await beat('two', [], 'MEMORY_BUDGET: no room');
     const said: WorkProgress[] = [];
     const enough = new Error('the test has seen enough');
-    const { steps } = compilePlan({
-      steps: [
-        { verify: {} },
-        { shadow: { compared_min: 1 } },
-        { analysis: { shadow: {} } },
-        { set_weight: { weight: 10_000 } },
-        { complete: {} },
-      ],
-    });
-    const context = {
-      migration: { migrationId: randomUUID(), corpus: 'docs', toVersion: 'v2' },
-      state: {
-        facts: {
-          placement: { kind: 'shadow', mirrorBps: 10_000, build: BUILD },
-          verified: { build: BUILD, watermark: null },
-          measuredFrom: new Date(0).toISOString(),
-        },
-      },
-      step: steps[1],
+    const context = shadowContext(BUILD, {
       registry,
       onProgress: (progress: WorkProgress) => said.push(progress),
       elapsedMs: async () => 0,
       wait: async () => {
         throw enough;
       },
-    } as unknown as StepContext<'shadow'>;
+    });
     await t.rejects(runShadow(context), enough);
     t.match(said, [
       {
@@ -66,27 +73,7 @@ t.test(
 );
 
 t.test('a build that was mirrored before the version changed is mirrored no more, nor counted', async (t) => {
-  const { steps } = compilePlan({
-    steps: [
-      { verify: {} },
-      { shadow: {} },
-      { analysis: { shadow: {} } },
-      { set_weight: { weight: 10_000 } },
-      { complete: {} },
-    ],
-  });
-  const context = {
-    migration: { migrationId: randomUUID(), corpus: 'docs', toVersion: 'v2' },
-    state: {
-      facts: {
-        placement: { kind: 'shadow', mirrorBps: 10_000, build: OTHER },
-        verified: { build: BUILD, watermark: null },
-        measuredFrom: new Date(0).toISOString(),
-      },
-    },
-    step: steps[1],
-    registry: { routes: { get: async () => ({ revision: 4 }) } },
-  } as unknown as StepContext<'shadow'>;
+  const context = shadowContext(OTHER, { registry: { routes: { get: async () => ({ revision: 4 }) } } });
   t.same(await runShadow(context), {
     kind: 'route_placed',
     placement: { kind: 'shadow', mirrorBps: 10_000, build: BUILD },
