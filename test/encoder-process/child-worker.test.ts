@@ -205,14 +205,14 @@ t.test('of a queue that stands what waited too long is refused, unless its reque
     const answer = answers.get(id);
     return answer === undefined || isVectors(answer) ? 'answered' : answer.reason;
   };
-  // Batches of about one text: the queue drains slowly and its least wait only rises.
+  // Batches of about one text, and so many before the bulk that it does not come to its turn before the queue stands.
   const long = 'a cat with stripes eats bananas '.repeat(8);
   let sent = 0;
   const add = (lane: Lane, isWhole = true): void => worker.add(++sent, piece(lane, 1, long, isWhole));
   for (let at = 0; at < 20; at++) add('bulk');
   for (let at = 0; at < 20; at++) add('live', false);
   await until('a standing queue', () => {
-    for (let at = 0; at < 40; at++) add('live');
+    while (sent - answered() < 1_000) add('live');
     return [...answers.keys()].some((id) => reasonOf(id) === 'OVERLOADED');
   });
   await until('everybody is answered', () => answered() === sent, 60_000);
