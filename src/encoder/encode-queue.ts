@@ -1,4 +1,6 @@
 import { SwitchyardError } from '../errors.js';
+import { LinkedList, type Place } from '../process/linked-list.js';
+import { Slots } from '../process/slots.js';
 import { LANES, type Lane } from '../vocabulary.js';
 import { PIECE_BYTES_MAX, PIECE_TEXTS_MAX, type PieceVectors } from './child-protocol.js';
 import { DrainEstimate } from './drain-estimate.js';
@@ -33,6 +35,9 @@ export interface Ticket {
   nextText: number;
   settled: boolean;
   cancelTimer: () => void;
+  /** Among the open and the waiting ones of its lane. */
+  openPlace: Place<Ticket> | null;
+  waitingPlace: Place<Ticket> | null;
 }
 
 /** A piece that the process has and owes an answer for, even when nobody waits for it any more. */
@@ -45,9 +50,9 @@ export interface SentPiece {
 
 interface LaneState {
   /** Accepted and not settled. */
-  readonly open: Set<Ticket>;
+  readonly open: LinkedList<Ticket>;
   /** With texts not yet handed over, oldest first. */
-  readonly waiting: Set<Ticket>;
+  readonly waiting: LinkedList<Ticket>;
   bytes: number;
   texts: number;
   windowTexts: number;
@@ -55,8 +60,8 @@ interface LaneState {
 }
 
 const emptyLane = (): LaneState => ({
-  open: new Set(),
-  waiting: new Set(),
+  open: new LinkedList(),
+  waiting: new LinkedList(),
   bytes: 0,
   texts: 0,
   windowTexts: 0,
@@ -75,9 +80,8 @@ export class EncodeQueue {
     shadow: emptyLane(),
     bulk: emptyLane(),
   };
-  readonly #sent = new Map<number, SentPiece>();
+  readonly #sent = new Slots<SentPiece>();
   readonly #drain = new DrainEstimate();
-  #nextId = 1;
 
   constructor(bounds: QueueBounds) {
     this.#bounds = bounds;
@@ -142,8 +146,8 @@ export class EncodeQueue {
 
   add(ticket: Ticket): void {
     const lane = this.#lanes[ticket.request.lane];
-    lane.open.add(ticket);
-    lane.waiting.add(ticket);
+    ticket.openPlace = lane.open.add(ticket);
+    ticket.waitingPlace = lane.waiting.add(ticket);
     lane.bytes += ticket.bytes;
     lane.texts += ticket.request.texts.length;
   }
@@ -155,7 +159,8 @@ export class EncodeQueue {
   pump(send: (id: number, ticket: Ticket, from: number, to: number) => boolean): void {
     for (const name of LANES) {
       const lane = this.#lanes[name];
-      for (const ticket of lane.waiting) {
+      for (let place = lane.waiting.first; place !== null; place = lane.waiting.first) {
+        const ticket = place.value;
         while (ticket.nextText < ticket.request.texts.length) {
           const piece = nextPiece(ticket);
           const isRoom =
@@ -163,24 +168,25 @@ export class EncodeQueue {
             lane.windowBytes + piece.bytes <= WINDOW_BYTES_MAX;
           // An empty window takes any piece, else a very long text would wait for ever.
           if (!isRoom && lane.windowTexts > 0) break;
-          if (!send(this.#nextId, ticket, piece.from, piece.to)) return;
-          this.#sent.set(this.#nextId, piece);
-          this.#nextId = this.#nextId === ID_MAX ? 1 : this.#nextId + 1;
+          const id = this.#sent.add(piece);
+          if (!send(id, ticket, piece.from, piece.to)) {
+            this.#sent.take(id);
+            return;
+          }
           lane.windowTexts += piece.to - piece.from;
           lane.windowBytes += piece.bytes;
           ticket.nextText = piece.to;
         }
         if (ticket.nextText < ticket.request.texts.length) break;
-        lane.waiting.delete(ticket);
+        lane.waiting.remove(place);
       }
     }
   }
 
   /** The process answered a piece: its room in the window is free. undefined: it owes no such answer. */
   takeSent(id: number): SentPiece | undefined {
-    const piece = this.#sent.get(id);
+    const piece = this.#sent.take(id);
     if (piece === undefined) return undefined;
-    this.#sent.delete(id);
     const lane = this.#lanes[piece.ticket.request.lane];
     lane.windowTexts -= piece.to - piece.from;
     lane.windowBytes -= piece.bytes;
@@ -219,32 +225,30 @@ export class EncodeQueue {
 
   /** The process is gone: nothing is owed any more, and everything accepted fails. */
   failAll(error: (ticket: Ticket) => SwitchyardError): void {
-    this.#sent.clear();
+    this.#sent.takeAll();
     for (const name of LANES) {
       const lane = this.#lanes[name];
       lane.windowTexts = 0;
       lane.windowBytes = 0;
-      for (const ticket of [...lane.open]) this.fail(ticket, error(ticket));
+      for (const { value: ticket } of lane.open.places()) this.fail(ticket, error(ticket));
     }
   }
 
   /** Ids of the pieces of a request that the process still has. */
   *sentOf(ticket: Ticket): Generator<number> {
-    for (const [id, piece] of this.#sent) if (piece.ticket === ticket) yield id;
+    for (const [id, piece] of this.#sent.entries()) if (piece.ticket === ticket) yield id;
   }
 
   #settle(ticket: Ticket): void {
     const lane = this.#lanes[ticket.request.lane];
     ticket.settled = true;
     ticket.cancelTimer();
-    lane.open.delete(ticket);
-    lane.waiting.delete(ticket);
+    if (ticket.openPlace !== null) lane.open.remove(ticket.openPlace);
+    if (ticket.waitingPlace !== null) lane.waiting.remove(ticket.waitingPlace);
     lane.bytes -= ticket.bytes;
     lane.texts -= ticket.request.texts.length;
   }
 }
-
-const ID_MAX = 2 ** 32 - 1;
 
 export function openTicket(
   request: EncodeRequest,
@@ -270,6 +274,8 @@ export function openTicket(
     nextText: 0,
     settled: false,
     cancelTimer: ignore,
+    openPlace: null,
+    waitingPlace: null,
   };
 }
 

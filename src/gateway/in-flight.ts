@@ -1,4 +1,5 @@
 import { SwitchyardError } from '../errors.js';
+import { LinkedList, type Place } from '../process/linked-list.js';
 
 /** Deadlines that fall together are looked at together. */
 const SWEEP_MS_MIN = 1;
@@ -16,7 +17,7 @@ interface Entry {
  * answered long before, and a timer of each one's own would cost as much as all the rest of this.
  */
 export class InFlight {
-  readonly #entries = new Set<Entry>();
+  readonly #entries = new LinkedList<Entry>();
   #idleWaiters: (() => void)[] = [];
   #sweep: NodeJS.Timeout | null = null;
   #sweepAtMs = Number.POSITIVE_INFINITY;
@@ -31,8 +32,7 @@ export class InFlight {
     if (deadlineAtMs <= nowMs) return Promise.reject(deadlineExceeded());
     return new Promise<T>((resolve, reject) => {
       const work = start();
-      const entry: Entry = { deadlineAtMs, reject };
-      this.#entries.add(entry);
+      const entry = this.#entries.add({ deadlineAtMs, reject });
       if (deadlineAtMs < this.#sweepAtMs) this.#sweepAt(deadlineAtMs, nowMs);
       work.then(
         (value) => {
@@ -65,9 +65,9 @@ export class InFlight {
       'SHUTTING_DOWN',
       'the gateway is shutting down and its drain period is over: try another replica',
     );
-    for (const entry of [...this.#entries]) {
+    for (const entry of this.#entries.places()) {
       this.#end(entry);
-      entry.reject(error);
+      entry.value.reject(error);
     }
   }
 
@@ -85,19 +85,20 @@ export class InFlight {
     this.#sweepAtMs = Number.POSITIVE_INFINITY;
     const nowMs = performance.now();
     let earliestMs = Number.POSITIVE_INFINITY;
-    for (const entry of [...this.#entries]) {
-      if (entry.deadlineAtMs > nowMs) {
-        if (entry.deadlineAtMs < earliestMs) earliestMs = entry.deadlineAtMs;
+    for (const entry of this.#entries.places()) {
+      const { deadlineAtMs, reject } = entry.value;
+      if (deadlineAtMs > nowMs) {
+        if (deadlineAtMs < earliestMs) earliestMs = deadlineAtMs;
         continue;
       }
       this.#end(entry);
-      entry.reject(deadlineExceeded());
+      reject(deadlineExceeded());
     }
     if (earliestMs < this.#sweepAtMs) this.#sweepAt(earliestMs, nowMs);
   }
 
-  #end(entry: Entry): void {
-    if (!this.#entries.delete(entry) || this.#entries.size > 0) return;
+  #end(entry: Place<Entry>): void {
+    if (!this.#entries.remove(entry) || this.#entries.size > 0) return;
     const waiters = this.#idleWaiters;
     this.#idleWaiters = [];
     for (const wake of waiters) wake();

@@ -1,5 +1,6 @@
 import { Worker } from 'node:worker_threads';
 import { errorFromFrame, SwitchyardError } from '../errors.js';
+import { Slots } from '../process/slots.js';
 import type {
   FromSearchWorker,
   OpenMessage,
@@ -48,12 +49,11 @@ export class SearchSeat<T> {
   readonly #events: SeatEvents<T>;
   readonly #log: SearchLog | undefined;
   readonly #open = new Map<number, OpenMessage>();
-  readonly #groups = new Map<number, Group<T>>();
+  readonly #groups = new Slots<Group<T>>();
   readonly #opening = new Map<number, Waiter>();
   readonly #closing = new Map<number, Waiter>();
   readonly #threadId = new SharedArrayBuffer(4);
   #state: SeatState;
-  #nextGroup = 0;
   #crashesInARow = 0;
   #onEnded: (() => void) | null = null;
 
@@ -79,19 +79,17 @@ export class SearchSeat<T> {
   /** Live queries handed over and not answered. */
   get liveCount(): number {
     let count = 0;
-    for (const { isLive, queries } of this.#groups.values()) if (isLive) count += queries.length;
+    for (const { isLive, queries } of this.#groups) if (isLive) count += queries.length;
     return count;
   }
 
   get hasBackgroundGroup(): boolean {
-    for (const group of this.#groups.values()) if (!group.isLive) return true;
+    for (const group of this.#groups) if (!group.isLive) return true;
     return false;
   }
 
   hand(group: Group<T>, message: Omit<SearchMessage, 'kind' | 'group'>): void {
-    const number = this.#nextGroup++;
-    this.#groups.set(number, group);
-    this.#post({ kind: 'search', group: number, ...message });
+    this.#post({ kind: 'search', group: this.#groups.add(group), ...message });
   }
 
   open(message: OpenMessage): Promise<void> {
@@ -157,8 +155,7 @@ export class SearchSeat<T> {
   #receive(message: FromSearchWorker): void {
     switch (message.kind) {
       case 'answers': {
-        const group = this.#groups.get(message.group);
-        this.#groups.delete(message.group);
+        const group = this.#groups.take(message.group);
         this.#crashesInARow = 0;
         if (group !== undefined) this.#events.answered(group, message);
         break;
@@ -194,8 +191,7 @@ export class SearchSeat<T> {
   }
 
   #exited(exitCode: number, cause: unknown): void {
-    const groups = [...this.#groups.values()];
-    this.#groups.clear();
+    const groups = this.#groups.takeAll();
     for (const waiter of this.#opening.values()) waiter.reject(restarting());
     this.#opening.clear();
     for (const waiter of this.#closing.values()) waiter.resolve();

@@ -1,6 +1,7 @@
 import { type Reason, toSwitchyardError } from '../errors.js';
 import type { Hit } from '../index/search-index.js';
 import { Breaker, type BreakerOptions, type BreakerState } from '../process/breaker.js';
+import { LinkedList } from '../process/linked-list.js';
 import type { Timers } from '../process/timers.js';
 import type { OpenSpan } from '../telemetry/trace.js';
 import type { QueryVector } from '../vocabulary.js';
@@ -72,7 +73,7 @@ export class MirrorLane {
   private readonly embeddings: EmbeddingCache | null;
   private readonly breaker: Breaker;
   private readonly waiting: MirrorJob[] = [];
-  private readonly abandon = new Set<(why: MirrorDrop) => void>();
+  private readonly abandon = new LinkedList<(why: MirrorDrop) => void>();
   private waitingBytes = 0;
   private runningCount = 0;
   private pumpScheduled = false;
@@ -124,7 +125,7 @@ export class MirrorLane {
     this.isClosed = true;
     for (const job of this.waiting.splice(0)) job.dropped('shutting_down');
     this.waitingBytes = 0;
-    for (const abandon of [...this.abandon]) abandon('shutting_down');
+    for (const { value: abandon } of this.abandon.places()) abandon('shutting_down');
   }
 
   private schedule(): void {
@@ -158,7 +159,7 @@ export class MirrorLane {
       if (!isOpen) return;
       isOpen = false;
       cancelDeadline();
-      this.abandon.delete(fail);
+      this.abandon.remove(place);
       this.shared.release();
       finish();
     };
@@ -172,7 +173,7 @@ export class MirrorLane {
       this.lastFailure = 'DEADLINE_EXCEEDED';
       fail('deadline');
     });
-    this.abandon.add(fail);
+    const place = this.abandon.add(fail);
     try {
       const { vector, encodeUs } = await encodeFor(job, target, this.embeddings);
       if (!isOpen) return;

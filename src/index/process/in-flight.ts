@@ -1,4 +1,5 @@
 import { SwitchyardError } from '../../errors.js';
+import { Slots } from '../../process/slots.js';
 import { LANES, type Lane } from '../../vocabulary.js';
 import type { IndexAnswer } from '../search-index.js';
 
@@ -24,18 +25,15 @@ export interface FlightBounds {
   readonly inFlightBytesMax: number;
 }
 
-const ID_MAX = 2 ** 32 - 1;
-
 /**
  * What the child owes. A search whose deadline passed is told so at once, and keeps its place here until the child
  * has answered it or is gone: what a stopped child can hold is bounded by what it owes, not by who still waits.
  */
 export class InFlight {
   readonly #bounds: FlightBounds;
-  readonly #flights = new Map<number, Flight>();
+  readonly #flights = new Slots<Flight>();
   readonly #owed: Record<Lane, number> = { live: 0, shadow: 0, bulk: 0 };
   #bytes = 0;
-  #nextId = 1;
 
   constructor(bounds: FlightBounds) {
     this.#bounds = bounds;
@@ -50,7 +48,7 @@ export class InFlight {
   }
 
   get isIdle(): boolean {
-    for (const flight of this.#flights.values()) if (!flight.settled) return false;
+    for (const flight of this.#flights) if (!flight.settled) return false;
     return true;
   }
 
@@ -66,10 +64,7 @@ export class InFlight {
   }
 
   add(flight: Flight): number {
-    while (this.#flights.has(this.#nextId)) this.#nextId = next(this.#nextId);
-    const id = this.#nextId;
-    this.#nextId = next(id);
-    this.#flights.set(id, flight);
+    const id = this.#flights.add(flight);
     this.#owed[flight.lane]++;
     this.#bytes += flight.bytes;
     return id;
@@ -77,9 +72,8 @@ export class InFlight {
 
   /** The child answered. undefined: it owes no such answer. */
   take(id: number): Flight | undefined {
-    const flight = this.#flights.get(id);
+    const flight = this.#flights.take(id);
     if (flight === undefined) return undefined;
-    this.#flights.delete(id);
     this.#owed[flight.lane]--;
     this.#bytes -= flight.bytes;
     return flight;
@@ -87,8 +81,7 @@ export class InFlight {
 
   /** The child is gone, and owes nothing any more. */
   failAll(error: () => SwitchyardError): number {
-    const flights = [...this.#flights.values()];
-    this.#flights.clear();
+    const flights = this.#flights.takeAll();
     this.#bytes = 0;
     for (const lane of LANES) this.#owed[lane] = 0;
     let failed = 0;
@@ -105,8 +98,6 @@ export function settle(flight: Flight, end: () => void): boolean {
   end();
   return true;
 }
-
-const next = (id: number): number => (id === ID_MAX ? 1 : id + 1);
 
 const full = (lane: Lane, bound: string, what: string, limit: number): SwitchyardError =>
   new SwitchyardError(
