@@ -32,8 +32,11 @@ export const scale: Bench = {
     const results = [];
     for (const [at, { corpus, bundle }] of sizes.entries()) {
       const bytes = bundle.manifest.files['index.usearch']?.bytes ?? 0;
-      const [none, one, two] = await Promise.all([0, 1, 2].map((workers) => workersPss(bundle, workers)));
-      const [first, second] = [(one ?? 0) - (none ?? 0), (two ?? 0) - (one ?? 0)];
+      // One after the other: processes that map the same file at once would share each page's Pss.
+      const none = await workersPss(bundle, 0);
+      const one = await workersPss(bundle, 1);
+      const two = await workersPss(bundle, 2);
+      const [first, second] = [one - none, two - one];
       results.push({
         rows: bundle.manifest.row_count,
         cpu_us: Number(median(times[at]?.cpuUs ?? []).toFixed(1)),
@@ -48,7 +51,11 @@ export const scale: Bench = {
     }
     const [small, large] = [times[0], times.at(-1)];
     const ratios = (large?.cpuUs ?? []).map((us, round) => us / (small?.cpuUs[round] ?? Number.NaN));
-    return { input: inputHash(...sizes.map(({ corpus }) => corpus.key)), ratio: median(ratios), results };
+    return {
+      input: inputHash(...sizes.flatMap(({ bundle, corpus }) => [bundle.digest, ...corpus.queries])),
+      ratio: median(ratios),
+      results,
+    };
   },
 };
 

@@ -64,7 +64,13 @@ export interface ServingSides {
 export async function openServingSides(
   plan: Pick<Plan, 'rowCount' | 'queryCount' | 'glossStep' | 'connections'>,
   seed: number,
-  nodeArguments: readonly string[] = [],
+  {
+    nodeArguments = [],
+    settings = {},
+  }: {
+    readonly nodeArguments?: readonly string[];
+    readonly settings?: Readonly<Record<string, string>>;
+  } = {},
 ): Promise<ServingSides> {
   const corpus = await searchCorpus({ ...plan, seed });
   const { bundle } = await builtBundle(corpus, 'v1');
@@ -79,7 +85,7 @@ export async function openServingSides(
       targets: [{ bundle, role: 'active', mirrorBps: 0 }],
       searchWorkers: workers,
       // Queries repeat: with the result cache on, it and not the search would be measured.
-      settings: { ...PATIENT, SWITCHYARD_CACHE__RESULTS__ENABLED: 'false' },
+      settings: { ...PATIENT, SWITCHYARD_CACHE__RESULTS__ENABLED: 'false', ...settings },
       nodeArguments,
     });
     opened.push(() => gateway.close());
@@ -198,7 +204,9 @@ function partRows(measured: readonly GatewayMeasured[]) {
 async function profiled(plan: Plan, seed: number): Promise<Awaited<ReturnType<Bench['run']>>> {
   const folder = await mkdtemp(path.join(tmpdir(), 'switchyard-profile-'));
   try {
-    const sides = await openServingSides(plan, seed, ['--cpu-prof', `--cpu-prof-dir=${folder}`]);
+    const sides = await openServingSides(plan, seed, {
+      nodeArguments: ['--cpu-prof', `--cpu-prof-dir=${folder}`],
+    });
     const seconds = plan.seconds * plan.rounds;
     try {
       await gatewaySide(sides, { ...plan, seconds: plan.warmUpSeconds }, 0);

@@ -5,9 +5,10 @@ import { createInterface } from 'node:readline';
 import { readBundle } from '../src/index/read-bundle.js';
 import type { SearchIndex } from '../src/index/search-index.js';
 import { SearchPool } from '../src/index/search-pool.js';
-import { SeededRandom } from '../src/index/seeded-random.js';
 import { DramTier } from '../src/index/tiers/dram-tier.js';
-import { VectorsFile } from '../src/index/vectors-file.js';
+import { documentId } from './data/built-bundle.js';
+import { readQueries } from './data/query-files.js';
+import { TOP_K } from './data/search-corpus.js';
 
 /**
  * A process with a target in tier dram and one in tier ssd, as a gateway has them. Told on stdin what to do, so that
@@ -30,30 +31,34 @@ const dram = new DramTier({ memoryDir: 'auto', bytesMax: Number.MAX_SAFE_INTEGER
 const dramPool = new SearchPool({ workers: 1, queueLengthMax: 64, place: dram.place });
 const ssdPool = new SearchPool({ workers: 1, queueLengthMax: 64, countFaults: true });
 const [dramIndex, ssdIndex] = [await opened(dramPool, dramFolder), await opened(ssdPool, ssdFolder)];
-const queries = { dram: queriesOf(dramIndex), ssd: queriesOf(ssdIndex) };
+const dramSide = await sideOf(dramIndex, 'dram');
+const ssdSide = await sideOf(ssdIndex, 'ssd');
 say({ placement: dramPool.openIndexes()[0]?.placement });
 await told();
 
-const undisturbed: number[] = [];
-const beside: number[] = [];
+const undisturbed: number[][] = [];
+const beside: number[][] = [];
 const ssd: number[] = [];
-await searched(dramIndex, queries.dram, queriesPerRound);
+await searched(dramSide, queriesPerRound);
 const faultsBefore = ssdPool.openIndexes()[0]?.majorFaults ?? 0;
 const dramFaultsBefore = dramPool.majorFaults();
 for (let round = 0; round < rounds; round++) {
-  undisturbed.push(median(await searched(dramIndex, queries.dram, queriesPerRound)));
+  undisturbed.push(await searched(dramSide, queriesPerRound));
   let isDone = false;
   const load = (async () => {
-    while (!isDone) ssd.push(...(await searched(ssdIndex, queries.ssd, 1)));
+    while (!isDone) ssd.push(...(await searched(ssdSide, 1)));
   })();
-  beside.push(median(await searched(dramIndex, queries.dram, queriesPerRound)));
+  beside.push(await searched(dramSide, queriesPerRound));
   isDone = true;
   await load;
 }
 say({
-  undisturbedUs: undisturbed,
-  besideUs: beside,
+  undisturbedUs: undisturbed.map((times) => quantile(times, 0.5)),
+  besideUs: beside.map((times) => quantile(times, 0.5)),
+  undisturbedP99Us: quantile(undisturbed.flat(), 0.99),
+  besideP99Us: quantile(beside.flat(), 0.99),
   ssdUs: ssd,
+  ssdRecall: ssdSide.found / (ssd.length * TOP_K),
   ssdMajorFaults: (ssdPool.openIndexes()[0]?.majorFaults ?? 0) - faultsBefore,
   dramMajorFaults: dramPool.majorFaults() - dramFaultsBefore,
 });
@@ -69,35 +74,51 @@ async function opened(pool: SearchPool, from: string): Promise<SearchIndex> {
   return pool.open(bundle, { expected: { fingerprint: model.fingerprint, dimensions, metric } });
 }
 
-function queriesOf({ bundle }: SearchIndex): Float32Array[] {
-  const { row_count: rowCount, full_dimensions: dimensions } = bundle.manifest;
-  const vectors = new VectorsFile(path.join(bundle.folder, 'vectors.f32'), rowCount, dimensions);
-  const random = new SeededRandom(1);
-  const rows = Array.from({ length: 2_000 }, () => vectors.row(random.below(rowCount)).slice());
-  vectors.close();
-  return rows;
+interface Side {
+  readonly index: SearchIndex;
+  readonly queries: readonly Float32Array[];
+  readonly truth: readonly ReadonlySet<string>[];
+  next: number;
+  /** True nearest rows among what was answered. */
+  found: number;
 }
 
-/** µs of so many searches, one at a time, each for another row. */
-async function searched(index: SearchIndex, from: Float32Array[], count: number): Promise<number[]> {
+async function sideOf(index: SearchIndex, name: string): Promise<Side> {
+  const { vectors, truth } = await readQueries(
+    path.join(scratch, name),
+    index.bundle.manifest.full_dimensions,
+    TOP_K,
+  );
+  return {
+    index,
+    queries: vectors,
+    truth: truth.map((rows) => new Set(Array.from(rows, documentId))),
+    next: 0,
+    found: 0,
+  };
+}
+
+/** µs of so many searches, one at a time, each with another query until all were asked. */
+async function searched(side: Side, count: number): Promise<number[]> {
+  const { index, queries, truth } = side;
   const { fingerprint } = index.bundle.manifest.model;
   const times: number[] = [];
-  for (let at = 0; at < count; at++) {
-    const values = from.shift() as Float32Array;
-    from.push(values);
+  for (let done = 0; done < count; done++) {
+    const at = side.next++ % queries.length;
     const startedAtMs = performance.now();
-    await index.search({
-      vector: { fingerprint, values },
-      topK: 10,
+    const { hits } = await index.search({
+      vector: { fingerprint, values: queries[at] as Float32Array },
+      topK: TOP_K,
       lane: 'live',
       deadlineAtMs: Number.POSITIVE_INFINITY,
       withDocument: false,
     });
     times.push((performance.now() - startedAtMs) * 1e3);
+    for (const { id } of hits) if (truth[at]?.has(id) === true) side.found++;
   }
   return times;
 }
 
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[values.length >> 1] ?? Number.NaN;
+function quantile(values: readonly number[], share: number): number {
+  return [...values].sort((a, b) => a - b)[Math.floor(values.length * share)] ?? Number.NaN;
 }

@@ -12,10 +12,19 @@ export function treeCpuUs(pid: number): number {
 
 /** Anonymous and shared memory of the process and all its children; mapped files are the page cache's. */
 export function treeMemoryBytes(pid: number): number {
+  return treeStatusBytes(pid, ['RssAnon', 'RssShmem']);
+}
+
+/** Without what is shared: no copies of indexes, which never grow and would hide what does. */
+export function treeAnonymousBytes(pid: number): number {
+  return treeStatusBytes(pid, ['RssAnon']);
+}
+
+function treeStatusBytes(pid: number, fields: readonly string[]): number {
   let kibibytes = 0;
   for (const member of processTree(pid)) {
     const status = readIfThere(`/proc/${member}/status`) ?? '';
-    for (const field of ['RssAnon', 'RssShmem'])
+    for (const field of fields)
       kibibytes += Number(new RegExp(`^${field}:\\s+(\\d+) kB`, 'm').exec(status)?.[1] ?? 0);
   }
   return kibibytes * 1024;

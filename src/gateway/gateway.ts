@@ -112,7 +112,7 @@ export async function startGateway(
       recorder,
       caches,
       isKnownModel: (model) => follower?.isKnownModel(model) ?? false,
-      primaryIsBusy: (running) => engines.pool.isBehind || !overload.hasRoomForMirrors(running),
+      primaryIsBusy: (running) => engines.isBehind || !overload.hasRoomForMirrors(running),
       onError: (what, error) => log.error({ what, err: error }, 'background work failed'),
     });
     closers.push(() => router.close());

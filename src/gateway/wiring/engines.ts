@@ -53,6 +53,11 @@ export class Engines implements TargetFactories {
     return enabled ? { targetMs: queueMsTarget, maxMs: queueMsMax } : null;
   }
 
+  /** Whether the searches that are served keep either tier's threads behind. */
+  get isBehind(): boolean {
+    return this.pool.isBehind || this.ssdPool.isBehind;
+  }
+
   /** Encoders that were started and not closed. */
   encoders(): readonly ProcessEncoder[] {
     return [...this.#encoders.values()].filter((encoder) => encoder.state.kind !== 'closed');

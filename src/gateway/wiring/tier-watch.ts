@@ -43,7 +43,7 @@ export class TierWatch {
   }
 
   async look(): Promise<void> {
-    const { pool } = this.#engines;
+    const { pool, ssdPool } = this.#engines;
     const faults = pool.majorFaults();
     // A worker that was restarted counts from zero.
     const risen = Math.max(0, faults - this.#faultsBefore);
@@ -57,7 +57,11 @@ export class TierWatch {
       );
       for (const { files, bundle } of cached) await warm(searchedPaths(files, bundle.manifest));
     }
-    this.#mapped = await mappedResidentBytes();
+    // The kernel walks every page to tell, and holds up who maps memory meanwhile: not for copies, which are whole.
+    const isAnyMapped = [...pool.openIndexes(), ...ssdPool.openIndexes()].some(
+      ({ placement }) => placement !== 'memory',
+    );
+    this.#mapped = isAnyMapped ? await mappedResidentBytes() : new Map();
   }
 
   async close(): Promise<void> {
