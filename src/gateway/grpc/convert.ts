@@ -193,29 +193,30 @@ export class ResponseEncoder {
   }
 
   search(outcome: SearchOutcome): Buffer {
-    return this.#written((writer) => writeSearchResponse(writer, outcome));
+    const writer = this.#emptyWriter();
+    writeSearchResponse(writer, outcome);
+    return writer.finish();
   }
 
   batch(outcomes: readonly (SearchOutcome | SwitchyardError)[]): Buffer {
-    return this.#written((writer) => {
-      for (const outcome of outcomes) {
-        const item = writer.begin(ITEM_TAG);
-        if (outcome instanceof SwitchyardError) writer.raw(finish(this.#item.encode(errorItem(outcome))));
-        else {
-          const response = writer.begin(RESPONSE_TAG);
-          writeSearchResponse(writer, outcome);
-          writer.end(response);
-        }
-        writer.end(item);
+    const writer = this.#emptyWriter();
+    for (const outcome of outcomes) {
+      const item = writer.begin(ITEM_TAG);
+      if (outcome instanceof SwitchyardError) writer.raw(finish(this.#item.encode(errorItem(outcome))));
+      else {
+        const response = writer.begin(RESPONSE_TAG);
+        writeSearchResponse(writer, outcome);
+        writer.end(response);
       }
-    });
+      writer.end(item);
+    }
+    return writer.finish();
   }
 
-  #written(write: (writer: WireWriter) => void): Buffer {
-    // An error on the way (attributes that cannot be JSON) leaves half a message.
+  #emptyWriter(): WireWriter {
+    // An error on the way (attributes that cannot be JSON) left half a message.
     this.#writer.reset();
-    write(this.#writer);
-    return this.#writer.finish();
+    return this.#writer;
   }
 
   embed(outcome: EmbedOutcome): Buffer {
