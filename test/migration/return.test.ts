@@ -7,29 +7,10 @@ import type {
 import { startGateway } from '../../src/gateway/gateway.js';
 import { createLogger } from '../../src/telemetry/log.js';
 import { AUTHOR, CORPUS, makeYard, until } from '../control/yard.js';
+import { Confirmed, oldVersionAlone } from './confirming.js';
 import { adminUrl, ask, Load, untilMigration } from './migrating.js';
 
 const TEXTS = ['a cat', 'a bird', 'some bread', 'red wine', 'a planet', 'a bicycle', 'a cobbler', 'snow'];
-const PASSED = { error_rate: { samples_min: 1, increase_max: 1 }, interval_s: 0.05 };
-
-/** Stops at a confirmation behind each thing it does. */
-const PLAN = JSON.stringify({
-  steps: [
-    { pause: {} },
-    { verify: {} },
-    { shadow: { duration_s: 0, compared_min: 1, timeout_s: 300 } },
-    { analysis: { shadow: { compared_min: 1, failed_share_max: 1 }, interval_s: 0.05 } },
-    { pause: {} },
-    { set_weight: { weight: 5_000 } },
-    { analysis: PASSED },
-    { pause: {} },
-    { set_weight: { weight: 10_000 } },
-    { analysis: PASSED },
-    { pause: {} },
-    { complete: {} },
-  ],
-});
-const PAUSES = [0, 4, 7, 10];
 
 t.test('a migration goes back from wherever it is', async (t) => {
   const yard = await makeYard(t);
@@ -50,22 +31,7 @@ t.test('a migration goes back from wherever it is', async (t) => {
   const load = new Load(`http://${host}:${port}`, CORPUS, TEXTS, 1);
   t.teardown(() => load.stop());
 
-  const begin = async (): Promise<void> => {
-    const body = { to_version: 'v2', plan: PLAN, ...AUTHOR };
-    const started = await ask<MigrationView>(migrations, 'POST', body);
-    t.equal(started.status, 200, `started ${started.status === 200 ? '' : JSON.stringify(started.body)}`);
-  };
-  const goTo = async (pause: number): Promise<MigrationView> => {
-    for (const at of PAUSES) {
-      const view = await untilMigration(admin, CORPUS, `waits at step ${at + 1}`, ({ state, step }) => {
-        return state === 'paused' && (step ?? 0) - 1 >= at;
-      });
-      t.match(view, { cause: 'plan', step: at + 1 }, view.why ?? '');
-      if (at === pause) return view;
-      await ask(`${migrations}:promote`, 'POST', AUTHOR);
-    }
-    throw new Error('there is no such pause');
-  };
+  const confirmed = new Confirmed(admin);
   const servedBy = async (): Promise<string> => {
     const { body } = await ask<{ served_by: { corpus_version: string } }>(
       `http://${host}:${port}/v1/search`,
@@ -75,15 +41,15 @@ t.test('a migration goes back from wherever it is', async (t) => {
     return body.served_by.corpus_version;
   };
 
-  for (const [pause, verb, weight] of [
-    [0, 'abort', 0],
-    [4, 'rollback', 0],
-    [7, 'abort', 5_000],
-    [10, 'rollback', 10_000],
+  for (const [where, verb, weight] of [
+    ['untouched', 'abort', 0],
+    ['shadow', 'rollback', 0],
+    ['half', 'abort', 5_000],
+    ['all', 'rollback', 10_000],
   ] as const)
-    await t.test(`${verb} at step ${pause + 1}, where the new version has ${weight / 100} %`, async (t) => {
-      await begin();
-      const view = await goTo(pause);
+    await t.test(`${verb} at "${where}", where the new version has ${weight / 100} %`, async (t) => {
+      await confirmed.begin(t);
+      const view = await confirmed.goTo(t, where);
       t.equal(view.weight, weight);
       const returned = await ask<MigrationView>(`${migrations}:${verb}`, 'POST', AUTHOR);
       t.equal(returned.status, 200);
@@ -110,56 +76,13 @@ t.test('a migration goes back from wherever it is', async (t) => {
         'who had weight stays for those who send vectors of its model',
       );
       t.match(await ask(`${migrations}:resume`, 'POST', AUTHOR), { status: 409 });
-      await registry.routes.change({
-        corpus: CORPUS,
-        targets: [
-          { version: 'v1', build: null, role: 'active', weightBps: 10_000, tier: 'ssd', mirrorBps: 0 },
-        ],
-        expectedRevision: (await registry.routes.get(CORPUS)).revision,
-        ...AUTHOR,
-      });
+      await oldVersionAlone(registry);
     });
-
-  await t.test('a replica that does not follow is named', async (t) => {
-    await begin();
-    await goTo(7);
-    const { revision } = await registry.routes.get(CORPUS);
-    const beat = setInterval(() => {
-      void registry.gateways.heartbeat({
-        gatewayId: 'cut-off',
-        address: 'http://127.0.0.1:1',
-        appliedRevisions: { [CORPUS]: revision },
-        readyTargets: [],
-        lastError: null,
-      });
-    }, 100);
-    t.teardown(() => clearInterval(beat));
-    await until('it reported', async () =>
-      (await registry.gateways.list()).some(({ gatewayId }) => gatewayId === 'cut-off'),
-    );
-    await ask(`${migrations}:rollback`, 'POST', AUTHOR);
-    const ended = await untilMigration(admin, CORPUS, 'ended', ({ finished_at }) => finished_at !== null);
-    t.match(ended, { state: 'rolled_back', lagging: ['cut-off'], rollback_ms: null });
-    t.equal(await servedBy(), 'v1', 'the others did');
-    clearInterval(beat);
-    await registry.gateways.remove('cut-off');
-    await registry.routes.change({
-      corpus: CORPUS,
-      targets: [{ version: 'v1', build: null, role: 'active', weightBps: 10_000, tier: 'ssd', mirrorBps: 0 }],
-      expectedRevision: (await registry.routes.get(CORPUS)).revision,
-      ...AUTHOR,
-    });
-  });
 
   await t.test('somebody else changes the split: it pauses, and going on puts it back', async (t) => {
-    await begin();
-    await goTo(4);
-    await registry.routes.change({
-      corpus: CORPUS,
-      targets: [{ version: 'v1', build: null, role: 'active', weightBps: 10_000, tier: 'ssd', mirrorBps: 0 }],
-      expectedRevision: (await registry.routes.get(CORPUS)).revision,
-      ...AUTHOR,
-    });
+    await confirmed.begin(t);
+    await confirmed.goTo(t, 'shadow');
+    await oldVersionAlone(registry);
     await ask(`${migrations}:promote`, 'POST', AUTHOR);
     const paused = await untilMigration(admin, CORPUS, 'paused', ({ state, cause }) => {
       return state === 'paused' && cause === 'route_changed';
@@ -207,7 +130,7 @@ t.test('a migration goes back from wherever it is', async (t) => {
     const listed = await ask<{ migrations: readonly MigrationView[] }>(
       `${admin}/v1/migrations?corpus=${CORPUS}`,
     );
-    t.equal(listed.body.migrations.length, 6);
+    t.equal(listed.body.migrations.length, 5);
   });
 
   await load.stop();
