@@ -17,7 +17,8 @@ const FAILURES_KEPT = 10;
 
 /**
  * Constant load over HTTP, so many requests a second for as long as they are answered in time, each answer judged by the
- * independent checker. Counts from `reset` on.
+ * independent checker when it is counted: a build that a migration makes is learned after its first answers. Counts from
+ * `reset` on.
  */
 export class CheckedLoad {
   readonly #checker: Checker;
@@ -28,7 +29,7 @@ export class CheckedLoad {
   readonly #pauseMs: number;
   #answered: Record<string, number> = {};
   #failed = 0;
-  #mispaired = 0;
+  #unjudged: { readonly text: string; readonly answer: Answer }[] = [];
   #failures: string[] = [];
   #isStopped = false;
   readonly #done: Promise<unknown>;
@@ -56,15 +57,17 @@ export class CheckedLoad {
   reset(): void {
     this.#answered = {};
     this.#failed = 0;
-    this.#mispaired = 0;
+    this.#unjudged = [];
     this.#failures = [];
   }
 
+  /** Once, at the end: the checker knows every build that was served. */
   counts(): LoadCounts {
+    const mispaired = this.#unjudged.filter(({ text, answer }) => !this.#checker.check(text, answer)).length;
     return {
       answered: { ...this.#answered },
       failed: this.#failed,
-      mispaired: this.#mispaired,
+      mispaired,
       failures: [...this.#failures],
     };
   }
@@ -89,7 +92,7 @@ export class CheckedLoad {
         const answer = body as Answer;
         const version = answer.served_by.corpus_version;
         this.#answered[version] = (this.#answered[version] ?? 0) + 1;
-        if (!this.#checker.check(text, answer)) this.#mispaired++;
+        this.#unjudged.push({ text, answer });
       } catch (error) {
         this.#failed++;
         if (this.#failures.length < FAILURES_KEPT) this.#failures.push(String(error));

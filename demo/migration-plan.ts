@@ -1,10 +1,12 @@
+import { WORDNET_TEMPLATE } from './wordnet.js';
+
 /**
  * The default plan's four phases with times for a demonstration: minutes in place of days, and no confirmations, so that
- * one command drives it from start to end. Times are judged generously, since everything here shares one small machine.
+ * one command drives it from start to end: it embeds the new version from its source, or takes what is that already. Times are judged generously, since everything here shares one small machine.
  */
-export const DEMO_PLAN = {
+export const demoPlan = (model: string, source: string) => ({
   steps: [
-    { build: {} },
+    { build: { model, source, document_template: WORDNET_TEMPLATE } },
     { verify: {} },
     { shadow: { duration_s: 5, compared_min: 200, timeout_s: 600 } },
     {
@@ -36,4 +38,4 @@ export const DEMO_PLAN = {
     ]),
     { complete: {} },
   ],
-};
+});

@@ -17,14 +17,16 @@ import { registryRecords } from '../src/lifecycle/build-records.js';
 import { buildCorpus } from '../src/lifecycle/corpus-build.js';
 import { readGoldenSet } from '../src/lifecycle/evaluation/open-golden-set.js';
 import { registerModel } from '../src/lifecycle/register-model.js';
+import { sourcesFolder } from '../src/lifecycle/source/sources-folder.js';
 import { openRegistry, type Registry } from '../src/registry/registry.js';
 import { createLogger, type Logger } from '../src/telemetry/log.js';
 import { CheckedLoad } from './load.js';
-import { DEMO_PLAN } from './migration-plan.js';
+import { demoPlan } from './migration-plan.js';
 import { Pulses, runCommand, type ServingGateway, startServing } from './serving.js';
 import { WORDNET_BUILD, writeWordnetGoldenSet, writeWordnetJsonl } from './wordnet.js';
 
 const CORPUS = 'wordnet';
+const SOURCE = 'wordnet.jsonl';
 const TOP_K = 5;
 const CALLERS = 4;
 const REQUESTS_PER_S = 20;
@@ -112,7 +114,8 @@ const say = (line: string): void => {
 
 async function demo(config: Config, log: Logger, { only, documents }: Choices): Promise<readonly Result[]> {
   const folder = path.join(config.varDir, 'demo');
-  mkdirSync(folder, { recursive: true });
+  const sources = sourcesFolder(config.varDir);
+  for (const each of [folder, sources]) mkdirSync(each, { recursive: true });
   const registry = await openRegistry({
     databaseUrl: config.databaseUrl,
     varDir: config.varDir,
@@ -121,13 +124,19 @@ async function demo(config: Config, log: Logger, { only, documents }: Choices): 
   });
   let gateway: ServingGateway | null = null;
   try {
-    const { ids, queries, sourceFile } = await prepareTexts(folder, registry, documents);
-    for (const name of Object.keys(VERSIONS) as VersionName[]) {
-      await prepareModel(name, config, registry);
-      await prepareVersion(name, sourceFile, config, registry, log);
+    const { ids, queries, sourceFile } = await prepareTexts(sources, folder, registry, documents);
+    for (const name of Object.keys(VERSIONS) as VersionName[]) await prepareModel(name, config, registry);
+    const scenarios = SCENARIOS.map((scenario, at) => ({ number: at + 1, scenario })).filter(
+      ({ number }) => only.length === 0 || only.includes(String(number)),
+    );
+    // What a migration starts from is there before it, unless a migration before it embeds it.
+    const embedded = new Set<VersionName>();
+    for (const { from, to } of scenarios.map(({ scenario }) => scenario)) {
+      if (!embedded.has(from)) await prepareVersion(from, sourceFile, config, registry, log);
+      embedded.add(from).add(to);
     }
-    say(`computing the right answers of ${queries.length} queries outside any gateway`);
-    const checker = await learned(ids, queries, config, registry);
+    const checker = new Checker(TOP_K);
+    const learn = learner({ checker, ids, queries, config, registry });
     gateway = await startServing(config.varDir, {
       // Every request is encoded and searched, so that what is timed is work.
       SWITCHYARD_CACHE__EMBEDDINGS__ENABLED: 'false',
@@ -141,9 +150,8 @@ async function demo(config: Config, log: Logger, { only, documents }: Choices): 
     });
     try {
       const results: Result[] = [];
-      for (const [at, scenario] of SCENARIOS.entries())
-        if (only.length === 0 || only.includes(String(at + 1)))
-          results.push(await migrate(at + 1, scenario, { gateway, load, registry, config, folder }));
+      for (const { number, scenario } of scenarios)
+        results.push(await migrate(number, scenario, { gateway, load, learn, registry, config, folder }));
       return results;
     } finally {
       await load.stop();
@@ -163,6 +171,7 @@ interface Choices {
 interface Stage {
   readonly gateway: ServingGateway;
   readonly load: CheckedLoad;
+  readonly learn: (version: VersionName) => Promise<void>;
   readonly registry: Registry;
   readonly config: Config;
   readonly folder: string;
@@ -187,12 +196,12 @@ async function goldenVerdict({ gateway }: Stage): Promise<string | null> {
 
 /** One migration, driven by one command. */
 async function migrate(number: number, scenario: Scenario, stage: Stage): Promise<Result> {
-  const { gateway, load, folder } = stage;
+  const { gateway, load, learn, folder } = stage;
   const { name, from, to } = scenario;
   say(`\n${number}. ${name}`);
   await startFrom(from, stage);
   const planFile = path.join(folder, 'plan.json');
-  writeFileSync(planFile, JSON.stringify(DEMO_PLAN, null, 2));
+  writeFileSync(planFile, JSON.stringify(demoPlan(VERSIONS[to].model, SOURCE), null, 2));
   load.reset();
   const beganAtMs = performance.now();
   const injection = new Injection(scenario, stage);
@@ -206,6 +215,7 @@ async function migrate(number: number, scenario: Scenario, stage: Stage): Promis
   if (ended.code !== 0) throw new Error(`the command ended with ${ended.code}`);
   const report = path.join(folder, `report-${number}.html`);
   await runCommand(['migrate', 'report', CORPUS, '--html', report, ...adminWords(stage)], () => undefined);
+  for (const version of [from, to]) await learn(version);
   const { failed, mispaired, answered, failures } = load.counts();
   const isRefused = view.state === 'aborted' && (answered[to] ?? 0) === 0;
   const outcome = isRefused ? 'refused' : view.state;
@@ -298,8 +308,9 @@ function keepSome(file: string, relevant: ReadonlySet<string>, documentsMax: num
   return kept.map(({ id }) => id);
 }
 
-async function prepareTexts(folder: string, registry: Registry, documentsMax: number) {
-  const sourceFile = path.join(folder, 'wordnet.jsonl');
+async function prepareTexts(sources: string, folder: string, registry: Registry, documentsMax: number) {
+  // Where gateways look for the sources that plans name.
+  const sourceFile = path.join(sources, SOURCE);
   const goldenFolder = path.join(folder, 'golden');
   // So many example sentences are needed to tell equivalence within 0.02 from luck; animals and food have a hundred.
   const files = ['noun.animal', 'noun.artifact', 'noun.cognition', 'noun.food'] as const;
@@ -349,21 +360,29 @@ async function prepareVersion(
   );
 }
 
-async function learned(
-  ids: readonly string[],
-  queries: readonly string[],
-  config: Config,
-  registry: Registry,
-): Promise<Checker> {
-  const checker = new Checker(TOP_K);
-  for (const version of Object.keys(VERSIONS) as VersionName[]) {
-    const { digest, bundleUri } = await registry.builds.get({ corpus: CORPUS, version }, null);
-    const place = { corpus: CORPUS, version, build: digest, bundleUri };
-    const bundle = await readBundle(await findBundleFolder(config.bundlesDir, place));
-    const model = await loadModelFolder(config.modelsDir, bundle.manifest.model.fingerprint);
-    await checker.learn({ bundle, model, ids }, queries);
-  }
-  return checker;
+interface Learning {
+  readonly checker: Checker;
+  readonly ids: readonly string[];
+  readonly queries: readonly string[];
+  readonly config: Config;
+  readonly registry: Registry;
+}
+
+/** Has the checker compute a version's right answers, outside any gateway, once. One that has no build yet served nothing. */
+function learner({ checker, ids, queries, config, registry }: Learning) {
+  const known = new Set<string>();
+  return async (version: VersionName): Promise<void> => {
+    const builds = await registry.builds.list({ corpus: CORPUS, version });
+    for (const { digest, bundleUri, isDefault } of builds) {
+      if (!isDefault || known.has(digest)) continue;
+      say(`   computing the right answers of ${version} to ${queries.length} queries outside any gateway`);
+      const place = { corpus: CORPUS, version, build: digest, bundleUri };
+      const bundle = await readBundle(await findBundleFolder(config.bundlesDir, place));
+      const model = await loadModelFolder(config.modelsDir, bundle.manifest.model.fingerprint);
+      await checker.learn({ bundle, model, ids }, queries);
+      known.add(digest);
+    }
+  };
 }
 
 const program = addCommonOptions(new Command('demo:migration'))

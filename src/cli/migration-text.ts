@@ -43,7 +43,7 @@ function timesOf(view: MigrationView): readonly string[] {
     lines.push('rolling back loads the old version first');
   if (view.updates_stopped)
     lines.push(
-      `updates of ${view.to_version} have stopped${view.watermark === null ? '' : ` at ${view.watermark}`}; ${view.source_lag_documents === null ? 'how far the source is ahead is not known: the build step of the plan names no feed, or it cannot be read now' : `the source is ${view.source_lag_documents} documents ahead`}`,
+      `updates of ${view.to_version} have stopped${view.watermark === null ? '' : ` at ${view.watermark}`}; ${view.source_lag_documents === null ? 'how far the source is ahead is not known: it comes from no feed, or that cannot be read now' : `the source is ${view.source_lag_documents} documents ahead`}`,
     );
   if (view.rollback_ms !== null)
     lines.push(`the old version served everything again after ${Math.round(view.rollback_ms)} ms`);

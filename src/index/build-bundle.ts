@@ -166,6 +166,7 @@ function manifestOf(
     ...rescoreFactorOf(options),
     row_count: input.ids.rowCount,
     document_count: input.ids.documentCount,
+    ...(options.chunking === undefined ? {} : { chunking: options.chunking }),
     truncated_count: options.truncatedCount ?? input.truncatedCount,
     document_template: options.documentTemplate,
     text_normalisation: options.textNormalisation,
@@ -178,7 +179,7 @@ function manifestOf(
       seed: plan.recall.seed,
     },
     unreachable_count: built.unreachableCount,
-    source: { name: options.source.name, sha256: sourceSha256, watermark: options.source.watermark },
+    source: { ...options.source, sha256: sourceSha256 },
   };
 }
 

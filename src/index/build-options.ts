@@ -10,6 +10,7 @@ import {
   type Quantization,
 } from '../vocabulary.js';
 import { type Format, formatOf, RESCORE_FACTOR_MAX } from './formats.js';
+import type { ManifestChunking } from './manifest.js';
 import { CONNECTIVITY_MAX, DIMENSIONS_MAX, EXPANSION_MAX } from './manifest-schema.js';
 import type { RowProvenance } from './provenance.js';
 import type { RecallSample } from './recall.js';
@@ -60,6 +61,8 @@ export interface BuildOptions {
   readonly rescoreFactor?: number;
   readonly documentTemplate: string;
   readonly textNormalisation: string;
+  /** How the caller cut texts into rows; for the manifest. Default: one row a document. */
+  readonly chunking?: ManifestChunking;
   readonly storeDocuments: boolean;
   /** Keep what each row was made of. Default: false. */
   readonly storeProvenance?: boolean;
@@ -76,6 +79,8 @@ export interface BuildOptions {
     /** Of the source's bytes; a function is asked once all rows were read. */
     readonly sha256: string | (() => string | Promise<string>);
     readonly watermark: string | null;
+    /** The feed that the watermark is of. */
+    readonly feed?: string;
   };
   readonly recall?: RecallSample;
   readonly onProgress?: (progress: BuildProgress) => void;

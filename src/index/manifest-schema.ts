@@ -42,6 +42,12 @@ const schema = Type.Object(
     rescore_factor: Type.Optional(Type.Integer({ minimum: 1, maximum: RESCORE_FACTOR_MAX })),
     row_count: Type.Integer({ minimum: 1, maximum: ROW_COUNT_MAX }),
     document_count: Type.Integer({ minimum: 1, maximum: ROW_COUNT_MAX }),
+    chunking: Type.Optional(
+      Type.Object(
+        { tokens_max: Type.Integer({ minimum: 1 }), overlap_tokens: Type.Integer({ minimum: 0 }) },
+        strict,
+      ),
+    ),
     truncated_count: count,
     document_template: Type.String(),
     text_normalisation: Type.String(),
@@ -72,6 +78,7 @@ const schema = Type.Object(
         name: Type.String(),
         sha256: Type.String({ pattern: '^[0-9a-f]{64}$' }),
         watermark: Type.Union([Type.String(), Type.Null()]),
+        feed: Type.Optional(Type.String({ minLength: 1, maxLength: 4096 })),
       },
       strict,
     ),
@@ -113,8 +120,10 @@ function checkRelations(value: Static<typeof schema>): BundleManifest | string {
   const provenance = value.files['provenance.bin'];
   if (provenance !== undefined && provenance.bytes !== value.row_count * PROVENANCE_BYTES)
     return `files/provenance.bin/bytes is not row_count × ${PROVENANCE_BYTES}`;
-  const { unreachable_count, rescore_factor, ...rest } = value;
+  const { unreachable_count, rescore_factor, chunking, source, ...rest } = value;
+  const { feed, ...read } = source;
   const optional = {
+    ...(chunking === undefined ? {} : { chunking }),
     ...(unreachable_count === undefined ? {} : { unreachable_count }),
     ...(rescore_factor === undefined ? {} : { rescore_factor }),
   };
@@ -125,5 +134,6 @@ function checkRelations(value: Static<typeof schema>): BundleManifest | string {
   }
   const files: Record<string, { bytes: number; sha256: string }> = {};
   for (const [name, entry] of Object.entries(value.files)) if (entry !== undefined) files[name] = entry;
-  return { ...rest, ...optional, model: { ...value.model, fingerprint }, files };
+  const known = feed === undefined ? read : { ...read, feed };
+  return { ...rest, ...optional, source: known, model: { ...value.model, fingerprint }, files };
 }

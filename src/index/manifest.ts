@@ -1,5 +1,22 @@
 import type { Digest, Fingerprint, Metric, Quantization } from '../vocabulary.js';
 
+export interface ManifestChunking {
+  readonly tokens_max: number;
+  readonly overlap_tokens: number;
+}
+
+/** What was read: name of the source, SHA-256 of its bytes, and its watermark when it has one. */
+export interface ManifestSource {
+  readonly name: string;
+  readonly sha256: string;
+  readonly watermark: string | null;
+  /**
+   * The feed that the watermark is of, also where the texts came by way of another version: its place in the sources
+   * folder, or its file name. Absent: there is none, or a build of before.
+   */
+  readonly feed?: string;
+}
+
 export interface BundleFile {
   readonly bytes: number;
   readonly sha256: string;
@@ -25,6 +42,8 @@ export interface BundleManifest {
   /** Rows are chunks; a document has one or more. */
   readonly row_count: number;
   readonly document_count: number;
+  /** How long texts were cut into rows. Absent: one row a document, or a build of before. */
+  readonly chunking?: ManifestChunking;
   /** Chunks cut at the model's max tokens. */
   readonly truncated_count: number;
   readonly document_template: string;
@@ -39,8 +58,7 @@ export interface BundleManifest {
    * vectors under `dot`. Absent: not counted.
    */
   readonly unreachable_count?: number;
-  /** What was read: name of the source, SHA-256 of its bytes, and its watermark when it has one. */
-  readonly source: { readonly name: string; readonly sha256: string; readonly watermark: string | null };
+  readonly source: ManifestSource;
 }
 
 export interface Bundle {

@@ -25,6 +25,7 @@ function isSameBuild({ manifest }: Bundle, options: BuildOptions): boolean {
     manifest.source.watermark === options.source.watermark &&
     manifest.document_template === options.documentTemplate &&
     manifest.text_normalisation === options.textNormalisation &&
+    JSON.stringify(manifest.chunking) === JSON.stringify(options.chunking) &&
     manifest.quantization === plan.format.quantization &&
     manifest.dimensions === plan.dimensions &&
     manifest.connectivity === plan.connectivity &&

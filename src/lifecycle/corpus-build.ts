@@ -1,5 +1,4 @@
 import type { Config } from '../config/config.js';
-import type { Encoder } from '../encoder/encoder.js';
 import type { ModelManifest } from '../encoder/manifest.js';
 import { SwitchyardError, toSwitchyardError } from '../errors.js';
 import { buildBundle } from '../index/build-bundle.js';
@@ -22,6 +21,7 @@ import {
   startBulkEncoder,
 } from './reembed/embed-corpus.js';
 import { type CorpusSource, openCorpusSource, type Snapshot } from './source/corpus-source.js';
+import { sourceName } from './source/sources-folder.js';
 
 const SAMPLE_SEED = 1;
 
@@ -78,8 +78,6 @@ export interface BuildParts {
   readonly signal: AbortSignal;
   /** Whether something serves from the same cores, which the encoder then leaves to it. Default: false. */
   readonly yields?: boolean;
-  /** An encoder that live reads use too: texts go to its bulk lane. Default: one of its own. */
-  readonly encoder?: Encoder;
 }
 
 /**
@@ -143,7 +141,6 @@ async function embedAndPublish(
       log,
       signal,
       yields: parts.yields ?? false,
-      ...(parts.encoder === undefined ? {} : { encoder: parts.encoder }),
       earlier: request.reuse === false ? [] : await earlierBundles(request, fingerprint, parts),
       onDocuments: (done) => events.onDocuments(done),
       onCheckpoint: (name) => events.onCheckpoint?.(name),
@@ -152,7 +149,12 @@ async function embedAndPublish(
   );
   try {
     const written = { sha256: embedded.sourceSha256, watermark: embedded.watermark };
-    const options = optionsOf(request, parts, embedded.model, { name: source.name, ...written });
+    const feed = written.watermark === null ? undefined : await feedOf(request, source, config);
+    const options = optionsOf(request, parts, embedded.model, {
+      name: source.name,
+      ...written,
+      ...(feed === undefined ? {} : { feed }),
+    });
     // A run that was killed may have published already; the same again would be another build of the same.
     const published = embedded.isResumed ? await findPublished(options) : null;
     const bundle = published ?? (await buildBundle({ ...options, storeProvenance: true }, embedded.rows));
@@ -242,6 +244,7 @@ function optionsOf(
     ...indexOptions(request),
     documentTemplate: request.documentTemplate,
     textNormalisation: TEXT_NORMALISATION,
+    ...chunkingOf(request),
     storeDocuments: true,
     truncatedShareMax: request.truncatedShareMax,
     source,
@@ -268,6 +271,18 @@ async function sourceOf({ source, sourceFile }: CorpusBuildRequest): Promise<Cor
   if (sourceFile === undefined) throw new TypeError('a build needs a source');
   return openCorpusSource(sourceFile);
 }
+
+/** By which gateways find out how far the source is ahead. */
+const feedOf = async (
+  { sourceFile }: CorpusBuildRequest,
+  source: CorpusSource,
+  { varDir }: Config,
+): Promise<string | undefined> => (sourceFile === undefined ? source.feed : sourceName(varDir, sourceFile));
+
+const chunkingOf = ({ chunking }: CorpusBuildRequest): Pick<BuildOptions, 'chunking'> =>
+  chunking === null
+    ? {}
+    : { chunking: { tokens_max: chunking.tokensMax, overlap_tokens: chunking.overlapTokens } };
 
 async function* interruptible<T>(items: AsyncIterable<T>, signal: AbortSignal): AsyncIterable<T> {
   for await (const item of items) {

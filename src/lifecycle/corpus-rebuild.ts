@@ -60,6 +60,7 @@ export async function rebuildCorpusVersion(
       ...indexOptions(variant.kind === 'format' ? variant.format : formatOf(manifest)),
       documentTemplate: manifest.document_template,
       textNormalisation: manifest.text_normalisation,
+      ...(manifest.chunking === undefined ? {} : { chunking: manifest.chunking }),
       storeDocuments: manifest.files[DOCUMENTS_FILE] !== undefined,
       storeProvenance: manifest.files[PROVENANCE_FILE] !== undefined,
       truncatedShareMax: 1,

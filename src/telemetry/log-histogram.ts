@@ -40,14 +40,6 @@ export class LogHistogram {
     }
   }
 
-  /** Since the last call. */
-  take(): HistogramCounts {
-    const counts = this.counts();
-    this.#counts.fill(0);
-    this.#count = 0;
-    return counts;
-  }
-
   counts(): HistogramCounts {
     const counts: (readonly [number, number])[] = [];
     this.#counts.forEach((count, bucket) => {

@@ -2,11 +2,15 @@ import t from 'tap';
 import { checkErrorRate } from '../../src/lifecycle/migration/analyses/error-rate.js';
 import { type Finding, overall } from '../../src/lifecycle/migration/analyses/finding.js';
 import { checkGolden } from '../../src/lifecycle/migration/analyses/golden.js';
+import { looksThatShare } from '../../src/lifecycle/migration/analyses/looks.js';
 import { checkServiceTime } from '../../src/lifecycle/migration/analyses/service-time.js';
 import { checkShadow } from '../../src/lifecycle/migration/analyses/shadow.js';
+import { MigrationMeter } from '../../src/lifecycle/migration/meter.js';
+import type { MirrorTotals } from '../../src/lifecycle/migration/mirror-counts.js';
 import type { GoldenFinding } from '../../src/lifecycle/migration/ports.js';
-import type { MirrorTotals } from '../../src/lifecycle/migration/sample.js';
+import { SampleTotals } from '../../src/lifecycle/migration/sample.js';
 import { LogHistogram } from '../../src/telemetry/log-histogram.js';
+import type { Digest } from '../../src/vocabulary.js';
 import { TestRandom } from '../fixtures/random.js';
 
 const seeded = (seed: number): (() => number) => {
@@ -36,9 +40,7 @@ t.test('a histogram gives quantiles to within a tenth, and adds up', async (t) =
     t.ok(interval !== null && interval.low <= found && found <= interval.high);
   }
   t.equal(new LogHistogram().quantile(0.5), null);
-  const taken = whole.take();
-  t.equal(whole.count, 0);
-  t.equal(LogHistogram.of(taken).count, values.length);
+  t.equal(LogHistogram.of(whole.counts()).count, values.length);
 });
 
 t.test('service time: reads that caches answered are not timed, and it says so', async (t) => {
@@ -143,6 +145,7 @@ const mirrored = (more: Partial<MirrorTotals> = {}): MirrorTotals => ({
   compared: 1_000,
   shorter: 0,
   failed: 0,
+  late: 0,
   overlapMean: 0.4,
   rboMean: 0.3,
   primary: new LogHistogram(),
@@ -157,6 +160,7 @@ const SHADOW = {
   shorter_share_max: 0.01,
   failed_share_max: 0.01,
   overlap_min: null,
+  late_share_max: 0.05,
   noise_floor_share_min: null,
 };
 
@@ -173,6 +177,41 @@ t.test('mirrored reads: change decides nothing by default, missing answers do', 
     checkShadow(mirrored({ overlapMean: 0.97 }), mirrored({ overlapMean: 0.98 }), ofFloor).verdict,
     'successful',
   );
+});
+
+t.test('mirrored reads: those that came too late are shown, and too many make it undecided', async (t) => {
+  t.match(checkShadow(mirrored({ late: 3 }), NONE, SHADOW), {
+    verdict: 'successful',
+    why: /came too late/,
+    figures: { late: 3 },
+  });
+  const late = mirrored({ late: 300 });
+  t.match(checkShadow(late, NONE, SHADOW), { verdict: 'undecided', why: /late_share_max.*quick ones/ });
+  t.equal(
+    checkShadow(mirrored({ late: 300, shorter: 50 }), NONE, SHADOW).verdict,
+    'failed',
+    'what is seen fails',
+  );
+
+  const meter = new MigrationMeter();
+  meter.watch(new Set(['docs']));
+  const shadow = { corpus: 'docs', version: 'v2', build: 'b'.repeat(64) as Digest, model: 'm@1' };
+  for (const why of ['deadline', 'deadline', 'error', 'concurrency', 'primary_busy'] as const)
+    meter.mirrorDropped(shadow, why);
+  const totals = new SampleTotals();
+  for (let taken = 0; taken < 2; taken++) totals.add(meter.take('docs') ?? { versions: {}, mirrored: {} });
+  t.match(totals.mirrored('v2'), { compared: 0, failed: 1, late: 2 }, 'each counts once');
+});
+
+t.test('all looks of a migration together stay within the 5 %', async (t) => {
+  for (const planned of [1, 2, 3, 7]) {
+    const shares = Array.from({ length: planned + 40 }, (_, taken) => 1 / looksThatShare(planned, taken));
+    const sum = (from: number, to?: number) =>
+      shares.slice(from, to).reduce((total, share) => total + share, 0);
+    t.ok(Math.abs(sum(0, planned) - 0.5) < 1e-12, `${planned} planned looks share half of it`);
+    t.ok(sum(planned) < 0.5, 'and however many are asked for beyond them, less than the other half');
+    t.equal(shares[planned], 1 / 4, 'the first of which gets half of what is left');
+  }
 });
 
 t.test('a golden set: what it cannot tell is left to a person', async (t) => {

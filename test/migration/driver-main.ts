@@ -1,5 +1,7 @@
+import path from 'node:path';
 import { buildInChild } from '../../src/lifecycle/migration/build/build-process.js';
 import { MigrationMeter } from '../../src/lifecycle/migration/meter.js';
+import { writeReport } from '../../src/lifecycle/migration/report/write-report.js';
 import { MigrationRunner } from '../../src/lifecycle/migration/runner.js';
 import type { MigrationState } from '../../src/lifecycle/migration/state.js';
 import { openRegistry, type Registry } from '../../src/registry/registry.js';
@@ -9,7 +11,8 @@ import { testConfig } from '../control/yard.js';
 /**
  * A driver of migrations in a process of its own, without a gateway, that kills itself at one point:
  * `before <n>`: event n is about to be written; `after <n>`: it was just written; `inside <n> <k>`: at the k-th call of
- * the registry behind event n; `embedded <n> <k>`: when the build behind event n says that k documents are on their way.
+ * the registry behind event n; `embedded <n> <k>`: when the build behind event n says that k documents are on their way;
+ * `report`: when the report was written and before that is noted.
  */
 const [varDir = '', databaseUrl = '', leaseMs = '500', point = 'never'] = process.argv.slice(2);
 const [when, number, count = '1'] = point.split(' ');
@@ -89,8 +92,12 @@ const runner = new MigrationRunner({
         },
       }),
     sourceLag: async () => null,
+    otherSource: async () => null,
     retire: async () => ({ kind: 'blocked', why: 'a test' }),
-    writeReport: async () => undefined,
+    writeReport: async (migration) => {
+      await writeReport(plain, migration, path.join(varDir, 'reports'));
+      if (when === 'report') await die();
+    },
     worstMirrored: () => [],
   }),
   meter: new MigrationMeter(),

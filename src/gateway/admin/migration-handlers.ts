@@ -3,12 +3,12 @@ import {
   type MigrationCommand,
   startMigration,
 } from '../../lifecycle/migration/commands.js';
+import { feedOf } from '../../lifecycle/migration/lag-gate.js';
 import { shortestSeconds, stepName } from '../../lifecycle/migration/plan.js';
 import type { WorkProgress } from '../../lifecycle/migration/ports.js';
 import { type Migration, readMigration } from '../../lifecycle/migration/record.js';
 import { buildReport } from '../../lifecycle/migration/report/report.js';
 import { isReturning, type MigrationState, weightOf } from '../../lifecycle/migration/state.js';
-import { sourceOf } from '../../lifecycle/migration/steps/verify.js';
 import type { MigrationEvent } from '../../registry/corpus-migrations.js';
 import type { Registry } from '../../registry/registry.js';
 import { listLimit } from './callers.js';
@@ -18,6 +18,8 @@ import type { MigrationEventView, MigrationStepView, MigrationView } from './mig
 export interface MigrationFacts {
   progressOf(migrationId: string): WorkProgress | null;
   sourceLag(source: string | null, watermark: string | null): Promise<number | null>;
+  /** Whether `archive.uri` names a place, without which no version is retired. */
+  readonly hasArchive: boolean;
   /** Behind a notification that was lost, replicas look for themselves. */
   readonly routePollMs: number;
 }
@@ -91,7 +93,7 @@ export class MigrationHandlers {
     const lag =
       isOver || verified === null || facts === null
         ? null
-        : await facts.sourceLag(sourceOf(plan), verified.watermark).catch(() => null);
+        : await facts.sourceLag(feedOf(plan, verified), verified.watermark).catch(() => null);
     const progress =
       facts?.progressOf(migration.migrationId) ?? (migration.progress as WorkProgress | null) ?? null;
     return {
@@ -135,10 +137,21 @@ export class MigrationHandlers {
       watermark: verified?.watermark ?? null,
       updates_stopped: verified !== null && !isOver,
       source_lag_documents: lag,
-      warnings: (state.facts.warned ?? []).map(({ message }) => message),
+      warnings: [
+        ...(isOver ? [] : unretirable(migration, facts)),
+        ...(state.facts.warned ?? []).map(({ message }) => message),
+      ],
     };
   }
 }
+
+/** Said from the beginning, since what it stops is the last step. */
+const unretirable = ({ plan, fromVersion }: Migration, facts: MigrationFacts | null): readonly string[] =>
+  facts === null || facts.hasArchive || !plan.steps.some(({ kind }) => kind === 'retire')
+    ? []
+    : [
+        `the plan retires ${fromVersion}, which is archived before it is deleted, and archive.uri names no place: its last step will pause. Set archive.uri for the gateways that drive, or leave retire out of the plan`,
+      ];
 
 const stepOf = (state: MigrationState): number | null => ('at' in state ? state.at.step : null);
 

@@ -41,7 +41,7 @@ export const MIGRATION_OPERATIONS = {
       closed,
     ),
     output: MigrationView,
-    reasons: ['INVALID_PLAN', 'UNKNOWN_CORPUS', 'UNKNOWN_CORPUS_VERSION', 'STATUS_CONFLICT'],
+    reasons: ['INVALID_PLAN', 'UNKNOWN_CORPUS', 'UNKNOWN_CORPUS_VERSION', 'UNKNOWN_MODEL', 'STATUS_CONFLICT'],
   }),
   getMigration: operation({
     method: 'GET',

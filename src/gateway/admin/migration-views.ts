@@ -72,12 +72,12 @@ export const MigrationView = Type.Object(
     }),
     source_lag_documents: orNull(
       count(
-        'Documents that changed in the source since; null: not known, since the build step names no feed or it cannot be read now.',
+        'Documents that changed in the source since; null: not known, since it comes from no feed or that cannot be read now.',
       ),
     ),
     warnings: Type.Array(Type.String(), {
       description:
-        'Consumers with score thresholds of their own that the new version took over, with both versions’ scores.',
+        'What will stop the plan, and consumers with score thresholds of their own that the new version took over, with both versions’ scores.',
     }),
   },
   closed,

@@ -46,6 +46,7 @@ export class Migrations {
     this.facts = {
       progressOf: (migrationId) => this.#runner.progressOf(migrationId),
       sourceLag: documentsBehind(config.varDir),
+      hasArchive: config.archive.uri !== null,
       routePollMs: config.router.pollIntervalMs,
     };
     link.whenOpen((registry) => {

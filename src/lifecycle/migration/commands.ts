@@ -1,7 +1,9 @@
 import { SwitchyardError } from '../../errors.js';
+import type { BundleManifest } from '../../index/manifest.js';
 import type { ChangeAuthor } from '../../registry/changes.js';
 import type { Registry } from '../../registry/registry.js';
 import { digestPrefix } from '../../vocabulary.js';
+import { differences, differing } from './built-before.js';
 import { startingTarget, targetsFor, weightOfOthers } from './placing.js';
 import { planDocument, readPlan } from './plan.js';
 import type { MigrationPlan } from './plan-schema.js';
@@ -45,25 +47,34 @@ export async function startMigration(
   return readMigration(record);
 }
 
-/** Refused before anything is written down: what no build step could mend. Errors: UNKNOWN_CORPUS_VERSION, STATUS_CONFLICT. */
+/**
+ * Refused before anything is written down: what no build step could mend, and a build that is not what the step says; its
+ * source is compared by whoever drives. Errors: UNKNOWN_CORPUS_VERSION, UNKNOWN_MODEL, STATUS_CONFLICT.
+ */
 async function refuseUnbuildable(
   registry: Registry,
   corpus: string,
   version: string,
   { steps }: MigrationPlan,
 ): Promise<void> {
-  const build = steps.find(({ kind }) => kind === 'build');
+  const build = steps.find((step) => step.kind === 'build');
+  const model = build?.options.model ?? null;
+  const fingerprint = model === null ? null : (await registry.models.resolve(model)).fingerprint;
   const known = (await registry.corpusVersions.list({ corpus })).find((other) => other.version === version);
-  const namesModel = build?.kind === 'build' && build.options.model !== null;
-  if (known === undefined && namesModel) return;
+  if (known === undefined && model !== null) return;
   const { status, defaultBuild } = known ?? (await registry.corpusVersions.get({ corpus, version }));
-  if (status !== 'archived' && (defaultBuild !== null || build !== undefined)) return;
-  throw new SwitchyardError(
-    'STATUS_CONFLICT',
-    status === 'archived'
-      ? `${corpus}/${version} is archived: build another version`
-      : `${corpus}/${version} is ${status} and has no build: build it with \`switchyard corpus build\`, or give the plan a build step`,
-  );
+  if (status === 'archived' || (defaultBuild === null && build === undefined))
+    throw new SwitchyardError(
+      'STATUS_CONFLICT',
+      status === 'archived'
+        ? `${corpus}/${version} is archived: build another version`
+        : `${corpus}/${version} is ${status} and has no build: build it with \`switchyard corpus build\`, or give the plan a build step`,
+    );
+  if (defaultBuild === null || build === undefined) return;
+  const { manifest } = await registry.builds.get({ corpus, version }, defaultBuild);
+  const before = { corpus, version, build: defaultBuild, manifest: manifest as BundleManifest };
+  const found = differences(before, build.options, fingerprint);
+  if (found.length > 0) throw differing(before, found);
 }
 
 export const COMMANDS = ['promote', 'pause', 'resume', 'abort', 'rollback'] as const;

@@ -12,6 +12,8 @@ export const reasonOf = (event: MigrationEventBody, migration: Migration): strin
 function text(event: MigrationEventBody, { plan, state, fromVersion, toVersion }: Migration): string {
   const step = 'at' in state ? stepName(stepOfPlan(plan, state.at.step)) : '';
   if ('why' in event) return event.why;
+  const { why } = ('findings' in event ? (event.findings ?? {}) : {}) as { readonly why?: unknown };
+  if (event.kind === 'step_done' && typeof why === 'string') return `${step}: ${why}`;
   switch (event.kind) {
     case 'route_placed':
       return `${step} of the migration ${fromVersion} → ${toVersion}`;

@@ -23,8 +23,8 @@ const METRICS: Readonly<Record<GoldenRequest['metric'], QualityMetric>> = {
 /**
  * Asks both versions every question of a golden set by the way of clients' searches, pinned and in the bulk lane,
  * writes both evaluations down, and compares them query by query. Null: there is no such golden set.
- * Errors: those of searching and of the registry; STATUS_CONFLICT when another build of the new version answered than
- * the one that was verified; what the signal was aborted with.
+ * Errors: those of searching and of the registry; STATUS_CONFLICT when another build of a version answered than the one
+ * that the migration started from, or verified; what the signal was aborted with.
  */
 export async function lookAtGoldenSet(
   registry: Registry,
@@ -32,12 +32,12 @@ export async function lookAtGoldenSet(
   request: GoldenRequest,
   work: Work,
 ): Promise<GoldenFinding | null> {
-  const { corpus, fromVersion, toVersion, toBuild, metric, margin, looks } = request;
+  const { corpus, fromVersion, toVersion, fromBuild, toBuild, metric, margin, looks } = request;
   const set = await findSet(registry, request.goldenSet ?? corpus);
   if (set === null) return null;
   const questions = await registry.goldenSets.allQueries(set.goldenSetId);
   const total = 2 * questions.length;
-  const evaluated = async (version: string, doneBefore: number): Promise<ScoredVersion> => {
+  const evaluated = async (version: string, build: Digest, doneBefore: number): Promise<ScoredVersion> => {
     const found = await evaluateVersion(
       { version, queries: questions, k: K, depth: DEPTH_DEFAULT, gain: GAIN },
       {
@@ -48,14 +48,12 @@ export async function lookAtGoldenSet(
           work.onProgress({ what: 'golden queries', done: doneBefore + done, total, etaMs: null }),
       },
     );
-    if (version === toVersion) refuseOther(`${corpus}/${version}`, found.servedBy.build, toBuild);
+    refuseOther(`${corpus}/${version}`, found.servedBy.build, build);
     const { goldenSetId } = set;
-    // Over HTTP its digest is cut to a prefix.
-    const { digest } = await registry.builds.get({ corpus, version }, found.servedBy.build);
     const evaluationId = await registry.evaluations.begin({
       corpus,
       version,
-      build: digest,
+      build,
       goldenSetId,
       k: K,
       depth: DEPTH_DEFAULT,
@@ -74,8 +72,8 @@ export async function lookAtGoldenSet(
     return { goldenSetId, k: K, depth: DEPTH_DEFAULT, gain: GAIN, scores: found.scores };
   };
   // The one that may be refused comes first.
-  const candidate = await evaluated(toVersion, 0);
-  const baseline = await evaluated(fromVersion, questions.length);
+  const candidate = await evaluated(toVersion, toBuild, 0);
+  const baseline = await evaluated(fromVersion, fromBuild, questions.length);
   const compared = await compareEvaluations(baseline, candidate, {
     metric: METRICS[metric],
     marginAbsolute: margin,
@@ -108,11 +106,11 @@ export async function lookAtGoldenSet(
 }
 
 /** `answered` may be a prefix. Errors: STATUS_CONFLICT. */
-function refuseOther(version: string, answered: string, verified: Digest): void {
-  if (answered !== '' && verified.startsWith(answered)) return;
+function refuseOther(version: string, answered: string, wanted: Digest): void {
+  if (answered !== '' && wanted.startsWith(answered)) return;
   throw new SwitchyardError(
     'STATUS_CONFLICT',
-    `build ${answered.slice(0, 16)} of ${version} answered the golden queries, but ${digestPrefix(verified)} was verified: nothing was judged; resume asks again`,
+    `build ${answered.slice(0, 16)} of ${version} answered the golden queries, but ${digestPrefix(wanted)} is the one that is migrated: nothing was judged; resume asks again`,
   );
 }
 

@@ -2,33 +2,13 @@ import { REASONS, toSwitchyardError } from '../../errors.js';
 import type { Comparison } from '../../router/comparison.js';
 import type { RouterMetrics, StageTimes, TargetLabels, TrafficKind } from '../../router/metrics.js';
 import type { MirrorDrop } from '../../router/mirror-drop.js';
-import { LogHistogram } from '../../telemetry/log-histogram.js';
 import type { Digest } from '../../vocabulary.js';
-import type { ScoreQuantiles } from '../retire/score-thresholds.js';
-import { type MirrorSample, NO_SCORES, plusScores, type Sample, type VersionSample } from './sample.js';
+import { MirrorCounts, type MirrorSample } from './mirror-counts.js';
+import { noTotals, type Sample, type VersionSample, type VersionTotals } from './sample.js';
 
-interface VersionCounts {
-  answered: number;
-  failed: number;
-  readonly encoded: LogHistogram;
-  readonly searched: LogHistogram;
-  readonly total: LogHistogram;
-}
-
-interface PairCounts {
+interface Pair {
   readonly version: string;
-  compared: number;
-  shorter: number;
-  failed: number;
-  overlapSum: number;
-  rboSum: number;
-  readonly primary: LogHistogram;
-  readonly shadow: LogHistogram;
-  remembered: number;
-  /** Of which both sides had hits. */
-  answers: number;
-  primaryScores: ScoreQuantiles;
-  shadowScores: ScoreQuantiles;
+  readonly counts: MirrorCounts;
 }
 
 /**
@@ -62,22 +42,27 @@ export class MigrationMeter
   }
 
   mirrorDropped(shadow: TargetLabels, why: MirrorDrop): void {
-    // What was dropped for want of room, time or a text is not the new version's doing: mirrors yield to what serves.
-    if (why === 'error') this.#corpora.get(shadow.corpus)?.mirrorFailed(shadow);
+    // What was dropped for want of room or a text is not the new version's doing: mirrors yield to what serves. What came
+    // too late may be: those that were compared are then the quick ones.
+    if (why !== 'error' && why !== 'deadline') return;
+    const counts = this.#corpora.get(shadow.corpus)?.mirrored(shadow);
+    if (counts === undefined) return;
+    if (why === 'error') counts.failed++;
+    else counts.late++;
   }
 
   mirrorCompared(primary: TargetLabels, shadow: TargetLabels, comparison: Comparison): void {
-    this.#corpora.get(primary.corpus)?.compared(shadow, comparison);
+    this.#corpora.get(primary.corpus)?.mirrored(shadow).compare(comparison);
   }
 }
 
 class CorpusMeter {
-  readonly #versions = new Map<string, VersionCounts>();
+  readonly #versions = new Map<string, VersionTotals>();
   /** By the shadow's build; a shadow of the primary's own version is the noise floor. */
-  readonly #pairs = new Map<Digest, PairCounts>();
+  readonly #pairs = new Map<Digest, Pair>();
 
   served({ version }: TargetLabels, times: StageTimes): void {
-    const counts = this.#versionCounts(version);
+    const counts = this.#version(version);
     counts.answered++;
     counts.total.observe(times.totalUs);
     // What was remembered says nothing about the version's speed.
@@ -86,32 +71,14 @@ class CorpusMeter {
   }
 
   failed({ version }: TargetLabels): void {
-    this.#versionCounts(version).failed++;
+    this.#version(version).failed++;
   }
 
-  mirrorFailed(shadow: TargetLabels): void {
-    this.#pairCounts(shadow).failed++;
-  }
-
-  compared(shadow: TargetLabels, comparison: Comparison): void {
-    const counts = this.#pairCounts(shadow);
-    counts.compared++;
-    if (comparison.shadowUnderfill > comparison.primaryUnderfill) counts.shorter++;
-    counts.overlapSum += comparison.overlap;
-    counts.rboSum += comparison.rbo;
-    const { primaryServiceUs, shadowServiceUs, primaryScores, shadowScores } = comparison;
-    if (primaryScores !== null && shadowScores !== null) {
-      counts.answers++;
-      counts.primaryScores = plusScores(counts.primaryScores, primaryScores);
-      counts.shadowScores = plusScores(counts.shadowScores, shadowScores);
-    }
-    // Both or neither: the same reads on either side.
-    if (primaryServiceUs === null || shadowServiceUs === null) {
-      counts.remembered++;
-      return;
-    }
-    counts.primary.observe(primaryServiceUs);
-    counts.shadow.observe(shadowServiceUs);
+  /** Of mirrored reads to the shadow. */
+  mirrored({ version, build }: TargetLabels): MirrorCounts {
+    const pair = this.#pairs.get(build) ?? { version, counts: new MirrorCounts() };
+    this.#pairs.set(build, pair);
+    return pair.counts;
   }
 
   take(): Sample {
@@ -120,71 +87,21 @@ class CorpusMeter {
       versions[version] = {
         answered: counts.answered,
         failed: counts.failed,
-        encoded: counts.encoded.take(),
-        searched: counts.searched.take(),
-        total: counts.total.take(),
+        encoded: counts.encoded.counts(),
+        searched: counts.searched.counts(),
+        total: counts.total.counts(),
       };
     const mirrored: Record<string, MirrorSample> = {};
-    for (const [build, counts] of this.#pairs) {
-      const { version } = counts;
-      mirrored[mirrored[version] === undefined ? version : `${version}@${build}`] = {
-        build,
-        compared: counts.compared,
-        shorter: counts.shorter,
-        failed: counts.failed,
-        overlap_sum: counts.overlapSum,
-        rbo_sum: counts.rboSum,
-        primary: counts.primary.take(),
-        shadow: counts.shadow.take(),
-        remembered: counts.remembered,
-        ...(counts.answers === 0
-          ? {}
-          : {
-              scores: {
-                answers: counts.answers,
-                primary: counts.primaryScores,
-                shadow: counts.shadowScores,
-              },
-            }),
-      };
-    }
+    for (const [build, { version, counts }] of this.#pairs)
+      mirrored[mirrored[version] === undefined ? version : `${version}@${build}`] = counts.sample(build);
     this.#versions.clear();
     this.#pairs.clear();
     return { versions, mirrored };
   }
 
-  #versionCounts(version: string): VersionCounts {
-    const known = this.#versions.get(version);
-    if (known !== undefined) return known;
-    const fresh: VersionCounts = {
-      answered: 0,
-      failed: 0,
-      encoded: new LogHistogram(),
-      searched: new LogHistogram(),
-      total: new LogHistogram(),
-    };
-    this.#versions.set(version, fresh);
-    return fresh;
-  }
-
-  #pairCounts({ version, build }: TargetLabels): PairCounts {
-    const known = this.#pairs.get(build);
-    if (known !== undefined) return known;
-    const fresh: PairCounts = {
-      version,
-      compared: 0,
-      shorter: 0,
-      failed: 0,
-      overlapSum: 0,
-      rboSum: 0,
-      primary: new LogHistogram(),
-      shadow: new LogHistogram(),
-      remembered: 0,
-      answers: 0,
-      primaryScores: NO_SCORES,
-      shadowScores: NO_SCORES,
-    };
-    this.#pairs.set(build, fresh);
-    return fresh;
+  #version(version: string): VersionTotals {
+    const counts = this.#versions.get(version) ?? noTotals();
+    this.#versions.set(version, counts);
+    return counts;
   }
 }

@@ -13,7 +13,7 @@ const orNull = <Schema extends ReturnType<typeof Type.Number> | ReturnType<typeo
 ) => Type.Union([schema, Type.Null()], { default: null });
 const bps = (value: number, minimum = 0) => Type.Integer({ minimum, maximum: 10_000, default: value });
 
-/** Brings the new version up. A version that is built already is left as it is. */
+/** Brings the new version up. One that is built already is taken as it is, when it is what the step says. */
 export const BuildStep = Type.Object(
   {
     /** File of documents or a feed in the gateways' `sources` folder; null: the texts that the old version keeps. */
@@ -22,11 +22,22 @@ export const BuildStep = Type.Object(
     model: orNull(Type.String({ minLength: 1, maxLength: 256 })),
     /** null: that of the old version. */
     document_template: orNull(Type.String({ minLength: 1, maxLength: 4096 })),
-    quantization: Type.Union(
-      QUANTIZATIONS.map((word) => Type.Literal(word)),
-      { default: 'bf16' },
-    ),
-    expansion_search: Type.Integer({ minimum: 1, maximum: 10_000, default: 128 }),
+    /** Of one chunk of a long document; 0: documents are not cut; null: as those of the old version. */
+    chunk_tokens: Type.Union([Type.Integer({ minimum: 0, maximum: 1_000_000 }), Type.Null()], {
+      default: null,
+    }),
+    /** That neighbouring chunks share; null: 0, or as in the old version when its chunking is taken. */
+    chunk_overlap: Type.Union([Type.Integer({ minimum: 0, maximum: 500_000 }), Type.Null()], {
+      default: null,
+    }),
+    /** null: bf16. */
+    quantization: Type.Union([...QUANTIZATIONS.map((word) => Type.Literal(word)), Type.Null()], {
+      default: null,
+    }),
+    /** null: 128. */
+    expansion_search: Type.Union([Type.Integer({ minimum: 1, maximum: 10_000 }), Type.Null()], {
+      default: null,
+    }),
     truncated_share_max: share(0.01),
     /** A killed build embeds at most so many documents once more; null: `reembed.checkpoint_documents`. */
     checkpoint_documents: Type.Union([Type.Integer({ minimum: 1, maximum: 10_000_000 }), Type.Null()], {
@@ -78,8 +89,10 @@ export const ShadowCheck = Type.Object(
     compared_min: count(500, 1),
     /** Share of answers in which the new version has fewer hits. */
     shorter_share_max: share(0.01),
-    /** Share of mirrored reads that ended in an error, not those dropped for want of room. */
+    /** Share of those that were compared or failed, that failed; not of those dropped for want of room. */
     failed_share_max: share(0.01),
+    /** Share of mirrored reads that were not answered by the mirrors' deadline: beyond it those that were compared are a choice. */
+    late_share_max: share(0.05),
     /** Change is not quality: by default it is shown and decides nothing. */
     overlap_min: orNull(Type.Number({ minimum: 0, maximum: 1 })),
     /** Of the overlap that the old version has with a second build of itself (the noise floor). */

@@ -1,8 +1,16 @@
 import type { TSchema } from '@sinclair/typebox';
 import { Value } from '@sinclair/typebox/value';
 import { parseDocument } from 'yaml';
-import { SwitchyardError } from '../../errors.js';
-import { type MigrationPlan, type PlanStep, STEP_KINDS, STEP_SCHEMAS, type StepKind } from './plan-schema.js';
+import { SwitchyardError, toSwitchyardError } from '../../errors.js';
+import { type Chunking, checkChunking } from '../chunking.js';
+import {
+  type MigrationPlan,
+  type PlanStep,
+  STEP_KINDS,
+  STEP_SCHEMAS,
+  type StepKind,
+  type StepOptions,
+} from './plan-schema.js';
 
 export const PLAN_STEPS_MAX = 64;
 const PLAN_BYTES_MAX = 65_536;
@@ -90,10 +98,27 @@ function checkOptions(step: PlanStep, where: string): void {
     if (options.duration_s > options.timeout_s)
       throw invalid(`${where}: duration_s ${options.duration_s} must be <= timeout_s ${options.timeout_s}`);
   }
+  if (step.kind === 'build') chunkingOf(step.options, where);
   if (step.kind === 'shadow' && step.options.duration_s > step.options.timeout_s)
     throw invalid(
       `${where}: duration_s ${step.options.duration_s} must be <= timeout_s ${step.options.timeout_s}`,
     );
+}
+
+/** `like the old version`: the plan says nothing of it; null: documents are not cut. Errors: INVALID_PLAN. */
+export function chunkingOf(
+  { chunk_tokens: tokensMax, chunk_overlap: overlap }: StepOptions<'build'>,
+  where = 'build',
+): Chunking | null | 'like the old version' {
+  if (tokensMax === null || tokensMax === 0) {
+    if (overlap !== null && overlap > 0) throw invalid(`${where}: chunk_overlap needs chunk_tokens`);
+    return tokensMax === null ? 'like the old version' : null;
+  }
+  try {
+    return checkChunking({ tokensMax, overlapTokens: overlap ?? 0 });
+  } catch (thrown) {
+    throw invalid(`${where}: ${toSwitchyardError(thrown).message}`);
+  }
 }
 
 export const CHECKS = ['golden', 'shadow', 'service_time', 'error_rate', 'cost'] as const;

@@ -1,4 +1,6 @@
+import type { ManifestSource } from '../../index/manifest.js';
 import type { Digest, Quantization } from '../../vocabulary.js';
+import type { Chunking } from '../chunking.js';
 import type { EvaluationComparison } from '../evaluation/compare.js';
 import type { RebuildSource } from '../rebuild.js';
 import type { Migration } from './record.js';
@@ -15,6 +17,8 @@ export interface GoldenRequest {
   readonly corpus: string;
   readonly fromVersion: string;
   readonly toVersion: string;
+  /** Of the old version, the build that the migration started from: it judges by no other one. */
+  readonly fromBuild: Digest;
   /** Of the new version, the build that was verified: no other one is judged. */
   readonly toBuild: Digest;
   /** `name` or `name@number`; null: the one named as the corpus. */
@@ -57,6 +61,8 @@ export interface BuildRequest {
   readonly from: RebuildSource;
   readonly model: string;
   readonly documentTemplate: string;
+  /** null: one row a document. */
+  readonly chunking: Chunking | null;
   readonly quantization: Quantization;
   readonly expansionSearch: number;
   readonly truncatedShareMax: number;
@@ -84,8 +90,10 @@ export interface MigrationPorts {
   compareGolden(request: GoldenRequest, work: Work): Promise<GoldenFinding | null>;
   /** Brings the version up in a process of its own, niced, and records its build. */
   build(request: BuildRequest, work: Work): Promise<{ readonly findings: unknown }>;
-  /** Documents that changed in the source since the watermark; null where it is no feed, or none is named. */
+  /** Documents that changed in the source since the watermark; null where it is no feed, or none is known. */
   sourceLag(source: string | null, watermark: string | null): Promise<number | null>;
+  /** Why a build was not made of the source of this name, for a person; null when it was. */
+  otherSource(source: string, built: ManifestSource): Promise<string | null>;
   retire(request: RetireRequest, work: Work): Promise<RetireOutcome>;
   /** The page on a migration that ended, beside what can be asked for at any moment. */
   writeReport(migration: Migration): Promise<void>;

@@ -3,13 +3,14 @@ import type { Config } from '../../config/config.js';
 import type { Registry } from '../../registry/registry.js';
 import type { Logger } from '../../telemetry/log.js';
 import type { VersionSearch } from '../evaluation/version-search.js';
+import { otherSource } from '../source/same-source.js';
 import { sourceLag } from '../source/source-lag.js';
+import { sourceFile } from '../source/sources-folder.js';
 import { buildInChild } from './build/build-process.js';
 import { lookAtGoldenSet } from './golden-look.js';
 import type { MigrationPorts } from './ports.js';
 import { writeReport } from './report/write-report.js';
 import { oldVersionRetirer } from './retire-old.js';
-import { sourceFile } from './source-file.js';
 
 export interface PortParts {
   readonly config: Config;
@@ -27,6 +28,7 @@ export const migrationPorts = (
   compareGolden: (request, work) => lookAtGoldenSet(registry, searchOf(request.corpus), request, work),
   build: (request, work) => buildInChild(registry, config, request, work),
   sourceLag: documentsBehind(config.varDir),
+  otherSource: async (source, built) => otherSource(await sourceFile(config.varDir, source), built),
   retire: oldVersionRetirer(registry, config, log),
   writeReport: (migration) => writeReport(registry, migration, path.join(config.varDir, 'reports')),
   worstMirrored,

@@ -18,6 +18,8 @@ export interface Verified {
   readonly build: Digest;
   /** Of the source; null where the build has none. */
   readonly watermark: string | null;
+  /** That it is the watermark of, by the name that gateways find it by; null where there is none. Absent in records of before. */
+  readonly feed?: string | null;
 }
 
 /** What holds whatever the migration is doing. */

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import { type FileHandle, open, rename, rm, stat } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { type FileHandle, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { SwitchyardError } from '../../errors.js';
 import { asDiskError } from '../../files/publish.js';
@@ -14,6 +15,19 @@ const MAGIC = Buffer.from('SWYCKPT1', 'latin1');
 const HASH_BYTES = 32;
 const READ_BYTES = 1 << 20;
 const JSON_BYTES_MAX = 1 << 30;
+const BEGUN_DIGITS = 12;
+const BEGUN_SUFFIX = '.begun';
+
+const begunName = (file: string): string => `${file}${BEGUN_SUFFIX}`;
+
+/** Documents that a run which stopped had given to its encoder for a checkpoint that it never finished; 0 where it did. */
+export async function takeBegun(file: string): Promise<number> {
+  if (!file.endsWith(BEGUN_SUFFIX)) return 0;
+  const isWhole = existsSync(file.slice(0, -BEGUN_SUFFIX.length));
+  const documents = isWhole ? 0 : Number(await readFile(file, 'utf8'));
+  await rm(file, { force: true });
+  return documents;
+}
 
 export interface CheckpointFooter {
   /** Names the run that it belongs to: the hash of its plan. */
@@ -34,13 +48,15 @@ export interface VectorPlace {
 export class CheckpointWriter {
   readonly #file: string;
   readonly #handle: FileHandle;
+  readonly #begun: FileHandle;
   readonly #hash = createHash('sha256');
   #bytes = 0;
   #rows = 0;
 
-  private constructor(file: string, handle: FileHandle) {
+  private constructor(file: string, handle: FileHandle, begun: FileHandle) {
     this.#file = file;
     this.#handle = handle;
+    this.#begun = begun;
   }
 
   /** The name it has until it is whole. */
@@ -48,10 +64,26 @@ export class CheckpointWriter {
     return `${file}.partial`;
   }
 
+  static isPartial(name: string): boolean {
+    return name.endsWith('.partial');
+  }
+
   static async begin(file: string): Promise<CheckpointWriter> {
-    const writer = new CheckpointWriter(file, await open(CheckpointWriter.partialName(file), 'w'));
+    const writer = new CheckpointWriter(
+      file,
+      await open(CheckpointWriter.partialName(file), 'w'),
+      await open(begunName(file), 'w'),
+    );
     await writer.#append(MAGIC);
     return writer;
+  }
+
+  /**
+   * So many documents of the interval went to the encoder. A run that is killed now embeds them again, whether or not a
+   * block of them was written; whoever goes on reads it from here.
+   */
+  async noteBegun(documents: number): Promise<void> {
+    await this.#begun.write(String(documents).padStart(BEGUN_DIGITS), 0);
   }
 
   /** Where each row's vector will lie once it is whole. */
@@ -79,10 +111,14 @@ export class CheckpointWriter {
     await this.#handle.close();
     await rename(CheckpointWriter.partialName(this.#file), this.#file);
     await syncFolder(path.dirname(this.#file));
+    await this.#begun.close();
+    await rm(begunName(this.#file), { force: true });
     return whole;
   }
 
+  /** What it had begun stays noted. */
   async abandon(): Promise<void> {
+    await this.#begun.close();
     await this.#handle.close();
     await rm(CheckpointWriter.partialName(this.#file), { force: true });
   }
@@ -164,15 +200,14 @@ export interface PlacedBlock extends EmbeddedBlock {
 }
 
 /**
- * The blocks of a checkpoint in order. With `partial` of one that was never finished: those that were written whole.
- * `vectors: false` leaves the numbers out. Errors: CORRUPT_CHECKPOINT.
+ * The blocks of a checkpoint in order. `vectors: false` leaves the numbers out. Errors: CORRUPT_CHECKPOINT.
  */
 export async function* readBlocks(
   file: string,
   dimensions: number,
-  options: { readonly partial?: boolean; readonly vectors?: boolean; readonly signal?: AbortSignal } = {},
+  options: { readonly vectors?: boolean; readonly signal?: AbortSignal } = {},
 ): AsyncGenerator<PlacedBlock> {
-  const { partial = false, vectors: isWithVectors = true, signal } = options;
+  const { vectors: isWithVectors = true, signal } = options;
   const { size } = await stat(file);
   const handle = await open(file, 'r');
   try {
@@ -184,16 +219,12 @@ export async function* readBlocks(
       if (jsonBytes === 0) return;
       const vectorsAt = at + 8 + jsonBytes;
       const end = vectorsAt + rowCount * dimensions * 4;
-      if (jsonBytes > JSON_BYTES_MAX || end > size) {
-        if (partial) return;
-        throw corrupt(file, 'a block reaches beyond its end');
-      }
+      if (jsonBytes > JSON_BYTES_MAX || end > size) throw corrupt(file, 'a block reaches beyond its end');
       const json = Buffer.alloc(jsonBytes);
       await fill(handle, json, at + 8, file);
       const vectors = new Float32Array(isWithVectors ? rowCount * dimensions : 0);
       if (isWithVectors) await fill(handle, new Uint8Array(vectors.buffer), vectorsAt, file);
       const rows = parseRows(json);
-      if (rows === null && partial) return;
       if (rows === null || rows.length !== rowCount) throw corrupt(file, 'a block is not what it says');
       yield { rows, vectors, vectorsAt };
       at = end;

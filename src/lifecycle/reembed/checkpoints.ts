@@ -5,7 +5,7 @@ import { SwitchyardError, toSwitchyardError } from '../../errors.js';
 import { type FileLock, tryLock } from '../../files/file-lock.js';
 import { sha256Hex } from '../../files/hash.js';
 import type { Logger } from '../../telemetry/log.js';
-import { type CheckpointFooter, CheckpointWriter, readBlocks, verifyCheckpoint } from './checkpoint-file.js';
+import { type CheckpointFooter, CheckpointWriter, takeBegun, verifyCheckpoint } from './checkpoint-file.js';
 
 /** What a run embeds. Checkpoints of another plan are of no use to it. */
 export interface ReembedPlan {
@@ -126,20 +126,15 @@ export class Checkpoints {
     return path.join(this.folder, name);
   }
 
-  /** Documents and rows that a killed run had embedded after its last checkpoint. They are embedded again. */
-  async takeUnfinished(dimensions: number): Promise<{ readonly documents: number; readonly rows: number }> {
-    const ids = new Set<string>();
-    let rows = 0;
+  /** Documents that a run which stopped had given to its encoder after its last checkpoint. They are embedded again. */
+  async takeUnfinished(): Promise<number> {
+    let documents = 0;
     for (const name of await readdir(this.folder)) {
-      if (!name.endsWith('.partial')) continue;
       const file = path.join(this.folder, name);
-      for await (const block of readBlocks(file, dimensions, { partial: true, vectors: false })) {
-        rows += block.rows.length;
-        for (const { documentId } of block.rows) ids.add(documentId);
-      }
-      await rm(file, { force: true });
+      documents += await takeBegun(file);
+      if (CheckpointWriter.isPartial(name)) await rm(file, { force: true });
     }
-    return { documents: ids.size, rows };
+    return documents;
   }
 
   async release(): Promise<void> {

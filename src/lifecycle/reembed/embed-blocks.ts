@@ -77,12 +77,16 @@ export class BlockEmbedder {
 
   /**
    * One batch ahead of the reader, so that encoding and writing overlap. The reader makes a block's texts known before
-   * it asks for the next one.
+   * it asks for the next one. `onEncode`: texts of what was read so far go to the encoder next.
    */
-  async *blocks(documents: AsyncIterable<SourceDocument>): AsyncGenerator<EmbeddedBlock> {
+  async *blocks(
+    documents: AsyncIterable<SourceDocument>,
+    onEncode: () => Promise<void>,
+  ): AsyncGenerator<EmbeddedBlock> {
     let ahead: Promise<EmbeddedBlock> | null = null;
     try {
       for await (const batch of this.#batches(documents)) {
+        if (batch.texts.length > 0) await onEncode();
         const next: Promise<EmbeddedBlock> = this.#embed(batch, ahead);
         // A failure of the batch ahead is seen when it is awaited; until then it must not count as unhandled.
         next.catch(() => undefined);

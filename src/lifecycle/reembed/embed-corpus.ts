@@ -10,7 +10,7 @@ import { summariseFile } from '../../files/hash.js';
 import type { BuildBatch } from '../../index/build-options.js';
 import type { Bundle } from '../../index/manifest.js';
 import { type Logger, reporter } from '../../telemetry/log.js';
-import { type Fingerprint, providerOf } from '../../vocabulary.js';
+import type { Fingerprint } from '../../vocabulary.js';
 import type { Chunking } from '../chunking.js';
 import { compileTemplate, TEXT_NORMALISATION } from '../document-text.js';
 import type { Snapshot } from '../source/corpus-source.js';
@@ -19,8 +19,6 @@ import { BlockEmbedder, type EmbedCounts } from './embed-blocks.js';
 import { KnownVectors } from './known-vectors.js';
 import { reembed } from './reembed.js';
 
-/** Texts of one call where live reads share the encoder: one piece, which its queue then caps by time. */
-const SHARED_BATCH_TEXTS = 64;
 /** A model is hashed, loaded and probed in it, by a process that yields to all others. */
 const START_MS_MAX = 600_000;
 
@@ -39,8 +37,6 @@ export interface EmbedParts {
   readonly earlier: readonly Bundle[];
   /** Whether something serves from the same cores: its encoder then runs at `reembed.niceness`. Default: false. */
   readonly yields?: boolean;
-  /** An encoder that live reads use too. Default: one of its own, for as long as it embeds. */
-  readonly encoder?: Encoder;
   readonly onDocuments: (done: number) => void;
   readonly onCheckpoint: (name: string) => void;
   readonly log: Logger;
@@ -53,7 +49,7 @@ export interface EmbedReport extends Readonly<EmbedCounts> {
   readonly checkpointsResumed: number;
   /** Documents that were not embedded again because a checkpoint had them. */
   readonly documentsResumed: number;
-  /** Documents that a killed run had embedded after its last checkpoint, and that were embedded again. */
+  /** Documents that a run which stopped had given to its encoder after its last checkpoint: they were embedded again. */
   readonly documentsReembedded: number;
   /** Damaged checkpoints, embedded again. */
   readonly checkpointsRedone: number;
@@ -118,13 +114,12 @@ export async function embedCorpus(
     // An interval that was set otherwise meanwhile counts from the next run on.
     const goesOn = before !== null && JSON.stringify({ ...before, interval }) === JSON.stringify(plan);
     const isResumed = await checkpoints.adopt(goesOn ? before : plan);
-    const unfinished = await checkpoints.takeUnfinished(dimensions);
+    const unfinished = await checkpoints.takeUnfinished();
     for (const bundle of parts.earlier) await addEarlier(known, bundle, log, signal);
     let done = 0;
     const counts: EmbedCounts = { documents: 0, rows: 0, encoded: 0, deduplicated: 0, reused: 0 };
-    const { encoder: _shared, ...rest } = parts;
     const embedded = await reembed({
-      ...rest,
+      ...parts,
       snapshot,
       checkpoints,
       known,
@@ -142,7 +137,7 @@ export async function embedCorpus(
         chunking: request.chunking,
         countTokens: request.chunking === null ? () => 0 : await tokenCounter(folder),
         known,
-        batchTexts: encoders.batchTexts,
+        batchTexts: config.reembed.batchTextsMax,
         counts,
         onDocument: () => parts.onDocuments(++done),
       }),
@@ -162,7 +157,7 @@ export async function embedCorpus(
         checkpointsWritten: checkpointCounts.written,
         checkpointsResumed: checkpointCounts.resumed,
         documentsResumed: checkpointCounts.resumedDocuments,
-        documentsReembedded: unfinished.documents,
+        documentsReembedded: unfinished,
         checkpointsRedone: checkpointCounts.redone,
         changesReplayed: embedded.changesReplayed,
         watermark: embedded.watermark,
@@ -242,16 +237,7 @@ class EncoderOnDemand {
     this.#fingerprint = fingerprint;
   }
 
-  get batchTexts(): number {
-    const { encoder, config } = this.#parts;
-    const { batchTextsMax } = config.reembed;
-    if (encoder === undefined) return batchTextsMax;
-    const isOnDevice = encoder.state.kind === 'ready' && providerOf(encoder.state.provider) !== 'cpu';
-    return isOnDevice ? batchTextsMax : Math.min(batchTextsMax, SHARED_BATCH_TEXTS);
-  }
-
   async get(): Promise<Encoder> {
-    if (this.#parts.encoder !== undefined) return this.#parts.encoder;
     this.#own ??= startBulkEncoder(this.#parts, this.#fingerprint);
     const encoder = await this.#own;
     await encoder.ready();

@@ -198,7 +198,8 @@ class Run {
     const writer = await checkpoints.begin(name);
     let count = 0;
     try {
-      for await (const block of embedder.blocks(counted(documents, () => count++))) {
+      const read = counted(documents, () => count++);
+      for await (const block of embedder.blocks(read, () => writer.noteBegun(count))) {
         const places = await writer.write(block);
         for (const [at, row] of block.rows.entries()) {
           const place = places[at];

@@ -36,6 +36,8 @@ export interface CorpusSource {
   readonly name: string;
   /** True when every document carries its vector. */
   readonly hasVectors: boolean;
+  /** Of texts that another version keeps: the feed that they came from. */
+  readonly feed?: string;
   /** `end`: that of an earlier snapshot of a feed, which is taken again. Errors: INVALID_INPUT_FILE. */
   snapshot(end: SnapshotEnd | null, signal: AbortSignal): Promise<Snapshot>;
 }

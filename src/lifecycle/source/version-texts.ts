@@ -15,6 +15,7 @@ export function versionTexts(bundle: Bundle): CorpusSource {
   return {
     name,
     hasVectors: false,
+    ...(manifest.source.feed === undefined ? {} : { feed: manifest.source.feed }),
     snapshot: async () => ({
       kind: 'version',
       name,

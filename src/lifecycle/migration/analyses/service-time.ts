@@ -1,6 +1,7 @@
 import type { LogHistogram } from '../../../telemetry/log-histogram.js';
+import type { MirrorTotals } from '../mirror-counts.js';
 import type { StepOptions } from '../plan-schema.js';
-import type { MirrorTotals, VersionTotals } from '../sample.js';
+import type { VersionTotals } from '../sample.js';
 import { type Finding, LOOK_Z, ms } from './finding.js';
 
 export type ServiceTimeOptions = NonNullable<StepOptions<'analysis'>['service_time']>;

@@ -1,5 +1,5 @@
+import type { MirrorTotals } from '../mirror-counts.js';
 import type { StepOptions } from '../plan-schema.js';
-import type { MirrorTotals } from '../sample.js';
 import { type Finding, percent } from './finding.js';
 
 export type ShadowOptions = NonNullable<StepOptions<'analysis'>['shadow']>;
@@ -10,7 +10,7 @@ export type ShadowOptions = NonNullable<StepOptions<'analysis'>['shadow']>;
  * change nothing.
  */
 export function checkShadow(mirrored: MirrorTotals, floor: MirrorTotals, options: ShadowOptions): Finding {
-  const { compared, shorter, failed, overlapMean, rboMean } = mirrored;
+  const { compared, shorter, failed, late, overlapMean, rboMean } = mirrored;
   const ofFloor =
     overlapMean === null || floor.overlapMean === null || floor.overlapMean === 0
       ? null
@@ -19,6 +19,7 @@ export function checkShadow(mirrored: MirrorTotals, floor: MirrorTotals, options
     compared,
     shorter,
     failed,
+    late,
     overlap: overlapMean,
     rbo: rboMean,
     noise_floor:
@@ -38,7 +39,8 @@ export function checkShadow(mirrored: MirrorTotals, floor: MirrorTotals, options
       'undecided',
       `${compared} reads were compared, ${options.compared_min} are needed (compared_min)`,
     );
-  const said = `${compared} reads compared, overlap ${overlapMean?.toFixed(3)}${floor.compared === 0 ? '' : `, noise floor ${floor.overlapMean?.toFixed(3)}`}`;
+  const lateShare = late / (compared + failed + late);
+  const said = `${compared} reads compared${late === 0 ? '' : ` (${percent(lateShare)} came too late)`}, overlap ${overlapMean?.toFixed(3)}${floor.compared === 0 ? '' : `, noise floor ${floor.overlapMean?.toFixed(3)}`}`;
   const shorterShare = shorter / compared;
   if (shorterShare > options.shorter_share_max)
     return found(
@@ -65,5 +67,11 @@ export function checkShadow(mirrored: MirrorTotals, floor: MirrorTotals, options
         `${said}: ${percent(ofFloor)} of it, at least ${percent(options.noise_floor_share_min)} is asked for`,
       );
   }
+  // More reads may still show that it was a moment; when the time is over it is for a person.
+  if (lateShare > options.late_share_max)
+    return found(
+      'undecided',
+      `${percent(lateShare)} of the mirrored reads were not answered by mirror.deadline_ms, at most ${percent(options.late_share_max)} may be (late_share_max): those that were compared are the quick ones`,
+    );
   return found('successful', said);
 }

@@ -9,8 +9,8 @@ import { registryRecords } from '../../build-records.js';
 import { TEXT_NORMALISATION } from '../../document-text.js';
 import type { RebuildSource } from '../../rebuild.js';
 import { recordBuild } from '../../record-build.js';
+import { sourceFile } from '../../source/sources-folder.js';
 import type { BuildRequest, Work } from '../ports.js';
-import { sourceFile } from '../source-file.js';
 import type { BuildOrder, BuildReply } from './protocol.js';
 
 type Built = Extract<BuildReply, { readonly kind: 'built' }>;
@@ -60,7 +60,7 @@ export async function buildInChild(
       from,
       ...(checkpointDocuments === null ? {} : { checkpointDocuments }),
       documentTemplate: request.documentTemplate,
-      chunking: null,
+      chunking: request.chunking,
       truncatedShareMax: request.truncatedShareMax,
       quantization: request.quantization,
       expansionSearch: request.expansionSearch,

@@ -5,6 +5,7 @@ import { checkCost, type VersionCost } from '../analyses/cost.js';
 import { checkErrorRate } from '../analyses/error-rate.js';
 import { type Finding, overall, reasons } from '../analyses/finding.js';
 import { checkGolden } from '../analyses/golden.js';
+import { looksThatShare } from '../analyses/looks.js';
 import { checkServiceTime } from '../analyses/service-time.js';
 import { checkShadow } from '../analyses/shadow.js';
 import { Measured } from '../measured.js';
@@ -69,16 +70,12 @@ async function judgedOnce(context: Context): Promise<readonly Finding[]> {
   if (verified === null) throw new TypeError('nothing is analysed before it is verified');
   const { golden_set: goldenSet, metric, margin } = golden;
   const looks = await looksOf(context);
-  const toBuild = verified.build;
-  const request = { corpus, fromVersion, toVersion, toBuild, goldenSet, metric, margin, looks };
+  const builds = { fromBuild: state.facts.from.build, toBuild: verified.build };
+  const request = { corpus, fromVersion, toVersion, ...builds, goldenSet, metric, margin, looks };
   return [checkGolden(await ports.compareGolden(request, context), corpus)];
 }
 
-/**
- * However often a migration looks at golden sets, it lets a version that lost the margin pass in 5 % of cases at most:
- * half of that is shared by the looks of its plan, and each look that a person asks for beyond them gets half of what
- * is left of the other half (Bonferroni; docs/decisions/0131).
- */
+/** Looks at golden sets that the plan has, and those that were taken. */
 async function looksOf({ migration, registry }: Context): Promise<number> {
   const { plan, migrationId } = migration;
   const planned = plan.steps.filter(
@@ -88,7 +85,7 @@ async function looksOf({ migration, registry }: Context): Promise<number> {
     const { findings } = event as { readonly findings?: readonly Finding[] };
     return Array.isArray(findings) && findings.some(({ check }) => check === 'golden');
   }).length;
-  return taken < planned ? 2 * planned : 2 ** (taken - planned + 2);
+  return looksThatShare(planned, taken);
 }
 
 /** How far back it is looked for what the old version took when it still served. */

@@ -1,10 +1,10 @@
 import { SwitchyardError } from '../../../errors.js';
 import { cutoverWarnings } from '../cutover-warnings.js';
+import { allowedLag } from '../lag-gate.js';
 import { placed } from '../placed.js';
 import { replicaNames } from '../replicas.js';
 import { weightOf } from '../state.js';
 import type { RunStep, StepContext } from '../step.js';
-import { lagging, sourceOf } from './verify.js';
 
 const LOOK_MS = 200;
 
@@ -17,7 +17,9 @@ export const runSetWeight: RunStep<'set_weight'> = async (context) => {
   const { state, step } = context;
   const { weight } = step.options;
   if (weightOf(state.facts) !== weight) {
-    await refuseStale(context);
+    // Cutover is refused while the source is further ahead than allowed.
+    if (state.facts.verified !== null)
+      await allowedLag(context.ports, context.migration, state.facts.verified);
     await untilLoaded(context);
     const warnings = await cutoverWarnings(context);
     if (warnings.length > 0) return { kind: 'consumers_warned', warnings };
@@ -27,17 +29,6 @@ export const runSetWeight: RunStep<'set_weight'> = async (context) => {
   await released(context);
   return { kind: 'step_done', findings: { weight } };
 };
-
-/** Cutover is refused while the source is further ahead than allowed. Errors: STATUS_CONFLICT. */
-async function refuseStale({ migration, state, ports }: StepContext<'set_weight'>): Promise<void> {
-  const { corpus, toVersion, plan } = migration;
-  const verify = plan.steps.find(({ kind }) => kind === 'verify');
-  const max = verify?.kind === 'verify' ? verify.options.source_lag_documents_max : null;
-  const { verified } = state.facts;
-  if (max === null || verified === null) return;
-  const lag = await ports.sourceLag(sourceOf(plan), verified.watermark);
-  if (lag !== null && lag > max) throw lagging(corpus, toVersion, lag, max);
-}
 
 async function untilLoaded(context: StepContext<'set_weight'>): Promise<void> {
   const { migration, state, registry } = context;

@@ -1,9 +1,10 @@
 import { SwitchyardError } from '../../../errors.js';
 import { findBundleFolder } from '../../../index/bundle-folder.js';
+import type { BundleManifest } from '../../../index/manifest.js';
 import { readBundle } from '../../../index/read-bundle.js';
 import { verifyBundle } from '../../../index/verify-bundle.js';
 import { digestPrefix } from '../../../vocabulary.js';
-import type { MigrationPlan } from '../plan-schema.js';
+import { allowedLag, feedOf } from '../lag-gate.js';
 import type { RunStep } from '../step.js';
 
 /**
@@ -27,38 +28,31 @@ export const verifyIn =
     const bundle = await readBundle(folder);
     await verifyBundle(bundle);
     const { manifest } = bundle;
-    const missing = old.rowCount === 0 ? 0 : 1 - fresh.rowCount / old.rowCount;
-    const { missing_share_max, source_lag_documents_max } = step.options;
+    // A document may be cut into another number of rows than before: what must not get lost is documents.
+    const [documents, before] = [manifest.document_count, (old.manifest as BundleManifest).document_count];
+    const missing = before === 0 ? 0 : 1 - documents / before;
+    const { missing_share_max } = step.options;
     if (missing > missing_share_max)
       throw new SwitchyardError(
         'STATUS_CONFLICT',
-        `${corpus}/${toVersion} has ${fresh.rowCount} vectors, ${fromVersion} has ${old.rowCount}: ${(missing * 100).toFixed(1)} % fewer, at most ${missing_share_max * 100} % (missing_share_max)`,
+        `${corpus}/${toVersion} has ${documents} documents, ${fromVersion} has ${before}: ${(missing * 100).toFixed(1)} % fewer, at most ${missing_share_max * 100} % (missing_share_max)`,
       );
-    const lag = await ports.sourceLag(sourceOf(migration.plan), manifest.source.watermark);
-    if (lag !== null && source_lag_documents_max !== null && lag > source_lag_documents_max)
-      throw lagging(corpus, toVersion, lag, source_lag_documents_max);
+    const { watermark, feed = null } = manifest.source;
+    const verified = { build: fresh.digest, watermark, feed };
+    const lag = await allowedLag(ports, migration, verified);
     return {
       kind: 'verified',
-      verified: { build: fresh.digest, watermark: manifest.source.watermark },
+      verified,
       findings: {
         build: digestPrefix(fresh.digest),
+        documents,
+        documents_before: before,
         vectors: fresh.rowCount,
         vectors_before: old.rowCount,
         recall_at_10: fresh.recallAt10,
-        watermark: manifest.source.watermark,
+        watermark,
+        feed: feedOf(migration.plan, verified),
         source_lag_documents: lag,
       },
     };
   };
-
-/** What the plan says the documents come from. */
-export function sourceOf({ steps }: MigrationPlan): string | null {
-  const build = steps.find(({ kind }) => kind === 'build');
-  return build?.kind === 'build' ? build.options.source : null;
-}
-
-export const lagging = (corpus: string, version: string, lag: number, max: number): SwitchyardError =>
-  new SwitchyardError(
-    'STATUS_CONFLICT',
-    `the source is ${lag} documents ahead of ${corpus}/${version}, at most ${max} may be missing (source_lag_documents_max): bring the version up to date, or raise the limit in another plan`,
-  );

@@ -1,3 +1,4 @@
+import { realpath } from 'node:fs/promises';
 import path from 'node:path';
 import { SwitchyardError } from '../../errors.js';
 import { realFolderInside } from '../../files/inside.js';
@@ -17,4 +18,15 @@ export async function sourceFile(varDir: string, name: string): Promise<string> 
     'INVALID_INPUT_FILE',
     `there is no source ${name} in ${folder}, where gateways look for it: put it there, or make the folder a link to where it lies`,
   );
+}
+
+/** By which name gateways find a file: its place in the folder of sources, or else what it is called. */
+export async function sourceName(varDir: string, file: string): Promise<string> {
+  try {
+    const inside = path.relative(await realpath(sourcesFolder(varDir)), await realpath(file));
+    if (inside.split(path.sep)[0] !== '..' && !path.isAbsolute(inside)) return inside;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+  }
+  return path.basename(file);
 }
