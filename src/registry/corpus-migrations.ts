@@ -26,6 +26,8 @@ export interface MigrationRecord {
   readonly createdAt: Date;
   readonly updatedAt: Date;
   readonly finishedAt: Date | null;
+  /** When the report of its end was written; null while somebody still has to. */
+  readonly reportedAt: Date | null;
   /** Of the step in hand, as its driver last said; null when it says nothing. */
   readonly progress: unknown;
   /** Who drives it; null when nobody does, or the lease ran out. */
@@ -234,6 +236,7 @@ export class CorpusMigrations {
           progress: null,
           updated_at: sql<Date>`clock_timestamp()`,
           finished_at: advance.isFinished ? sql<Date>`clock_timestamp()` : null,
+          reported_at: null,
           ...(leaseToken === null
             ? { lease_token: Number(locked.lease_token) + 1, lease_holder: null, lease_expires_at: null }
             : {}),
@@ -299,6 +302,34 @@ export class CorpusMigrations {
         .where('lease_token', '=', String(token))
         .execute(),
     );
+  }
+
+  /** Those that ended and whose report nobody has written yet, oldest first. */
+  async unreported(): Promise<readonly MigrationRecord[]> {
+    const rows = await this.#database.read((tables) =>
+      select(tables)
+        .where('finished_at', 'is not', null)
+        .where('reported_at', 'is', null)
+        .orderBy('finished_at')
+        .limit(LISTED_MAX)
+        .execute(),
+    );
+    return rows.map(toRecord);
+  }
+
+  /** False when the lease was lost, or the migration went on meanwhile. */
+  async noteReport(migrationId: string, { token }: MigrationLease): Promise<boolean> {
+    const row = await this.#database.read((tables) =>
+      tables
+        .updateTable('migrations')
+        .set({ reported_at: sql<Date>`clock_timestamp()` })
+        .where('migration_id', '=', migrationId)
+        .where('lease_token', '=', String(token))
+        .where('finished_at', 'is not', null)
+        .returning('migration_id')
+        .executeTakeFirst(),
+    );
+    return row !== undefined;
   }
 
   async addSample(migrationId: string, gatewayId: string, sample: unknown): Promise<void> {
@@ -405,6 +436,7 @@ function toRecord(row: Awaited<ReturnType<ReturnType<typeof select>['execute']>>
     createdAt: row.created_at,
     updatedAt: row.updated_at,
     finishedAt: row.finished_at,
+    reportedAt: row.reported_at,
     progress: row.progress,
     lease:
       holder === null || expiresInMs === null || expiresInMs <= 0

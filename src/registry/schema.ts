@@ -231,6 +231,7 @@ interface CorpusMigrations {
   created_at: Generated<Date>;
   updated_at: Generated<Date>;
   finished_at: ColumnType<Date | null, undefined, Date | null>;
+  reported_at: ColumnType<Date | null, undefined, Date | null>;
   lease_holder: ColumnType<string | null, undefined, string | null>;
   lease_token: ColumnType<string, undefined, number>;
   lease_expires_at: ColumnType<Date | null, undefined, Date | null>;

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
@@ -57,7 +57,8 @@ function startDriver(t: Teardown, varDir: string, databaseUrl: string, point: st
   return child;
 }
 
-const isOver = ({ state, finishedAt }: Migration): boolean => finishedAt !== null || state.kind === 'paused';
+/** Nobody has anything to do any more: where it ended, its report is there. */
+const isOver = ({ state, reportedAt }: Migration): boolean => reportedAt !== null || state.kind === 'paused';
 
 async function ended(registry: Registry): Promise<Migration> {
   const { value } = await until(
@@ -188,11 +189,25 @@ t.test('drivers of a migration', async (t) => {
           await killedAt(`before ${event + 1}`);
         await killedAt(`after ${event + 1}`);
       }
+      await killedAt('report');
+      t.notOk(await killedAt('never'), 'the last one writes what is missing');
       const migration = await ended(registry);
       t.ok(kills.length >= 20, `${kills.length} kills`);
       t.same(await outcome(registry, migration), undisturbed?.outcome, 'the same state');
       t.same(await eventKinds(registry, migration), undisturbed?.kinds, 'by the same events, each once');
       t.same(load.failures, [], 'no request failed meanwhile');
+      t.ok(
+        kills.includes(`after ${kinds.length}`) && kills.includes('report'),
+        'killed when it had ended, too',
+      );
+      const reports = (await readdir(path.join(varDir, 'reports'))).filter((name) =>
+        name.includes('-storm.'),
+      );
+      t.same(
+        reports.map((name) => path.extname(name)),
+        ['.html', '.md'],
+        'and its report was written all the same',
+      );
 
       const [built] = (await registry.migrations.events(migrationId)).flatMap(({ event }) => {
         const { findings } = event as { readonly findings?: { readonly embedding?: EmbedReport } };

@@ -5,22 +5,15 @@ import type { Registry } from '../../registry/registry.js';
 import type { Logger } from '../../telemetry/log.js';
 import { advanceBy } from './commands.js';
 import { reasonOf } from './event-reason.js';
-import { changedOutside } from './outside.js';
+import { changedOutside, watchOutside } from './outside.js';
 import { stepName } from './plan.js';
 import { type StepKind, stepOfPlan } from './plan-schema.js';
 import type { MigrationPorts, WorkProgress } from './ports.js';
 import { type Migration, readMigration } from './record.js';
 import { settle } from './settle.js';
 import { isFinished, isReturning, type MigrationEventBody, type RunningState } from './state.js';
-import type { RunStep, StepContext } from './step.js';
-import { runAnalysis } from './steps/analysis.js';
-import { runBuild } from './steps/build.js';
-import { runComplete } from './steps/complete.js';
-import { runPause } from './steps/pause.js';
-import { runRetire } from './steps/retire.js';
-import { runSetWeight } from './steps/set-weight.js';
-import { runShadow } from './steps/shadow.js';
-import { verifyIn } from './steps/verify.js';
+import type { StepContext } from './step.js';
+import { runnerOf } from './steps/runner-of.js';
 
 export interface DriverOptions {
   readonly registry: Registry;
@@ -40,8 +33,6 @@ const RETRY: BackoffPolicy = Object.freeze({
   stableAfterMs: 60_000,
 });
 const RENEWALS_PER_LEASE = 3;
-/** While the route is watched beside a long step. */
-const ROUTE_LOOK_MS = 1_000;
 
 /** A step that is this driver's no longer: somebody gave a command, or the lease is lost. */
 class Overtaken extends Error {}
@@ -53,7 +44,7 @@ class Overtaken extends Error {}
  */
 export class MigrationDriver {
   readonly #options: DriverOptions;
-  readonly #lease: MigrationLease;
+  #lease: MigrationLease;
   readonly #ended = new AbortController();
   readonly #renewal: NodeJS.Timeout;
   #migration: Migration;
@@ -105,7 +96,7 @@ export class MigrationDriver {
           failures = await this.#afterFailure(toSwitchyardError(error), failures);
         }
       }
-      await this.#writeReport();
+      if (isFinished(this.#migration.state)) await this.#writeReport();
     } finally {
       clearInterval(this.#renewal);
       await this.#renewing;
@@ -125,15 +116,20 @@ export class MigrationDriver {
     this.#overtake();
   }
 
-  /** Of one that ended, also by an operator's word. It can be asked for later as well, so nothing depends on it. */
+  /** Of one that ended. It is noted when it is there: where this process dies before, another driver writes it. */
   async #writeReport(): Promise<void> {
-    const { ports, registry, log } = this.#options;
+    const { ports, registry, leaseMs, log } = this.#options;
     const { migrationId, corpus } = this.#migration;
     try {
-      const migration = readMigration(await registry.migrations.get(migrationId));
-      if (isFinished(migration.state)) await ports.writeReport(migration);
+      const record = await registry.migrations.get(migrationId);
+      if (record.finishedAt === null || record.reportedAt !== null) return;
+      const lease = await registry.migrations.takeLease(migrationId, this.#lease.holder, leaseMs);
+      if (lease === null) return;
+      this.#lease = lease;
+      await ports.writeReport(readMigration(record));
+      await registry.migrations.noteReport(migrationId, lease);
     } catch (error) {
-      log.warn({ err: error, corpus }, 'the report of a migration could not be written');
+      log.warn({ err: error, corpus }, 'the report of a migration could not be written; it is tried again');
     }
   }
 
@@ -159,7 +155,8 @@ export class MigrationDriver {
 
   async #runStep(state: RunningState): Promise<MigrationEventBody> {
     const step = stepOfPlan(this.#migration.plan, state.at.step);
-    const outside = await this.#outside(state);
+    const look = () => changedOutside(this.#options.registry, this.#migration, state);
+    const outside = await look();
     if (outside !== null) return outside;
     const context = {
       ...this.#work(),
@@ -171,60 +168,13 @@ export class MigrationDriver {
       elapsedMs: async () =>
         (await this.#options.registry.migrations.now()).getTime() - new Date(state.at.beganAt).getTime(),
     } as unknown as StepContext<StepKind>;
-    const run = this.#runnerOf(step.kind);
-    const watch = this.#watchOutside(state);
+    const { signal } = this.#step;
     try {
-      return await Promise.race([run(context), watch.found]);
+      const run = runnerOf(step.kind, this.#options.bundlesDir);
+      return await Promise.race([run(context), watchOutside(look, signal)]);
     } finally {
-      watch.stop();
       this.#step.abort(new Overtaken());
     }
-  }
-
-  #runnerOf(kind: StepKind): RunStep<StepKind> {
-    const runners: { readonly [Kind in StepKind]: RunStep<Kind> } = {
-      build: runBuild,
-      verify: verifyIn(this.#options.bundlesDir),
-      shadow: runShadow,
-      analysis: runAnalysis,
-      set_weight: runSetWeight,
-      pause: runPause,
-      complete: runComplete,
-      retire: runRetire,
-    };
-    return runners[kind] as RunStep<StepKind>;
-  }
-
-  #outside(state: RunningState): Promise<MigrationEventBody | null> {
-    return changedOutside(this.#options.registry, this.#migration, state);
-  }
-
-  #watchOutside(state: RunningState): { readonly found: Promise<MigrationEventBody>; stop(): void } {
-    let timer: NodeJS.Timeout | null = null;
-    const found = new Promise<MigrationEventBody>((resolve, reject) => {
-      const look = (): void => {
-        this.#outside(state).then(
-          (event) => {
-            if (event !== null) resolve(event);
-            else if (timer !== null) timer = setTimeout(look, ROUTE_LOOK_MS);
-          },
-          // The step itself meets the same trouble, and says so.
-          () => {
-            if (timer !== null) timer = setTimeout(look, ROUTE_LOOK_MS);
-          },
-        );
-      };
-      timer = setTimeout(look, ROUTE_LOOK_MS);
-      this.#step.signal.addEventListener('abort', () => reject(new Overtaken()), { once: true });
-    });
-    found.catch(() => undefined);
-    return {
-      found,
-      stop: () => {
-        if (timer !== null) clearTimeout(timer);
-        timer = null;
-      },
-    };
   }
 
   async #write(event: MigrationEventBody): Promise<void> {

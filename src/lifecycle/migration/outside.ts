@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Registry } from '../../registry/registry.js';
 import type { Route } from '../../registry/route.js';
 import { WEIGHT_TOTAL_BPS } from '../../vocabulary.js';
@@ -51,4 +52,23 @@ function untouched({ facts }: RunningState, { revision, targets }: Route): strin
   return isServed
     ? null
     : `the route is at revision ${revision}, where the old version no longer has all weight`;
+}
+
+/** While the route is watched beside a long step. */
+const LOOK_MS = 1_000;
+
+/**
+ * Looks again and again for what others do, until something is found; rejects with the signal's reason. A look that fails
+ * is no news: the step itself meets the same trouble, and says so.
+ */
+export async function watchOutside(
+  look: () => Promise<MigrationEventBody | null>,
+  signal: AbortSignal,
+): Promise<MigrationEventBody> {
+  for (;;) {
+    await sleep(LOOK_MS, undefined, { signal }).catch(() => signal.throwIfAborted());
+    const found = await look().catch(() => null);
+    signal.throwIfAborted();
+    if (found !== null) return found;
+  }
 }

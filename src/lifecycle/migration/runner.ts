@@ -31,6 +31,9 @@ export interface RunnerOptions {
 /** Of the sampling interval, while nothing is decided by what is measured. */
 const IDLE_TICKS = 12;
 
+/** A report that could not be written, by a full disk say, is tried again so much later. */
+const REPORT_AGAIN_MS = 60_000;
+
 /** How often samples that are too old are looked for. */
 const PRUNE_MS = 3_600_000;
 
@@ -54,6 +57,8 @@ export class MigrationRunner {
   #measured: ReadonlyMap<string, MigrationRecord> = new Map();
   #ticks = 0;
   #prunedAtMs = Number.NEGATIVE_INFINITY;
+  /** Of those that ended and have no report yet, when this process last drove them. */
+  readonly #reportTriedAtMs = new Map<string, number>();
   #unfinished: readonly MigrationRecord[] = [];
   readonly #looks = new OneAtATime(() =>
     this.#lookOnce().catch((error: unknown) =>
@@ -107,8 +112,20 @@ export class MigrationRunner {
     const { settings, corpus } = this.#options;
     await this.#prune(registry);
     if (!settings.drive || this.#isClosed) return;
-    for (const record of unfinished)
+    for (const record of [...unfinished, ...(await this.#unreported(registry))])
       if (corpus === undefined || record.corpus === corpus) await this.#drive(registry, record);
+  }
+
+  /** Those that ended and lack their report, which their driver writes; none that was tried a moment ago. */
+  async #unreported({ migrations }: Registry): Promise<readonly MigrationRecord[]> {
+    const found = await migrations.unreported();
+    for (const id of this.#reportTriedAtMs.keys())
+      if (!found.some(({ migrationId }) => migrationId === id)) this.#reportTriedAtMs.delete(id);
+    const now = performance.now();
+    return found.filter(
+      ({ migrationId }) =>
+        now - (this.#reportTriedAtMs.get(migrationId) ?? Number.NEGATIVE_INFINITY) >= REPORT_AGAIN_MS,
+    );
   }
 
   async #drive(registry: Registry, record: MigrationRecord): Promise<void> {
@@ -136,6 +153,7 @@ export class MigrationRunner {
       .catch((error: unknown) => log.error({ err: error, corpus }, 'the driver of a migration failed'))
       .finally(() => {
         this.#drivers.delete(migrationId);
+        if (record.finishedAt !== null) this.#reportTriedAtMs.set(migrationId, performance.now());
         // An operator's command took the lease: somebody has to carry it out.
         this.look();
       });

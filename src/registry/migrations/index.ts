@@ -8,6 +8,7 @@ import { goldenSets } from './0006-golden-sets.js';
 import { corpusMigrations } from './0007-corpus-migrations.js';
 import { consumersAndArchives } from './0008-consumers-and-archives.js';
 import { retirements } from './0009-retirements.js';
+import { migrationReports } from './0010-migration-reports.js';
 
 /** Every migration in the order of its name. One that was released is never edited: add another. */
 export const MIGRATIONS: Readonly<Record<string, Migration>> = {
@@ -20,4 +21,5 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0007_corpus_migrations': corpusMigrations,
   '0008_consumers_and_archives': consumersAndArchives,
   '0009_retirements': retirements,
+  '0010_migration_reports': migrationReports,
 };
