@@ -2,9 +2,11 @@ import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { Config, ListenerSettings } from '../config/config.js';
 import { MigrationMeter } from '../lifecycle/migration/meter.js';
+import { removeAbandonedWork } from '../lifecycle/reembed/abandoned-work.js';
+import { deleteLeftCopies } from '../lifecycle/retire/left-copies.js';
 import { RetirementRunner } from '../lifecycle/retire/retirement-runner.js';
 import { systemTimers } from '../process/timers.js';
-import { openRegistry } from '../registry/registry.js';
+import { openRegistry, type Registry } from '../registry/registry.js';
 import { ComparisonRecorder, DEFAULT_RECORDER } from '../router/comparison-recorder.js';
 import { DEFAULT_MIRROR } from '../router/mirror-lane.js';
 import { Router } from '../router/router.js';
@@ -16,7 +18,6 @@ import { loadKeySecret } from './auth/key-secret.js';
 import { Overload } from './overload/overload.js';
 import { type Faces, startFaces } from './server.js';
 import { TrafficCounter } from './traffic.js';
-import { AbandonedWork } from './wiring/abandoned-work.js';
 import { observeAccess } from './wiring/access-metrics.js';
 import { adminViews, processFacts } from './wiring/admin-views.js';
 import { observeCaches } from './wiring/cache-metrics.js';
@@ -34,6 +35,7 @@ import { observeMigrations } from './wiring/migration-metrics.js';
 import { Migrations } from './wiring/migrations.js';
 import { observeOverload } from './wiring/overload-metrics.js';
 import { RegistryLink } from './wiring/registry-link.js';
+import { Regularly } from './wiring/regularly.js';
 import { RouteFollower } from './wiring/route-follower.js';
 import { RunMarker } from './wiring/run-marker.js';
 import { observeTiers } from './wiring/tier-metrics.js';
@@ -42,6 +44,8 @@ import { observeTraces, openTracing } from './wiring/tracing.js';
 import { TrafficReports } from './wiring/traffic-reports.js';
 
 const HOST_NAME_LENGTH_MAX = 40;
+const DAY_MS = 86_400_000;
+const TIDY_INTERVAL_MS = 3_600_000;
 
 export interface Gateway {
   readonly gatewayId: string;
@@ -144,8 +148,8 @@ export async function startGateway(
 
     const retirements = new RetirementRunner({ registry: () => link.registry, gatewayId, config, log });
     closers.push(() => retirements.close());
-    const abandoned = new AbandonedWork(config.bundlesDir, config.reembed.workKeepDays, log);
-    closers.push(() => abandoned.close());
+    const chores = tidyBundles(config, () => link.registry, log);
+    closers.push(() => chores.close());
     const keys = await followKeys(config, link, log, closers);
     const access = observeAccess(metrics, keys);
     const registry = () => link.registry;
@@ -201,6 +205,25 @@ export async function startGateway(
     await closeAll();
     throw error;
   }
+}
+
+/** What builds that were given up left beside the bundles, and copies of versions that were retired elsewhere. */
+function tidyBundles(
+  { bundlesDir, reembed }: Config,
+  registry: () => Registry | null,
+  log: Logger,
+): Regularly {
+  const keepMs = reembed.workKeepDays * DAY_MS;
+  return new Regularly(
+    'tidying the bundles folder',
+    TIDY_INTERVAL_MS,
+    async () => {
+      await removeAbandonedWork(bundlesDir, Date.now() - keepMs, log);
+      const open = registry();
+      if (open !== null) await deleteLeftCopies(open, bundlesDir, log);
+    },
+    log,
+  );
 }
 
 /** The keys, once read; null where no listener asks for one. Errors: INVALID_CONFIG. */

@@ -150,7 +150,10 @@ t.test('two gateway processes on one registry', async (t) => {
       'it searches',
     );
     t.match(added.stdout, /docs +v1 +shop +web +2027-01-31 .*no/);
-    t.match(JSON.parse((await cli('consumer', 'list', CORPUS, '--json')).stdout), [{ service_name: 'shop' }]);
+    t.match(JSON.parse((await cli('consumer', 'list', CORPUS, '--json')).stdout), {
+      consumers: [{ service_name: 'shop' }],
+      noticed: [{ corpus: CORPUS, registered: false }],
+    });
     const [build] = JSON.parse((await cli('corpus', 'builds', CORPUS, 'v2', '--json')).stdout) as {
       build: string;
     }[];

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { pino } from 'pino';
 import t, { type Test } from 'tap';
@@ -8,11 +8,13 @@ import { archiveVersion, restoreVersion } from '../../src/lifecycle/archive/arch
 import { registryRecords } from '../../src/lifecycle/build-records.js';
 import { rebuildCorpus } from '../../src/lifecycle/rebuild.js';
 import { retirementBlockers } from '../../src/lifecycle/retire/blockers.js';
+import { deleteLeftCopies } from '../../src/lifecycle/retire/left-copies.js';
 import { retireVersion } from '../../src/lifecycle/retire/retire-version.js';
 import type { Registry } from '../../src/registry/registry.js';
 import { Metrics } from '../../src/telemetry/metrics.js';
+import { type Digest, digestPrefix } from '../../src/vocabulary.js';
 import { silentLog } from '../fixtures/postgres.js';
-import { failureOf } from '../index/corpus.js';
+import { failureOf, temporaryFolder } from '../index/corpus.js';
 import { requestOf } from './reembed-rig.js';
 import { AUTHOR, cutOver, V1, type Yard, yardOf } from './retire-rig.js';
 
@@ -100,6 +102,11 @@ t.test(
     const { registry, archives, bundles, parts, records } = yard;
     await cutOver(yard);
     const { defaultBuild } = await registry.corpusVersions.get(V1);
+    // Of a gateway with a bundles folder of its own.
+    const elsewhere = temporaryFolder(t);
+    cpSync(parts.config.bundlesDir, elsewhere, { recursive: true });
+    const tidied = () => deleteLeftCopies(registry, elsewhere, silentLog);
+    t.same(await tidied(), [], 'nothing is retired yet');
     const steps: [string, boolean, string][] = [];
     const archive = await retireVersion(
       { ...V1, to: archives, quietDays: 0 },
@@ -132,6 +139,9 @@ t.test(
       { step: 'verified' },
       { archive: archive.uri },
     ]);
+    t.same(await tidied(), ['docs_kb/v1'], 'the copies elsewhere go too');
+    t.same(readdirSync(path.join(elsewhere, 'docs_kb', 'v1')), []);
+    t.equal(readdirSync(path.join(elsewhere, 'docs_kb', 'v2')).length, 1, 'and no other version');
     t.match(
       await retireVersion({ ...V1, to: archives, quietDays: 0 }, parts),
       { uri: archive.uri },
@@ -150,9 +160,18 @@ t.test(
         },
       );
       t.match(embedding, { documents: 60, encoded: 60 });
-      t.match(again.manifest.source.watermark, /^feed1:/, 'at the watermark of what was archived');
+      t.match(
+        again.manifest.source,
+        { watermark: /^feed1:/, feed: 'feed.jsonl' },
+        'where the archived one was',
+      );
       t.same(readdirSync(path.join(bundles, 'v3')), [again.digest.slice(0, 16)]);
     });
+    // A restore that goes on right now: its bundle is there before that is written down.
+    const restored = path.join(elsewhere, 'docs_kb', 'v1', digestPrefix(defaultBuild as Digest));
+    mkdirSync(restored);
+    t.same(await tidied(), []);
+    t.ok(existsSync(restored), 'what was written since then stays');
     const bundle = await restoreVersion(V1, null, parts);
     t.equal(bundle.digest, defaultBuild);
     t.equal((await registry.corpusVersions.get(V1)).status, 'ready');

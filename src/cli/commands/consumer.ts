@@ -66,13 +66,14 @@ export function addConsumerCommands(program: Command): void {
     .action(async (corpus: string | undefined, _options: unknown, command: Command) => {
       const options = command.optsWithGlobals<CommonOptions>();
       const of = corpus === undefined ? {} : { corpus };
-      const { consumers, noticed } = await withAdmin(options, async (admin) => ({
+      const listed = await withAdmin(options, async (admin) => ({
         consumers: await admin.listConsumers(of),
         noticed: (await admin.listTraffic(of)).filter(({ registered }) => !registered),
       }));
-      // A list of consumers, as before; those that were noticed are `consumer traffic`.
-      commandOutput(options).answer(consumers, (views) =>
-        [formatConsumers(views), ...(noticed.length === 0 ? [] : ['', formatNoticed(noticed)])].join('\n'),
+      commandOutput(options).answer(listed, ({ consumers, noticed }) =>
+        [formatConsumers(consumers), ...(noticed.length === 0 ? [] : ['', formatNoticed(noticed)])].join(
+          '\n',
+        ),
       );
     });
 

@@ -1,11 +1,5 @@
-import { randomBytes } from 'node:crypto';
-import { rename, rm } from 'node:fs/promises';
-import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SwitchyardError } from '../../errors.js';
-import { realFolderInside } from '../../files/inside.js';
-import { reapTemporaryFolders } from '../../files/publish.js';
-import { bundleFolder } from '../../index/bundle-folder.js';
 import type { VersionArchive } from '../../registry/archives.js';
 import type { CorpusVersionName } from '../../registry/corpus-versions.js';
 import {
@@ -15,6 +9,7 @@ import {
   verifyArchive,
 } from '../archive/archive-version.js';
 import { assertRetirable } from './blockers.js';
+import { deleteBundles } from './delete-bundles.js';
 import type { RetirementStep } from './steps.js';
 
 export interface RetireRequest extends CorpusVersionName {
@@ -49,7 +44,7 @@ export async function retireVersion(request: RetireRequest, parts: RetireParts):
   };
   const done = await finishedArchive(name, parts);
   if (done !== null) {
-    await deleteBundles(name, parts);
+    await deleteHere(name, parts);
     return done;
   }
   archivePlace(to, parts.config);
@@ -65,7 +60,7 @@ export async function retireVersion(request: RetireRequest, parts: RetireParts):
   parts.signal.throwIfAborted();
   await records.markArchived(name);
   await letGo(name, parts);
-  await deleteBundles(name, parts);
+  await deleteHere(name, parts);
   await records.noteArchive(uri, 'deleted');
   say('delete', 'the serving copy is gone');
   return archiveAt(name, uri, parts);
@@ -153,31 +148,13 @@ async function finishedArchive(name: CorpusVersionName, parts: RetireParts): Pro
   if (verified.deletedAt !== null && (verified.restoredAt ?? verified.deletedAt) <= verified.deletedAt)
     return verified;
   await letGo(name, parts);
-  await deleteBundles(name, parts);
+  await deleteHere(name, parts);
   await records.noteArchive(verified.uri, 'deleted');
   return archiveAt(name, verified.uri, parts);
 }
 
-/** Every build of the version: what is not archived can be made again from what is. Renamed first, so none is half there. */
-async function deleteBundles(
-  { corpus, version }: CorpusVersionName,
-  { config, records }: RetireParts,
-): Promise<void> {
-  const folder = path.join(config.bundlesDir, corpus, version);
-  for (const { build } of await records.builds({ corpus, version })) {
-    const bundle = await realFolderInside(
-      config.bundlesDir,
-      bundleFolder(config.bundlesDir, corpus, version, build),
-    );
-    if (bundle === null) continue;
-    const doomed = path.join(folder, `.tmp-0-${randomBytes(6).toString('hex')}`);
-    try {
-      await rename(bundle, doomed);
-    } catch (error) {
-      // Another run of the same was quicker.
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-    }
-    await rm(doomed, { recursive: true, force: true });
-  }
-  await reapTemporaryFolders(folder);
+/** Where this runs. Gateways with a bundles folder of their own delete theirs. */
+async function deleteHere(name: CorpusVersionName, { config, records }: RetireParts): Promise<void> {
+  const builds = (await records.builds(name)).map(({ build }) => build);
+  await deleteBundles(config.bundlesDir, name, builds);
 }
