@@ -4,7 +4,7 @@ import t from 'tap';
 import type { MigrationReportView, MigrationView } from '../../src/gateway/admin/migration-views.js';
 import { startGateway } from '../../src/gateway/gateway.js';
 import type { Finding } from '../../src/lifecycle/migration/analyses/finding.js';
-import { startMigration } from '../../src/lifecycle/migration/commands.js';
+import { startMigration } from '../../src/lifecycle/migration/start.js';
 import { switchyard } from '../control/processes.js';
 import { AUTHOR, CORPUS, makeYard, until } from '../control/yard.js';
 import { silentLog } from '../fixtures/postgres.js';

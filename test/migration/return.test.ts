@@ -7,7 +7,7 @@ import type {
 import { startGateway } from '../../src/gateway/gateway.js';
 import { createLogger } from '../../src/telemetry/log.js';
 import { AUTHOR, CORPUS, makeYard, until } from '../control/yard.js';
-import { Confirmed, oldVersionAlone } from './confirming.js';
+import { CONFIRMED_PLAN, Confirmed, oldVersionAlone } from './confirming.js';
 import { adminUrl, ask, Load, untilMigration } from './migrating.js';
 
 const TEXTS = ['a cat', 'a bird', 'some bread', 'red wine', 'a planet', 'a bicycle', 'a cobbler', 'snow'];
@@ -131,6 +131,22 @@ t.test('a migration goes back from wherever it is', async (t) => {
       `${admin}/v1/migrations?corpus=${CORPUS}`,
     );
     t.equal(listed.body.migrations.length, 5);
+  });
+
+  await t.test('a plan whose last step has no place for archives says so from the beginning', async (t) => {
+    const { steps } = JSON.parse(CONFIRMED_PLAN) as { readonly steps: readonly object[] };
+    await oldVersionAlone(registry);
+    for (const [plan, warnings] of [
+      [CONFIRMED_PLAN, []],
+      [JSON.stringify({ steps: [...steps, { retire: {} }] }), [/retires v1, .* archive\.uri names no place/]],
+    ] as const) {
+      const body = { to_version: 'v2', plan, ...AUTHOR };
+      const started = await ask<MigrationView>(migrations, 'POST', body);
+      t.match(started, { status: 200, body: { warnings } });
+      t.equal(started.body.warnings.length, warnings.length);
+      await ask(`${migrations}:abort`, 'POST', AUTHOR);
+      await untilMigration(admin, CORPUS, 'ended', ({ finished_at }) => finished_at !== null);
+    }
   });
 
   await load.stop();

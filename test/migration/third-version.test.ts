@@ -1,7 +1,9 @@
 import t from 'tap';
-import { advanceBy, commandMigration, startMigration } from '../../src/lifecycle/migration/commands.js';
+import { advanceBy } from '../../src/lifecycle/migration/advance.js';
+import { commandMigration } from '../../src/lifecycle/migration/commands.js';
 import { changedOutside } from '../../src/lifecycle/migration/outside.js';
 import type { Migration } from '../../src/lifecycle/migration/record.js';
+import { startMigration } from '../../src/lifecycle/migration/start.js';
 import type { MigrationEventBody } from '../../src/lifecycle/migration/state.js';
 import type { RouteTargetInput } from '../../src/registry/route.js';
 import { startTestRegistry } from '../fixtures/postgres.js';

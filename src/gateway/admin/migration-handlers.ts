@@ -1,13 +1,10 @@
-import {
-  commandMigration,
-  type MigrationCommand,
-  startMigration,
-} from '../../lifecycle/migration/commands.js';
+import { commandMigration, type MigrationCommand } from '../../lifecycle/migration/commands.js';
 import { feedOf } from '../../lifecycle/migration/lag-gate.js';
 import { shortestSeconds, stepName } from '../../lifecycle/migration/plan.js';
 import type { WorkProgress } from '../../lifecycle/migration/ports.js';
 import { type Migration, readMigration } from '../../lifecycle/migration/record.js';
 import { buildReport } from '../../lifecycle/migration/report/report.js';
+import { startMigration } from '../../lifecycle/migration/start.js';
 import { isReturning, type MigrationState, weightOf } from '../../lifecycle/migration/state.js';
 import type { MigrationEvent } from '../../registry/corpus-migrations.js';
 import type { Registry } from '../../registry/registry.js';

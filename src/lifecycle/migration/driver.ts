@@ -3,7 +3,7 @@ import { type BackoffPolicy, backoffDelayMs } from '../../process/backoff.js';
 import type { MigrationLease } from '../../registry/corpus-migrations.js';
 import type { Registry } from '../../registry/registry.js';
 import type { Logger } from '../../telemetry/log.js';
-import { advanceBy } from './commands.js';
+import { advanceBy } from './advance.js';
 import { reasonOf } from './event-reason.js';
 import { changedOutside, watchOutside } from './outside.js';
 import { stepName } from './plan.js';

@@ -1,6 +1,7 @@
-import { SwitchyardError } from '../../errors.js';
 import { WEIGHT_TOTAL_BPS } from '../../vocabulary.js';
+import { goBack, returned } from './going-back.js';
 import { type MigrationPlan, type PlanStep, stepOfPlan } from './plan-schema.js';
+import { conflict, unfitting } from './refusals.js';
 import {
   type EventKind,
   type Facts,
@@ -10,9 +11,7 @@ import {
   type MigrationState,
   type Placement,
   type Position,
-  type ReturningState,
   type RunningState,
-  type StateKind,
   weightOf,
 } from './state.js';
 
@@ -229,63 +228,6 @@ function promoted(plan: MigrationPlan, state: MigrationState, atIso: string): Mi
   }
 }
 
-/** From everywhere. An ended migration can only be rolled back, and only when it had completed. */
-function goBack(
-  state: MigrationState,
-  { kind, routeRevision }: Extract<MigrationEventBody, { readonly kind: 'abort' | 'rollback' }>,
-  atIso: string,
-): MigrationState {
-  const why = kind === 'abort' ? 'an operator aborted it' : 'an operator rolled it back';
-  switch (state.kind) {
-    case 'running':
-    case 'paused':
-      // Behind complete the cutover is over: what can still be stopped is the old version's retirement.
-      if (kind === 'abort' && state.facts.placement.kind === 'released')
-        return { kind: 'completed', facts: state.facts };
-      return returned(
-        kind === 'abort' ? 'aborted' : 'rolled_back',
-        'operator',
-        state.at,
-        state.facts,
-        routeRevision,
-        why,
-        atIso,
-      );
-    case 'completed': {
-      if (kind === 'abort') throw unfitting(state, kind);
-      const at = { step: 0, attempt: 1, beganAt: atIso };
-      return returned('rolled_back', 'operator', at, state.facts, routeRevision, why, atIso);
-    }
-    case 'aborted':
-    case 'rolled_back':
-      throw unfitting(state, kind);
-    default:
-      return state satisfies never;
-  }
-}
-
-/** `routeRevision` null: the old version had everything, and the route need not change. */
-function returned(
-  kind: 'aborted' | 'rolled_back',
-  cause: ReturningState['cause'],
-  at: Position,
-  facts: Facts,
-  routeRevision: number | null,
-  why: string,
-  sinceAt: string,
-): MigrationState {
-  const isTouched = facts.placement.kind !== 'untouched';
-  if (routeRevision === null && isTouched)
-    throw new TypeError('a migration that touched the route gives it back in the same transaction');
-  const after: Facts = {
-    ...facts,
-    gate: null,
-    ...(routeRevision === null ? {} : { placement: { kind: 'restored' }, routeRevision }),
-  };
-  const settled = routeRevision === null ? { rollbackMs: null, lagging: [] } : null;
-  return { kind, at, facts: after, cause, why, sinceAt, settled };
-}
-
 function runningIn(state: MigrationState, event: EventKind): RunningState {
   if (state.kind !== 'running') throw unfitting(state, event);
   return state;
@@ -302,16 +244,3 @@ function runningAt(
   if (!kinds.includes(kind)) throw conflict(`${event} does not fit the step ${kind}`);
   return running;
 }
-
-const NOW: Readonly<Record<StateKind, string>> = {
-  running: 'it is running: pause stops it where it is, abort goes back',
-  paused: 'it is paused: resume or promote goes on, abort goes back',
-  completed: 'it completed; rollback brings the old version back for as long as that is not retired',
-  aborted: 'it was aborted: start another one',
-  rolled_back: 'it was rolled back: start another one',
-};
-
-const unfitting = (state: MigrationState, event: EventKind): SwitchyardError =>
-  conflict(`${event} does not fit the migration now: ${NOW[state.kind]}`);
-
-const conflict = (message: string): SwitchyardError => new SwitchyardError('STATUS_CONFLICT', message);
