@@ -1,6 +1,12 @@
 import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 
+interface Pair {
+  readonly client: Socket;
+  readonly target: Socket;
+  isForgotten: boolean;
+}
+
 /**
  * A TCP proxy that can go silent: connections stay open and nothing passes in either direction, as behind a firewall
  * that lost its state, or when the other machine lost its power.
@@ -8,12 +14,12 @@ import { connect, createServer, type Socket } from 'node:net';
 export class SilentProxy {
   readonly port: number;
   readonly #server: ReturnType<typeof createServer>;
-  readonly #pairs: Set<readonly [Socket, Socket]>;
+  readonly #pairs: Set<Pair>;
   readonly #state: { isSilent: boolean };
 
   private constructor(
     server: ReturnType<typeof createServer>,
-    pairs: Set<readonly [Socket, Socket]>,
+    pairs: Set<Pair>,
     state: { isSilent: boolean },
   ) {
     this.#server = server;
@@ -23,20 +29,24 @@ export class SilentProxy {
   }
 
   static async open(targetPort: number): Promise<SilentProxy> {
-    const pairs = new Set<readonly [Socket, Socket]>();
+    const pairs = new Set<Pair>();
     const state = { isSilent: false };
     const server = createServer((client) => {
       const target = connect(targetPort, '127.0.0.1');
-      const pair = [client, target] as const;
+      const pair: Pair = { client, target, isForgotten: false };
       pairs.add(pair);
-      for (const [from, to] of [pair, [target, client]] as const) {
+      for (const [from, to] of [
+        [client, target],
+        [target, client],
+      ] as const) {
         from.on('data', (chunk) => {
-          if (!state.isSilent) to.write(chunk);
+          if (!state.isSilent && !pair.isForgotten) to.write(chunk);
         });
         from.on('error', () => undefined);
         from.on('close', () => {
-          to.destroy();
-          pairs.delete(pair);
+          // A flow that was forgotten tells nobody that one of its ends is gone.
+          if (!pair.isForgotten) to.destroy();
+          if (client.destroyed && target.destroyed) pairs.delete(pair);
         });
       }
     }).listen(0, '127.0.0.1');
@@ -49,6 +59,11 @@ export class SilentProxy {
     this.#state.isSilent = true;
   }
 
+  /** What is open now swallows everything from now on; new connections work. As a firewall that dropped its old flows. */
+  forget(): void {
+    for (const pair of this.#pairs) pair.isForgotten = true;
+  }
+
   /** New connections work; those that lost bytes are cut, as their peers would find out. */
   resume(): void {
     this.#state.isSilent = false;
@@ -57,7 +72,7 @@ export class SilentProxy {
 
   /** Resets every connection. */
   cut(): void {
-    for (const [client, target] of this.#pairs) {
+    for (const { client, target } of this.#pairs) {
       client.resetAndDestroy();
       target.resetAndDestroy();
     }

@@ -1,6 +1,7 @@
 import { SwitchyardError } from '../errors.js';
 import { Breaker, type BreakerOptions, type BreakerState } from '../process/breaker.js';
 import type { Timers } from '../process/timers.js';
+import type { ServerNews } from './pg-errors.js';
 
 export interface CircuitOptions {
   readonly breaker: BreakerOptions;
@@ -11,8 +12,8 @@ export interface CircuitOptions {
   readonly timers: Timers;
   /** One question to the server over a connection of its own. Rejects when no answer comes within its own limit. */
   readonly probe: () => Promise<void>;
-  /** Whether a failure says that the server is away, and not that it answered. */
-  readonly isOutage: (thrown: unknown) => boolean;
+  /** What a failure says of the server. */
+  readonly newsOf: (thrown: unknown) => ServerNews;
   /** Calls under way are to fail now. `why`: of the failure that opened it. */
   readonly onOpened: (why: unknown) => void;
   readonly onClosed: () => void;
@@ -55,7 +56,7 @@ export class Circuit {
 
   /** Errors: REGISTRY_UNAVAILABLE at once while it is open; whatever `work` throws. */
   async run<T>(work: () => Promise<T>): Promise<T> {
-    const { timers, isOutage } = this.#options;
+    const { timers, newsOf } = this.#options;
     if (this.#breaker.state.kind !== 'closed') throw this.#refusal();
     const call: Call = { sinceMs: timers.nowMs() };
     this.#calls.add(call);
@@ -65,8 +66,9 @@ export class Circuit {
       this.#answered();
       return result;
     } catch (thrown) {
-      if (isOutage(thrown)) this.#failed(thrown);
-      else this.#answered();
+      const news = newsOf(thrown);
+      if (news === 'outage') this.#failed(thrown);
+      else if (news === 'answer') this.#answered();
       throw thrown;
     } finally {
       this.#calls.delete(call);

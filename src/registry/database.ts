@@ -3,10 +3,11 @@ import pg from 'pg';
 import { SwitchyardError } from '../errors.js';
 import type { BreakerOptions } from '../process/breaker.js';
 import { systemTimers } from '../process/timers.js';
+import { AskAside } from './ask-aside.js';
 import { Circuit, type CircuitReport } from './circuit.js';
 import { Connections } from './connections.js';
 import type { RegistryLog } from './log.js';
-import { fromPgError, isOutage } from './pg-errors.js';
+import { fromPgError, newsOf } from './pg-errors.js';
 import type { RegistrySchema } from './schema.js';
 
 export const CONNECT_MS_MAX = 5_000;
@@ -15,7 +16,9 @@ const LOCK_MS_MAX = 5_000;
 const IDLE_IN_TRANSACTION_MS_MAX = 15_000;
 const CONNECTIONS_MAX = 6;
 const CONNECTION_IDLE_MS_MAX = 30_000;
-/** A call that waits so long has the server asked whether it is there at all. */
+/** So long idle, the kernel asks the peer whether it is there; 10 s later it gives up. Its own default is two hours. */
+export const KEEP_ALIVE_AFTER_MS = 10_000;
+/** A call that waits so long has the server asked whether it is there at all, and works on it. */
 const SILENT_MS = 2_000;
 const BREAKER: BreakerOptions = Object.freeze({ failuresToOpen: 3, openMsFirst: 250, openMsMax: 2_000 });
 
@@ -64,11 +67,11 @@ export function openDatabase(
 ): Database {
   const place = describePlace(connection);
   let isClosing = false; // the last one out stops an embedded server, which may outrun its own good-byes
-  const connections = new Connections(
-    {
+  const aside = new AskAside(connection, `${applicationName} probe`, CONNECT_MS_MAX);
+  const connections = new Connections({
+    pool: {
       ...connection,
       application_name: applicationName,
-      max: CONNECTIONS_MAX,
       idleTimeoutMillis: CONNECTION_IDLE_MS_MAX,
       connectionTimeoutMillis: CONNECT_MS_MAX,
       statement_timeout: STATEMENT_MS_MAX,
@@ -77,21 +80,33 @@ export function openDatabase(
       // For a server that is reachable and silent; after the server's own limit.
       query_timeout: STATEMENT_MS_MAX + CONNECT_MS_MAX,
       keepAlive: true,
+      keepAliveInitialDelayMillis: KEEP_ALIVE_AFTER_MS,
       allowExitOnIdle: true,
     },
+    connectionsMax: CONNECTIONS_MAX,
+    waitMsMax: CONNECT_MS_MAX,
+    silentMs: SILENT_MS,
+    place,
+    timers: systemTimers,
+    askIdle: (backends) => aside.idleOf(backends),
     // An idle connection broke; the next use opens another. The error object carries the client: not for the log.
-    ({ code }) => {
+    onIdleBroken: ({ code }) => {
       if (!isClosing) log.warn({ place, code }, 'an idle connection to the registry broke');
     },
-  );
+    onDead: (count) =>
+      log.warn(
+        { place, count },
+        'connections to the registry had gone dead: a firewall or balancer may drop them',
+      ),
+  });
   const closedListeners = new Set<() => void>();
   const circuit = new Circuit({
     breaker: BREAKER,
     silentMs: SILENT_MS,
     place,
     timers: systemTimers,
-    probe: () => probe(connection, `${applicationName} probe`),
-    isOutage,
+    probe: () => aside.answers(),
+    newsOf,
     onOpened: (why) => {
       connections.cutAll();
       const { code } = fromPgError(why, place).cause as NodeJS.ErrnoException;
@@ -107,8 +122,6 @@ export function openDatabase(
     try {
       return await circuit.run(work);
     } catch (error) {
-      // Lost or silent: the others that are kept may be as dead, and this one went back to them.
-      if (!(error instanceof pg.DatabaseError) && isOutage(error)) connections.cutIdle();
       throw fromPgError(error, place);
     }
   };
@@ -138,22 +151,4 @@ export function openDatabase(
 function describePlace(connection: pg.ClientConfig): string {
   const { host, port, database } = new pg.Client(connection);
   return host.startsWith('/') ? `${host}` : `${host}:${port}/${database ?? ''}`;
-}
-
-/** Whether the server takes a connection and answers, each within CONNECT_MS_MAX. Rejects where it does not. */
-async function probe(connection: pg.ClientConfig, applicationName: string): Promise<void> {
-  const client = new pg.Client({
-    ...connection,
-    application_name: applicationName,
-    connectionTimeoutMillis: CONNECT_MS_MAX,
-    query_timeout: CONNECT_MS_MAX,
-  });
-  client.on('error', () => undefined); // what breaks fails the question too
-  try {
-    await client.connect();
-    await client.query('SELECT 1');
-  } finally {
-    // Not waited for: a server that does not answer says no good-bye either.
-    client.end().catch(() => undefined);
-  }
 }

@@ -122,15 +122,33 @@ export function fromPgError(thrown: unknown, place: string): SwitchyardError {
   );
 }
 
-/**
- * Whether a failure says that the server is away, silent, or takes nobody in. What it answers otherwise, a refusal too,
- * proves that it is there.
- */
-export function isOutage(thrown: unknown): boolean {
+/** What a failure says of the server: that it is away, silent or takes nobody in; that it is there; or neither. */
+export type ServerNews = 'outage' | 'answer' | 'nothing';
+
+export function newsOf(thrown: unknown): ServerNews {
   if (thrown instanceof pg.DatabaseError)
-    return OUTAGES.some((prefix) => thrown.code?.startsWith(prefix) === true);
-  return fromPgError(thrown, '').reason === 'REGISTRY_UNAVAILABLE';
+    return OUTAGES.some((prefix) => thrown.code?.startsWith(prefix) === true) ? 'outage' : 'answer';
+  // Ours: either there was an answer that we refuse, or nothing was asked.
+  if (thrown instanceof SwitchyardError)
+    return thrown.reason === 'REGISTRY_UNAVAILABLE' ? 'nothing' : 'answer';
+  return fromPgError(thrown, '').reason === 'REGISTRY_UNAVAILABLE' ? 'outage' : 'answer';
 }
+
+/** The pool had nothing to lend for so long: no outage, but more work than connections. */
+export const everyConnectionBusy = (place: string, connections: number, waitedMs: number): SwitchyardError =>
+  new SwitchyardError(
+    'REGISTRY_UNAVAILABLE',
+    `all ${connections} connections to the registry (${place}) were in use for ${waitedMs} ms: try again; if it lasts, look for long statements and locks in pg_stat_activity`,
+    { details: { connections: 'busy' } },
+  );
+
+/** One connection heard nothing while the server answers over others: a firewall or balancer dropped it. */
+export const connectionDead = (place: string, cause: unknown): SwitchyardError =>
+  new SwitchyardError(
+    'REGISTRY_UNAVAILABLE',
+    `a connection to the registry (${place}) had gone dead and was given up, as were those that were idle: read again whether the change was made, then try again`,
+    { details: { connections: 'dead' }, cause },
+  );
 
 /** SQLSTATEs: connection lost, user or password refused, no such database, too many connections, shutting down. */
 const OUTAGES: readonly string[] = ['08', '28', '3D', '53300', '57P'];

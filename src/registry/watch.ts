@@ -1,5 +1,5 @@
 import pg from 'pg';
-import { CONNECT_MS_MAX } from './database.js';
+import { CONNECT_MS_MAX, KEEP_ALIVE_AFTER_MS } from './database.js';
 import type { RegistryLog } from './log.js';
 
 const CHANNEL = 'switchyard_registry';
@@ -78,6 +78,7 @@ class Watch implements RegistryWatch {
       connectionTimeoutMillis: CONNECT_MS_MAX,
       query_timeout: PING_ANSWER_MS_MAX,
       keepAlive: true,
+      keepAliveInitialDelayMillis: KEEP_ALIVE_AFTER_MS,
     });
     this.#client = client;
     const onBroken = (error?: NodeJS.ErrnoException): void => {

@@ -1,6 +1,7 @@
 import t from 'tap';
 import { SwitchyardError } from '../../src/errors.js';
 import { Circuit } from '../../src/registry/circuit.js';
+import { everyConnectionBusy, newsOf } from '../../src/registry/pg-errors.js';
 import { FakeTimers } from '../process/fake-timers.js';
 import { refused } from './registry-fixtures.js';
 
@@ -22,7 +23,7 @@ function rig() {
       new Promise((resolve, reject) => {
         probes.push({ answer: resolve, fail: () => reject(new Error('no answer')) });
       }),
-    isOutage: (thrown) => !(thrown instanceof SwitchyardError),
+    newsOf,
     onOpened: () => seen.push('opened'),
     onClosed: () => seen.push('closed'),
   });
@@ -45,6 +46,26 @@ t.test('it opens after failures in a row, and what the server refuses is an answ
   t.same(circuit.report, { state: 'open', openedCount: 1 });
   t.same(seen, ['opened']);
 });
+
+t.test(
+  'a call that got no connection says nothing of the server: neither that it is away nor that it answers',
+  async (t) => {
+    const { circuit, timers, probes, lost } = rig();
+    const busy = (): Promise<void> =>
+      circuit.run(() => Promise.reject(everyConnectionBusy('server:5432/db', 6, 5_000)));
+    for (let at = 0; at < 5; at++) await t.rejects(busy(), refused('REGISTRY_UNAVAILABLE'));
+    t.same(circuit.report, { state: 'closed', openedCount: 0 });
+    circuit.run(() => new Promise<never>(() => undefined)).catch(() => undefined);
+    timers.advance(SILENT_MS - 1);
+    await t.rejects(busy());
+    timers.advance(1);
+    t.equal(probes.length, 1, 'the server is still asked whether it is there');
+    for (let at = 0; at < 2; at++) await t.rejects(lost());
+    await t.rejects(busy());
+    await t.rejects(lost());
+    t.equal(circuit.report.state, 'open');
+  },
+);
 
 t.test('open, it asks nothing and says when the next try is; a probe closes it', async (t) => {
   const { circuit, timers, probes, seen, lost } = rig();

@@ -17,6 +17,9 @@ import {
   registerModel,
 } from './registry-fixtures.js';
 
+/** What a registry opens at most. */
+const CONNECTIONS = 6;
+
 const server = await startGivenServer(t, await packageBinaries(t));
 const registry = await openRegistry({
   databaseUrl: server.url(),
@@ -120,3 +123,32 @@ t.test(
     t.equal(status, 0);
   },
 );
+
+t.test('a firewall that dropped the open connections, and takes new ones, is no outage', async (t) => {
+  const proxy = await SilentProxy.open(server.port);
+  t.teardown(() => proxy.close());
+  const behind = await openRegistry({
+    databaseUrl: server.url().replace(`:${server.port}/`, `:${proxy.port}/`),
+    varDir: await temporaryFolder(t),
+    log: silentLog,
+    applicationName: 'switchyard-test-behind',
+  });
+  t.teardown(() => behind.close());
+  const revision = (await behind.routes.list())[0]?.revision ?? 0;
+  await Promise.all(Array.from({ length: CONNECTIONS * 2 }, () => behind.ping()));
+  proxy.forget();
+  const changing = behind.routes.change({
+    corpus: 'docs',
+    targets: [active('v1', 10_000)],
+    expectedRevision: revision,
+    ...AUTHOR,
+  });
+  const calls = [changing, ...Array.from({ length: CONNECTIONS * 2 }, () => behind.ping())];
+  const failed = (await Promise.allSettled(calls)).filter(({ status }) => status === 'rejected');
+  t.equal(failed.length, CONNECTIONS, 'those that had a connection that was dead, and nobody after them');
+  for (const call of failed)
+    t.match(call, { reason: { ...refused('REGISTRY_UNAVAILABLE'), details: { connections: 'dead' } } });
+  t.same(behind.circuit(), { state: 'closed', openedCount: 0 });
+  await Promise.all(Array.from({ length: CONNECTIONS * 2 }, () => behind.ping()));
+  t.equal((await behind.routes.list())[0]?.revision, revision, 'the change that was refused was not made');
+});
