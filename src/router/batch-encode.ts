@@ -1,19 +1,22 @@
 import { REASONS, SwitchyardError, toSwitchyardError } from '../errors.js';
 import { type AdmittedCall, assertSpace, type CallVector, vectorGiven } from './admitted-call.js';
 import type { EmbeddingCache, EncodedText } from './embedding-cache.js';
+import type { SearchCall } from './query.js';
 
 /** As many texts as one encode call takes. */
 const TEXTS_MAX = 1024;
 
 /**
- * The vectors of a batch's texts, with one encode call per model and lane. Who needs one asks before `start`; who asks later
- * gets its text encoded alone.
+ * The vectors of a batch's texts, with one encode call per model and lane. Who needs one asks before `start`. Who asks
+ * later comes from a target that failed: with the vector it had, or encoded together with the others that failed.
  */
 export class EncodeTogether {
   private readonly embeddings: EmbeddingCache | null;
   private readonly assertInTime: (call: AdmittedCall) => void;
   private readonly asked = new Map<AdmittedCall, (vector: CallVector | SwitchyardError) => void>();
+  private readonly had = new Map<SearchCall, CallVector>();
   private isStarted = false;
+  private isPlanned = false;
 
   /** `assertInTime` throws for a call whose deadline has passed. */
   constructor(embeddings: EmbeddingCache | null, assertInTime: (call: AdmittedCall) => void) {
@@ -24,17 +27,30 @@ export class EncodeTogether {
   async vectorOf(call: AdmittedCall): Promise<CallVector> {
     if (call.call.query.kind === 'vector') return vectorGiven(call);
     this.assertInTime(call);
+    const had = this.had.get(call.call);
+    if (had?.vector.fingerprint === call.open.spec.fingerprint) return had;
     const vector = await new Promise<CallVector | SwitchyardError>((resolve) => {
       this.asked.set(call, resolve);
-      if (this.isStarted) void this.encode();
+      if (this.isStarted) this.encodeSoon();
     });
     if (vector instanceof SwitchyardError) throw vector;
+    this.had.set(call.call, vector);
     return vector;
   }
 
   start(): void {
     this.isStarted = true;
     void this.encode();
+  }
+
+  /** Those who failed together ask one after the other, in this turn of the event loop. */
+  private encodeSoon(): void {
+    if (this.isPlanned) return;
+    this.isPlanned = true;
+    setImmediate(() => {
+      this.isPlanned = false;
+      void this.encode();
+    });
   }
 
   /** Answers everybody who asked, and never rejects. */

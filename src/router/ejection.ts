@@ -34,6 +34,8 @@ export interface EjectionReport {
 
 interface Health {
   readonly breaker: Breaker;
+  /** One failure that several requests share, as that of a batch's one encode call, counts once. */
+  readonly counted: WeakSet<SwitchyardError>;
   ejections: number;
   fallbacks: number;
 }
@@ -102,6 +104,11 @@ export class Ejections {
       health.breaker.passed();
       return false;
     }
+    if (health.counted.has(error)) {
+      health.breaker.passed();
+      return true;
+    }
+    health.counted.add(error);
     const before = health.breaker.state;
     health.breaker.failed();
     const { state } = health.breaker;
@@ -149,7 +156,7 @@ export class Ejections {
     const known = this.health.get(shared);
     if (known !== undefined) return known;
     const breaker = new Breaker(this.options.breaker, () => this.timers.nowMs());
-    const fresh: Health = { breaker, ejections: 0, fallbacks: 0 };
+    const fresh: Health = { breaker, counted: new WeakSet(), ejections: 0, fallbacks: 0 };
     this.health.set(shared, fresh);
     return fresh;
   }

@@ -56,7 +56,7 @@ export class QueryPath {
     const startedAtMs = this.options.timers.nowMs();
     const admitted = this.admit(call, this.read(call.corpus), startedAtMs);
     try {
-      return await this.orElsewhere(admitted, () => this.answer(admitted));
+      return await this.orElsewhere(admitted, (item) => this.answer(item));
     } finally {
       this.letGo(admitted);
     }
@@ -65,16 +65,17 @@ export class QueryPath {
   /** The answer of the target that was picked or, where it fails by its own fault, of another of its model. */
   private async orElsewhere(
     admitted: AdmittedCall,
-    answer: () => Promise<SearchOutcome>,
+    answer: (admitted: AdmittedCall) => Promise<SearchOutcome>,
+    answerThere = answer,
   ): Promise<SearchOutcome> {
     try {
-      return await answer();
+      return await answer(admitted);
     } catch (thrown) {
       this.failed(admitted, thrown);
       const second = this.admitElsewhere(admitted, thrown);
       if (second === null) throw thrown;
       try {
-        return await this.answer(second);
+        return await answerThere(second);
       } catch (again) {
         throw this.failed(second, again);
       } finally {
@@ -89,9 +90,11 @@ export class QueryPath {
     target.shared.release();
   }
 
-  private async answer(admitted: AdmittedCall): Promise<SearchOutcome> {
+  private async answer(
+    admitted: AdmittedCall,
+    vectorOf: () => Promise<CallVector> = () => this.vectorOf(admitted),
+  ): Promise<SearchOutcome> {
     const { call } = admitted;
-    const vectorOf = (): Promise<CallVector> => this.vectorOf(admitted);
     const results = this.resultsFor(call);
     if (results === null) return this.conclude(admitted, ran(await this.run(admitted, vectorOf), 'BYPASS'));
     const lookedUpAtMs = call.trace === undefined ? 0 : this.options.timers.nowMs();
@@ -124,8 +127,10 @@ export class QueryPath {
         this.assertInTime(item.call, 'encode'),
       );
       const answers = accepted.map((item, at) =>
-        this.orElsewhere(item, () =>
-          this.answerItem(item, known[at] ?? null, () => together.vectorOf(item)),
+        this.orElsewhere(
+          item,
+          () => this.answerItem(item, known[at] ?? null, () => together.vectorOf(item)),
+          (second) => this.answer(second, () => together.vectorOf(second)),
         ).catch(toSwitchyardError),
       );
       together.start();

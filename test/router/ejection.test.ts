@@ -116,6 +116,62 @@ t.test('each search of a batch falls back as it would alone, and within its mode
   await router.close();
 });
 
+/** Two builds by one model, the first picked; a batch of sixteen texts; the encode calls that came of it. */
+async function batching(): Promise<{
+  rig: Rig;
+  encodes: number[];
+  batch: () => ReturnType<Rig['router']['batchSearch']>;
+}> {
+  const { rig } = clocked();
+  await rig.router.apply(route(1, [target(V1, 'active', 10_000), target(V1B, 'draining')]));
+  const encodes: number[] = [];
+  const batch = () =>
+    rig.router.batchSearch(
+      Array.from({ length: 16 }, (_, at) => textCall(`text ${at}`, { bypassCache: true })),
+    );
+  return { rig, encodes, batch };
+}
+
+t.test(
+  'one encode call of a batch that fails is one failure of its target, and is made up for by one',
+  async (t) => {
+    const { rig, encodes, batch } = await batching();
+    let failures = 1;
+    rig.engines.conditions.onEncode = async (_, { texts }) => {
+      encodes.push(texts.length);
+      if (failures-- > 0) throw new SwitchyardError('ENCODER_UNAVAILABLE', 'the encoder died');
+    };
+    for (const outcome of await batch()) {
+      if (outcome instanceof Error) throw outcome;
+      t.equal(outcome.servedBy.build, SECOND);
+    }
+    t.same(encodes, [16, 16], 'those that failed together were encoded together again');
+    t.equal(stateOf(rig, FIRST), 'in_use', 'and not sixteen failures');
+    t.equal(rig.metrics.of('failed v1 split'), 16, 'though each request is counted as one that failed there');
+    failures = 2 * DEFAULT_EJECTION.breaker.failuresToOpen;
+    for (let failed = 2; failed < DEFAULT_EJECTION.breaker.failuresToOpen; failed++) {
+      await batch();
+      t.equal(stateOf(rig, FIRST), 'in_use', `${failed} failed calls in a row`);
+    }
+    await batch();
+    t.equal(stateOf(rig, FIRST), 'ejected');
+    await rig.router.close();
+  },
+);
+
+t.test('a batch whose index fails goes on elsewhere with the vectors it has', async (t) => {
+  const { rig, encodes, batch } = await batching();
+  const broken = breakable(rig);
+  rig.engines.conditions.onEncode = async (_, { texts }) => void encodes.push(texts.length);
+  broken.add(FIRST);
+  for (const outcome of await batch()) {
+    if (outcome instanceof Error) throw outcome;
+    t.equal(outcome.servedBy.build, SECOND);
+  }
+  t.same(encodes, [16], 'nothing is encoded twice');
+  await rig.router.close();
+});
+
 t.test('nothing of another model takes its place, so the last of a model is never ejected', async (t) => {
   const { rig, timers } = clocked();
   const broken = breakable(rig);
