@@ -1,5 +1,5 @@
 import { errorToFrame, SwitchyardError, toSwitchyardError } from '../errors.js';
-import { ControlledDelay, type QueueTimeLimits } from '../process/controlled-delay.js';
+import { LaneDelays, type QueueTimeLimits } from '../process/controlled-delay.js';
 import type { FrameChannel } from '../process/frame-channel.js';
 import { LANES, type Lane } from '../vocabulary.js';
 import { LOOKAHEAD_TEXTS } from './batching.js';
@@ -57,8 +57,7 @@ export class ChildWorker {
   #isWorking = false;
   #onArrival: () => void = ignore;
   readonly #onBroken: (error: unknown) => void;
-  /** Of the live lane: the others wait by design. */
-  readonly #delay: ControlledDelay;
+  readonly #delays: LaneDelays;
 
   /** `onBroken`: the model no longer works in this process, which had better end. */
   constructor(
@@ -67,7 +66,7 @@ export class ChildWorker {
     onBroken: (error: unknown) => void,
     queueTime: QueueTimeLimits | null = null,
   ) {
-    this.#delay = new ControlledDelay(queueTime);
+    this.#delays = new LaneDelays(queueTime);
     this.#started = started;
     this.#channel = channel;
     this.#onBroken = onBroken;
@@ -114,9 +113,9 @@ export class ChildWorker {
   async #work(): Promise<void> {
     for (;;) {
       // Who would be encoded last goes first: it only holds a place.
-      if (this.#delay.isStanding) for (const name of LANES) this.#dropOver(name);
+      if (this.#delays.isStanding) for (const name of LANES) this.#dropOver(name);
       const lane = LANES.find((name) => this.#hasWork(name));
-      if (lane !== 'live') this.#delay.emptied();
+      for (const name of LANES) if (this.#isEmpty(name)) this.#delays.emptied(name);
       if (lane === undefined) return;
       if (this.#tokenise(lane)) {
         const holdMs = this.#holdMs(lane);
@@ -153,8 +152,12 @@ export class ChildWorker {
 
   #hasWork(lane: Lane): boolean {
     this.#dropOver(lane);
+    return !this.#isEmpty(lane);
+  }
+
+  #isEmpty(lane: Lane): boolean {
     const { untokenised, waiting } = this.#lanes[lane];
-    return untokenised.length > 0 || waiting.length > 0;
+    return untokenised.length === 0 && waiting.length === 0;
   }
 
   /** Expired and cancelled texts, and those that waited too long, leave here, before they cost a token. */
@@ -171,7 +174,8 @@ export class ChildWorker {
   }
 
   #isShed({ piece, missing, arrivedAtMs }: OpenPiece, nowMs: number): boolean {
-    return piece.isWhole && missing === piece.texts.length && this.#delay.isTooLong(nowMs - arrivedAtMs);
+    const isUntouched = piece.isWhole && missing === piece.texts.length;
+    return isUntouched && this.#delays.isTooLong(piece.lane, nowMs - arrivedAtMs);
   }
 
   /** True when there is enough to pick a batch from; false when its time was up before. */
@@ -210,8 +214,7 @@ export class ChildWorker {
 
     queue.company = texts.length;
     const startMs = performance.now();
-    if (lane === 'live')
-      this.#delay.began(startMs - Math.max(...texts.map(({ arrivedAtMs }) => arrivedAtMs)), startMs);
+    this.#delays.began(lane, startMs - Math.max(...texts.map(({ arrivedAtMs }) => arrivedAtMs)), startMs);
     let vectors: Float32Array;
     try {
       vectors = await session.run(

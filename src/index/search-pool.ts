@@ -1,5 +1,5 @@
 import { SwitchyardError } from '../errors.js';
-import { ControlledDelay, type QueueTimeLimits } from '../process/controlled-delay.js';
+import { LaneDelays, type QueueTimeLimits } from '../process/controlled-delay.js';
 import { LANES, type Lane } from '../vocabulary.js';
 import { packQueries, unpackAnswers } from './group-codec.js';
 import { LaneQueues } from './lane-queues.js';
@@ -88,8 +88,7 @@ export class SearchPool {
   /** Started with the first index that passes its verification. */
   #seats: readonly SearchSeat<PendingQuery>[] = [];
   readonly #queues: LaneQueues<PendingQuery>;
-  /** Of the live lane: the others wait by design. */
-  readonly #delay: ControlledDelay;
+  readonly #delays: LaneDelays;
   readonly #indexes = new Map<LocalIndex, () => OpenIndexReport>();
   #nextIndex = 0;
   #flushScheduled = false;
@@ -107,7 +106,7 @@ export class SearchPool {
       throw new SwitchyardError('INVALID_CONFIG', `queueLengthMax ${queueLengthMax} must be an integer >= 1`);
     this.#options = options;
     this.#queues = new LaneQueues(queueLengthMax);
-    this.#delay = new ControlledDelay(options.queueTime ?? null);
+    this.#delays = new LaneDelays(options.queueTime ?? null);
   }
 
   #start(): void {
@@ -246,7 +245,7 @@ export class SearchPool {
 
   #flush(): void {
     for (const lane of LANES) while (this.#handOver(lane));
-    if (this.#queues.lengthOf('live') === 0) this.#delay.emptied();
+    for (const lane of LANES) if (this.#queues.lengthOf(lane) === 0) this.#delays.emptied(lane);
     if (this.#queues.isEmpty || this.#sweep !== null) return;
     this.#sweep = setTimeout(() => {
       this.#sweep = null;
@@ -279,7 +278,7 @@ export class SearchPool {
     const queries = this.#queues.take(lane, size, (query) => this.#drops(query, nowMs));
     const last = queries.at(-1);
     if (last === undefined) return true;
-    if (isLive) this.#delay.began(nowMs - last.queuedAtMs, nowMs);
+    this.#delays.began(lane, nowMs - last.queuedAtMs, nowMs);
     this.counters.groups++;
     seat.hand({ queries, isLive }, packQueries(queries));
     return true;
@@ -311,7 +310,7 @@ export class SearchPool {
   /** Whether the query goes without a search: told so here. */
   #drops(query: PendingQuery, nowMs: number): boolean {
     if (this.#dropsExpired(query, nowMs)) return true;
-    if (!this.#delay.isTooLong(nowMs - query.queuedAtMs)) return false;
+    if (!this.#delays.isTooLong(query.lane, nowMs - query.queuedAtMs)) return false;
     this.counters.shed++;
     this.#reject(
       query,

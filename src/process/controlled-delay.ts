@@ -1,3 +1,5 @@
+import { LANES, type Lane } from '../vocabulary.js';
+
 export interface QueueTimeLimits {
   /** Queue time that may always be. A queue whose least wait is longer for a whole interval stands. */
   readonly targetMs: number;
@@ -51,3 +53,46 @@ export class ControlledDelay {
     return this.#isStanding && this.#limits !== null && waitedMs > this.#limits.maxMs;
   }
 }
+
+/** What is in no hurry has so many times what live work has: to wait for live work is what its lanes are for. */
+export const BACKGROUND_PATIENCE = 10;
+
+/**
+ * The queue times of the lanes before the same workers. What waits behind a live queue that stands is in the way of
+ * nobody but itself, and goes with it; alone a background lane has its own, longer limits.
+ */
+export class LaneDelays {
+  readonly #lanes: Readonly<Record<Lane, ControlledDelay>>;
+
+  /** `limits`: of live work. */
+  constructor(limits: QueueTimeLimits | null) {
+    const patient = limits === null ? null : patiently(limits);
+    this.#lanes = {
+      live: new ControlledDelay(limits),
+      shadow: new ControlledDelay(patient),
+      bulk: new ControlledDelay(patient),
+    };
+  }
+
+  /** Whether anybody may be dropped. */
+  get isStanding(): boolean {
+    return LANES.some((lane) => this.#lanes[lane].isStanding);
+  }
+
+  began(lane: Lane, waitedMs: number, nowMs: number): void {
+    this.#lanes[lane].began(waitedMs, nowMs);
+  }
+
+  emptied(lane: Lane): void {
+    this.#lanes[lane].emptied();
+  }
+
+  isTooLong(lane: Lane, waitedMs: number): boolean {
+    return this.#lanes.live.isTooLong(waitedMs) || this.#lanes[lane].isTooLong(waitedMs);
+  }
+}
+
+const patiently = ({ targetMs, maxMs }: QueueTimeLimits): QueueTimeLimits => ({
+  targetMs: targetMs * BACKGROUND_PATIENCE,
+  maxMs: maxMs * BACKGROUND_PATIENCE,
+});

@@ -80,9 +80,57 @@ t.test('bulk work takes what is left, and live work its share whatever the bulk 
   t.end();
 });
 
+t.test('bulk work alone is limited as live work is, with ten times its patience', (t) => {
+  const service = new SimulatedService({ ...LOAD, deadlineMs: 20_000 });
+  service.run({ seconds: 20, live: 0, bulk: 3 * service.capacityPerS });
+  const { bulk } = service.run({ seconds: 60, live: 0, bulk: 3 * service.capacityPerS });
+  t.ok(bulk.good / 60 / service.capacityPerS > 0.95, `${bulk.good} answered: all that the service can`);
+  t.ok(bulk.queueMsMost < 2_000, `${bulk.queueMsMost.toFixed(0)} ms in the queue at most`);
+  t.ok(service.bulkLimit < 1_000, `limit ${service.bulkLimit}: about its queue time × rate`);
+  t.equal(service.limit, SETTINGS.limitMax, 'which live work does not feel');
+  const after = service.run({
+    seconds: 10,
+    live: 0.5 * service.capacityPerS,
+    bulk: 3 * service.capacityPerS,
+  });
+  t.same([after.live.refused, after.live.late], [0, 0]);
+  t.ok(after.live.latencyMsMost < 100, `${after.live.latencyMsMost.toFixed(0)} ms at most`);
+  t.end();
+});
+
+t.test(
+  'bulk work alone that waits for a service which became slower is dropped, and not kept for ever',
+  (t) => {
+    const run = (queueMsMax: number) => {
+      const service = new SimulatedService({ ...LOAD, deadlineMs: 60_000 }, { queueMsMax });
+      service.run({ seconds: 20, live: 0, bulk: 3 * service.capacityPerS });
+      service.serviceMs *= 50;
+      return service.run({ seconds: 60, live: 0, bulk: 3 * service.capacityPerS }).bulk;
+    };
+    const without = run(Number.POSITIVE_INFINITY);
+    t.ok(without.queueMsMost > 20_000, `what was let in before waited ${without.queueMsMost.toFixed(0)} ms`);
+    const bulk = run(SETTINGS.queueMsMax);
+    t.ok(
+      bulk.queueMsMost <= 10_200,
+      `${bulk.queueMsMost.toFixed(0)} ms in the queue at most, but for an interval`,
+    );
+    t.ok(bulk.shed > 0, `${bulk.shed} dropped`);
+    t.ok(bulk.good > 0.9 * without.good, `${bulk.good} answered, as many as the service can`);
+    t.end();
+  },
+);
+
+t.test('what is sure to bulk work is sure, however long it waits behind live work', (t) => {
+  const service = new SimulatedService({ ...LOAD, deadlineMs: 60_000 });
+  service.run({ seconds: 30, live: 1.5 * service.capacityPerS, bulk: service.capacityPerS });
+  const sure = Math.floor(service.limit * SETTINGS.shares.bulk);
+  t.ok(service.bulkLimit >= Math.max(sure, SETTINGS.limitMin), `${service.bulkLimit} of ${service.limit}`);
+  t.end();
+});
+
 t.test('the limit falls by the ratio of target and queue time, and rises only where it was in use', (t) => {
   const timers = new FakeTimers();
-  const limit = new AdaptiveLimit({ ...SETTINGS, limitMax: 400 }, () => timers.nowMs());
+  const limit = new AdaptiveLimit({ ...SETTINGS, limitMax: 400, intervalMs: 100 }, () => timers.nowMs());
   const interval = (queueMs: number, inFlight: number): number => {
     for (let at = 0; at < 10; at++) {
       timers.advance(10);

@@ -1,8 +1,8 @@
 import type { OverloadSettings } from '../../src/config/config.js';
 import { SwitchyardError } from '../../src/errors.js';
 import { Overload } from '../../src/gateway/overload/overload.js';
-import { ControlledDelay } from '../../src/process/controlled-delay.js';
-import type { Priority } from '../../src/vocabulary.js';
+import { LaneDelays } from '../../src/process/controlled-delay.js';
+import { PRIORITIES, type Priority } from '../../src/vocabulary.js';
 import { FakeTimers } from '../process/fake-timers.js';
 import { seededRandom } from '../router/small-engines.js';
 
@@ -59,7 +59,7 @@ export class SimulatedService {
   readonly timers = new FakeTimers();
   readonly overload: Overload;
   readonly #servers: number;
-  readonly #delay: ControlledDelay;
+  readonly #delays: LaneDelays;
   /** Mean; may change while it runs. */
   serviceMs: number;
   readonly #deadlineMs: number;
@@ -79,7 +79,7 @@ export class SimulatedService {
     const used = { ...SETTINGS, ...settings };
     this.overload = new Overload(used, this.timers);
     const { enabled, queueMsTarget, queueMsMax } = used;
-    this.#delay = new ControlledDelay(enabled ? { targetMs: queueMsTarget, maxMs: queueMsMax } : null);
+    this.#delays = new LaneDelays(enabled ? { targetMs: queueMsTarget, maxMs: queueMsMax } : null);
   }
 
   get capacityPerS(): number {
@@ -88,6 +88,10 @@ export class SimulatedService {
 
   get limit(): number {
     return this.overload.states()[0]?.limit ?? 0;
+  }
+
+  get bulkLimit(): number {
+    return this.overload.states()[0]?.bulkLimit ?? 0;
   }
 
   run({ seconds, live, bulk }: Phase): Record<Priority, Counted> {
@@ -125,19 +129,19 @@ export class SimulatedService {
 
   #serve(): void {
     while (this.#busy < this.#servers) {
-      if (this.#queues.live.length === 0) this.#delay.emptied();
+      for (const lane of PRIORITIES) if (this.#queues[lane].length === 0) this.#delays.emptied(lane);
       const request = this.#queues.live.shift() ?? this.#queues.bulk.shift();
       if (request === undefined) return;
       const { priority, arrivedAtMs } = request;
       const nowMs = this.timers.nowMs();
       const queueMs = nowMs - arrivedAtMs;
-      if (this.#delay.isTooLong(queueMs)) {
+      if (this.#delays.isTooLong(priority, queueMs)) {
         this.#counted[priority].shed++;
         this.overload.leave('text', priority, 1, Number.POSITIVE_INFINITY);
         continue;
       }
       this.#busy++;
-      if (priority === 'live') this.#delay.began(queueMs, nowMs);
+      this.#delays.began(priority, queueMs, nowMs);
       this.timers.after(this.#exponential(this.serviceMs), () => {
         this.#busy--;
         const counted = this.#counted[priority];

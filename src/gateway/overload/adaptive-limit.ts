@@ -1,5 +1,3 @@
-/** CoDel's interval: long enough that a burst drains within it, so that what is left at its end is a standing queue. */
-const INTERVAL_MS = 100;
 /** Fewer requests say little; they are then waited for, for so many intervals. */
 const SAMPLES_MIN = 8;
 const INTERVALS_MAX = 10;
@@ -9,6 +7,8 @@ const DECREASE_LEAST = 0.5;
 export interface AdaptiveLimitOptions {
   /** Queue time that a request may always have; a limit that gives more is lowered. */
   readonly queueMsTarget: number;
+  /** CoDel's: long enough that a burst drains within it, so that what is left at its end is a standing queue. */
+  readonly intervalMs: number;
   readonly limitMin: number;
   readonly limitMax: number;
 }
@@ -50,9 +50,10 @@ export class AdaptiveLimit {
     this.#samples++;
     if (queueMs < this.#queueMsLeast) this.#queueMsLeast = queueMs;
     if (inFlight > this.#inFlightMost) this.#inFlightMost = inFlight;
+    const { intervalMs } = this.#options;
     const elapsedMs = this.#nowMs() - this.#startedAtMs;
-    if (elapsedMs < INTERVAL_MS) return;
-    if (this.#samples < SAMPLES_MIN && elapsedMs < INTERVAL_MS * INTERVALS_MAX) return;
+    if (elapsedMs < intervalMs) return;
+    if (this.#samples < SAMPLES_MIN && elapsedMs < intervalMs * INTERVALS_MAX) return;
     this.#adjust();
   }
 

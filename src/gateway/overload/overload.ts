@@ -1,18 +1,18 @@
 import type { OverloadSettings } from '../../config/config.js';
 import { SwitchyardError } from '../../errors.js';
+import { BACKGROUND_PATIENCE } from '../../process/controlled-delay.js';
 import type { Timers } from '../../process/timers.js';
 import { PRIORITIES, type Priority } from '../../vocabulary.js';
 import { AdaptiveLimit } from './adaptive-limit.js';
 import { PARTITIONS, type Partition, Partitions } from './partitions.js';
+import { Refusals } from './refusals.js';
 
 /** What a request needs: a text its encoder and then a search, a vector a search alone. */
 export const WORK_KINDS = ['text', 'vector'] as const;
 export type WorkKind = (typeof WORK_KINDS)[number];
 
 const LOOP_DELAY_INTERVAL_MS = 20;
-/** One refusal is made for all who are refused within it. */
-const REFUSAL_MS = 100;
-const RETRY_AFTER_MS_MAX = 5_000;
+const LIMIT_INTERVAL_MS = 100;
 
 /**
  * Keeps the queues behind the listeners short: what could only wait is refused at once with OVERLOADED, before its body
@@ -67,9 +67,8 @@ export class Overload {
   /** `queueMs`: how long the request waited; null where it says nothing, as an answer that was remembered. */
   leave(kind: WorkKind, priority: Priority, weight: number, queueMs: number | null): void {
     if (!this.#settings.enabled) return;
-    // What is in no hurry waits by design.
-    const counts = queueMs !== null && priority === 'live';
-    this.#works[kind].leave(priority, weight, counts ? Math.max(queueMs, this.#loopDelayMs) : null);
+    const waitedMs = queueMs === null ? null : Math.max(queueMs, this.#loopDelayMs);
+    this.#works[kind].leave(priority, weight, waitedMs);
   }
 
   /** An operator's request: never refused for what clients send. Each that entered must leave. Errors: OVERLOADED. */
@@ -117,28 +116,40 @@ export class Overload {
 export interface WorkState {
   readonly kind: WorkKind;
   readonly limit: number;
+  /** Of what may be in flight of bulk work, within the limit of all. */
+  readonly bulkLimit: number;
   readonly queueMs: number;
   readonly inFlight: Readonly<Record<Partition, number>>;
   readonly refused: Readonly<Record<Partition, number>>;
 }
 
-/** One kind of work. */
+/**
+ * One kind of work. Bulk work waits for live work by design, so how long it waits lowers no limit but its own, and that
+ * at ten times the queue time: without one, bulk work alone would stand in the queues until its deadlines.
+ */
 class Work {
   readonly #kind: WorkKind;
   readonly #limit: AdaptiveLimit;
+  readonly #bulkLimit: AdaptiveLimit;
+  readonly #bulkShare: number;
   readonly #partitions: Partitions;
-  readonly #nowMs: () => number;
   readonly #refused: Record<Partition, number> = { live: 0, shadow: 0, bulk: 0 };
-  #refusal: SwitchyardError | null = null;
-  #refusalUntilMs = 0;
-  #enteredSince = 0;
-  #refusedSince = 0;
+  readonly #refusals: Refusals;
+  readonly #bulkRefusals: Refusals;
 
   constructor(kind: WorkKind, settings: OverloadSettings, nowMs: () => number) {
     this.#kind = kind;
-    this.#nowMs = nowMs;
-    this.#limit = new AdaptiveLimit(settings, nowMs);
+    this.#limit = new AdaptiveLimit({ ...settings, intervalMs: LIMIT_INTERVAL_MS }, nowMs);
+    const patient = {
+      ...settings,
+      queueMsTarget: settings.queueMsTarget * BACKGROUND_PATIENCE,
+      intervalMs: LIMIT_INTERVAL_MS * BACKGROUND_PATIENCE,
+    };
+    this.#bulkLimit = new AdaptiveLimit(patient, nowMs);
+    this.#bulkShare = settings.shares.bulk;
     this.#partitions = new Partitions(settings.shares, () => this.#limit.limit);
+    this.#refusals = new Refusals(`${kind} requests`, kind, () => this.#limit.limit, nowMs);
+    this.#bulkRefusals = new Refusals(`bulk ${kind} requests`, kind, () => this.#bulkMax, nowMs);
   }
 
   get inFlight(): number {
@@ -151,14 +162,13 @@ class Work {
 
   /** For every priority. */
   get isFull(): boolean {
-    return PRIORITIES.every((priority) => !this.#partitions.hasRoom(priority, 1));
+    return PRIORITIES.every((priority) => !this.#hasRoom(priority, 1));
   }
 
   refusal(priority: Priority, weight: number): SwitchyardError | null {
-    if (this.#partitions.hasRoom(priority, weight)) return null;
+    if (this.#hasRoom(priority, weight)) return null;
     this.#refused[priority]++;
-    this.#refusedSince++;
-    return this.#currentRefusal();
+    return (priority === 'bulk' ? this.#bulkRefusals : this.#refusals).next();
   }
 
   hasRoomForMirrors(running: number): boolean {
@@ -170,12 +180,14 @@ class Work {
   enter(priority: Priority, weight: number): void {
     const refusal = this.refusal(priority, weight);
     if (refusal !== null) throw refusal;
-    this.#enteredSince += weight;
+    (priority === 'bulk' ? this.#bulkRefusals : this.#refusals).entered(weight);
     this.#partitions.enter(priority, weight);
   }
 
   leave(priority: Priority, weight: number, queueMs: number | null): void {
-    if (queueMs !== null) this.#limit.observe(queueMs, this.#partitions.total);
+    if (queueMs !== null && priority === 'live') this.#limit.observe(queueMs, this.#partitions.total);
+    if (queueMs !== null && priority === 'bulk')
+      this.#bulkLimit.observe(queueMs, this.#partitions.inFlightOf('bulk'));
     this.#partitions.leave(priority, weight);
   }
 
@@ -183,6 +195,7 @@ class Work {
     return {
       kind: this.#kind,
       limit: this.#limit.limit,
+      bulkLimit: this.#bulkMax,
       queueMs: this.#limit.queueMs,
       inFlight: Object.fromEntries(
         PARTITIONS.map((name) => [name, this.#partitions.inFlightOf(name)]),
@@ -191,23 +204,17 @@ class Work {
     };
   }
 
-  /**
-   * Made once for all who are refused together: under overload there are many, and each must be cheap. They are asked
-   * to stay away for longer the more of them there are for each that was let in.
-   */
-  #currentRefusal(): SwitchyardError {
-    const nowMs = this.#nowMs();
-    if (this.#refusal !== null && nowMs < this.#refusalUntilMs) return this.#refusal;
-    const excess = this.#refusedSince / Math.max(1, this.#enteredSince);
-    const retryAfterMs = Math.min(RETRY_AFTER_MS_MAX, Math.ceil(REFUSAL_MS * (1 + excess)));
-    this.#enteredSince = 0;
-    this.#refusedSince = 0;
-    this.#refusalUntilMs = nowMs + REFUSAL_MS;
-    this.#refusal = new SwitchyardError(
-      'OVERLOADED',
-      `as many ${this.#kind} requests are in flight as are answered in time (${this.#limit.limit}): try again in ${retryAfterMs} ms, or ask another replica`,
-      { details: { kind: this.#kind, limit: String(this.#limit.limit) }, retryAfterMs },
-    );
-    return this.#refusal;
+  #hasRoom(priority: Priority, weight: number): boolean {
+    if (!this.#partitions.hasRoom(priority, weight)) return false;
+    if (priority === 'live') return true;
+    const inFlight = this.#partitions.inFlightOf('bulk');
+    // However heavy, one alone always goes.
+    return inFlight === 0 || inFlight + weight <= this.#bulkMax;
+  }
+
+  /** Never below what is sure to it. */
+  get #bulkMax(): number {
+    const { limit } = this.#limit;
+    return Math.min(limit, Math.max(this.#bulkLimit.limit, Math.floor(limit * this.#bulkShare)));
   }
 }

@@ -13,6 +13,12 @@ export function observeOverload(metrics: Metrics, overload: Overload): void {
     () => overload.states().map(({ kind, limit }) => [{ kind }, limit]),
   );
   metrics.observe(
+    'switchyard_overload_bulk_limit',
+    'Bulk requests that may be in flight, adapted to ten times the queue time',
+    ['kind'],
+    () => overload.states().map(({ kind, bulkLimit }) => [{ kind }, bulkLimit]),
+  );
+  metrics.observe(
     'switchyard_overload_queue_seconds',
     'Standing queue time: the least of the last interval',
     ['kind'],
