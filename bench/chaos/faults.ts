@@ -14,8 +14,6 @@ export interface Fault {
   heal(rig: ChaosRig): Promise<void> | void;
   /** `none`: no request may be lost. `in_flight`: what a process that ends without warning takes with it, and what comes before its successor listens. */
   readonly expected: { readonly lost: 'none' | 'in_flight' };
-  /** Part of the smoke size. */
-  readonly inSmoke?: boolean;
 }
 
 const NONE = { lost: 'none' } as const;
@@ -46,13 +44,12 @@ const stalled: Socket[] = [];
 
 /** The table: what is done to a gateway under load, how it is undone, and what may be lost meanwhile. */
 export const FAULTS: readonly Fault[] = [
-  { name: 'nothing', inject: nothing, heal: nothing, expected: NONE, inSmoke: true },
+  { name: 'nothing', inject: nothing, heal: nothing, expected: NONE },
   {
     name: 'redis killed',
     inject: ({ redis }) => redis.kill(),
     heal: ({ redis }) => redis.start(),
     expected: NONE,
-    inSmoke: true,
   },
   {
     name: 'redis stopped (SIGSTOP)',
@@ -64,6 +61,12 @@ export const FAULTS: readonly Fault[] = [
     name: 'redis half-open: connections that swallow everything',
     inject: ({ redisProxy }) => redisProxy.silence(),
     heal: ({ redisProxy }) => redisProxy.resume(),
+    expected: NONE,
+  },
+  {
+    name: 'redis half-open: the open connection swallows everything, a new one works',
+    inject: ({ redisProxy }) => redisProxy.forget(),
+    heal: nothing,
     expected: NONE,
   },
   {
@@ -83,7 +86,6 @@ export const FAULTS: readonly Fault[] = [
     inject: (rig) => rewriteCache(rig, (_, at, all) => all[(at + 1) % all.length] as Buffer),
     heal: async ({ redis }) => void (await redis.client.flushall()),
     expected: NONE,
-    inSmoke: true,
   },
   {
     name: 'redis answers half of each value',
@@ -96,7 +98,6 @@ export const FAULTS: readonly Fault[] = [
     inject: ({ postgres }) => postgres.stop(),
     heal: ({ postgres }) => postgres.start(),
     expected: NONE,
-    inSmoke: true,
   },
   {
     name: 'postgresql killed',
@@ -117,6 +118,12 @@ export const FAULTS: readonly Fault[] = [
     expected: NONE,
   },
   {
+    name: 'postgresql half-open: open connections swallow everything, new ones work',
+    inject: ({ postgresProxy }) => postgresProxy.forget(),
+    heal: nothing,
+    expected: NONE,
+  },
+  {
     name: 'postgresql connections reset',
     inject: ({ postgresProxy }) => postgresProxy.cut(),
     heal: nothing,
@@ -127,7 +134,6 @@ export const FAULTS: readonly Fault[] = [
     inject: ({ gateway }) => gateway.signal(PROCESSES.encoder, 'SIGKILL', 1),
     heal: nothing,
     expected: NONE,
-    inSmoke: true,
   },
   {
     name: 'all encoders killed',
@@ -160,7 +166,6 @@ export const FAULTS: readonly Fault[] = [
     inject: ({ gateway }) => gateway.signal(PROCESSES.gateway, 'SIGKILL'),
     heal: nothing,
     expected: IN_FLIGHT,
-    inSmoke: true,
   },
   {
     name: 'gateway dies as in a native crash (SIGSEGV)',
@@ -222,7 +227,6 @@ export const FAULTS: readonly Fault[] = [
     },
     heal: (rig) => setWeights(rig, { v1: 3_000, v1b: 3_000, v2: 4_000 }),
     expected: NONE,
-    inSmoke: true,
   },
   {
     name: 'files of open indexes moved away',

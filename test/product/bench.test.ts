@@ -60,9 +60,17 @@ t.test('the table of faults is whole', (t) => {
 
 /** Whatever fails, no answer may be wrong, and nothing may be lost but what a killed gateway takes with it. */
 function judgeChaos(t: Test, results: readonly Readonly<Record<string, unknown>>[]): void {
-  t.ok(results.length > 5, `${results.length} faults`);
+  t.same(
+    results.map(({ name }) => name),
+    FAULTS.map(({ name }) => name),
+    'the whole table',
+  );
   for (const row of results) {
     const { name, requests, expected_lost, lost_requests, wrong_answers, mispaired_responses } = row;
+    if (row.skipped !== undefined) {
+      t.comment(`SKIPPED ${name}: ${row.skipped}`);
+      continue;
+    }
     t.same([wrong_answers, mispaired_responses], [0, 0], `${name}: ${JSON.stringify(row)}`);
     t.ok(Number(requests) > 0, `${name}: there was load`);
     if (expected_lost === 'none') t.ok(Number(row.answered) > 0, `${name}: and answers`);
