@@ -146,7 +146,7 @@ interface Gateways {
   last_error: string | null;
 }
 
-export const KEY_ROLES = ['search', 'operator', 'admin'] as const;
+export const KEY_ROLES = ['search', 'monitor', 'operator', 'admin'] as const;
 export type KeyRole = (typeof KEY_ROLES)[number];
 
 interface ApiKeys {

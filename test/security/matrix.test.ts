@@ -9,6 +9,8 @@ import { bearer, KEYED_LISTENERS, makeKey, ringOf } from './keys.js';
 
 /** What each address and method needs. One that is served and not in here fails the test, and so does the reverse. */
 const SEARCH = 'search';
+const KEY = 'key';
+const OBSERVE = 'observe';
 const OPERATE = 'operate';
 const EXPECTED: Readonly<Record<string, readonly string[]>> = {
   open: [
@@ -31,11 +33,14 @@ const EXPECTED: Readonly<Record<string, readonly string[]>> = {
     'grpc /switchyard.v1.SearchService/Search',
     'grpc /switchyard.v1.SearchService/BatchSearch',
     'grpc /switchyard.v1.SearchService/Embed',
+  ],
+  [KEY]: [
     'grpc /grpc.reflection.v1.ServerReflection/ServerReflectionInfo',
     'grpc /grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo',
     'adminGrpc /grpc.reflection.v1.ServerReflection/ServerReflectionInfo',
     'adminGrpc /grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo',
   ],
+  [OBSERVE]: ['admin GET /v1/status', 'admin GET /metrics'],
   [OPERATE]: [
     'admin GET /openapi.json',
     'admin GET /v1/storage',
@@ -45,8 +50,6 @@ const EXPECTED: Readonly<Record<string, readonly string[]>> = {
     'admin POST /v1/corpora/{corpus}/builds',
     'admin POST /v1/corpora/{corpus}/versions/{version}:fail',
     'admin PUT /v1/corpora/{corpus}/versions/{version}',
-    'admin GET /v1/status',
-    'admin GET /metrics',
     'admin GET /v1/routes',
     'admin GET /v1/routes/{corpus}',
     'admin PUT /v1/routes/{corpus}',
@@ -134,6 +137,7 @@ const KEYS = {
   search: makeKey(),
   animals: makeKey({ corpora: ['animals'] }),
   other: makeKey({ corpora: ['other'] }),
+  monitor: makeKey({ role: 'monitor' }),
   operator: makeKey({ role: 'operator' }),
   admin: makeKey({ role: 'admin' }),
   expired: makeKey({ role: 'admin', expiresAt: new Date(Date.now() - HOUR_MS) }),
@@ -157,9 +161,11 @@ const authorizations: Readonly<Record<string, string | null>> = {
 const OF_ACCESS: Readonly<Record<string, readonly string[]>> = {
   open: Object.keys(authorizations),
   search: ['search', 'animals', 'other', 'operator', 'admin'],
+  key: ['search', 'animals', 'other', 'monitor', 'operator', 'admin'],
+  observe: ['monitor', 'operator', 'admin'],
   operate: ['operator', 'admin'],
 };
-const VALID: readonly string[] = OF_ACCESS.search ?? [];
+const VALID: readonly string[] = OF_ACCESS.key ?? [];
 
 /** `/v1/routes/:corpus(^[^:]+)::rollback` of fastify as `/v1/routes/{corpus}:rollback`. */
 const addressOf = (url: string): string =>

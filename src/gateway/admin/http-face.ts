@@ -15,6 +15,8 @@ import { RouteView } from './views.js';
 /** A route of 64 targets with a reason at its longest takes a tenth of it. */
 const BODY_BYTES_MAX = 262_144;
 const JSON_TYPE = 'application/json; charset=utf-8';
+/** What only shows how the gateway is: a scraper needs no key that could change anything. */
+const OBSERVED = { config: { access: 'observe' } } as const;
 
 export interface AdminFaceOptions {
   readonly api: AdminApi;
@@ -58,11 +60,11 @@ export async function startAdminFace({
 export function addAdminRoutes(app: FastifyInstance, api: AdminApi, views: AdminViews): void {
   for (const { name, method, address } of places())
     app.route({ method, url: fastifyPath(address), handler: handlerOf(name, address, api) });
-  app.get('/v1/status', async (_request, reply) => sendJson(reply, await views.status()));
+  app.get('/v1/status', OBSERVED, async (_request, reply) => sendJson(reply, await views.status()));
   app.get('/livez', { config: { access: 'open' } }, async (_request, reply) =>
     sendJson(reply, { alive: true }),
   );
-  app.get('/metrics', async (_request, reply) => {
+  app.get('/metrics', OBSERVED, async (_request, reply) => {
     const { contentType, text } = await views.metrics();
     return reply.header('content-type', contentType).send(text);
   });

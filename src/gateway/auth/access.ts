@@ -1,14 +1,16 @@
 import type { KeyRole } from '../../registry/schema.js';
 
 /**
- * What a request needs. `open`: nothing, for probes. `key`: any valid key. `search`: a key of any role, which is then
- * held to its corpora. `operate`, `administer`: a key of that role or the one above.
+ * What a request needs. `open`: nothing, for probes. `key`: any valid key. `search`: a key that may search, which is then
+ * held to its corpora. `observe`: one that may see how the gateway is. `operate`, `administer`: a key of that role or
+ * the one above.
  */
-export type Access = 'open' | 'key' | 'search' | 'operate' | 'administer';
+export type Access = 'open' | 'key' | 'search' | 'observe' | 'operate' | 'administer';
 
 const ROLES: Readonly<Record<Exclude<Access, 'open'>, readonly KeyRole[]>> = {
-  key: ['search', 'operator', 'admin'],
+  key: ['search', 'monitor', 'operator', 'admin'],
   search: ['search', 'operator', 'admin'],
+  observe: ['monitor', 'operator', 'admin'],
   operate: ['operator', 'admin'],
   administer: ['admin'],
 };

@@ -9,6 +9,7 @@ import { corpusMigrations } from './0007-corpus-migrations.js';
 import { consumersAndArchives } from './0008-consumers-and-archives.js';
 import { retirements } from './0009-retirements.js';
 import { migrationReports } from './0010-migration-reports.js';
+import { monitorRole } from './0011-monitor-role.js';
 
 /** Every migration in the order of its name. One that was released is never edited: add another. */
 export const MIGRATIONS: Readonly<Record<string, Migration>> = {
@@ -22,4 +23,5 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0008_consumers_and_archives': consumersAndArchives,
   '0009_retirements': retirements,
   '0010_migration_reports': migrationReports,
+  '0011_monitor_role': monitorRole,
 };
