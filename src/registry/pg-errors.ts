@@ -150,8 +150,11 @@ export const connectionDead = (place: string, cause: unknown): SwitchyardError =
     { details: { connections: 'dead' }, cause },
   );
 
-/** SQLSTATEs: connection lost, user or password refused, no such database, too many connections, shutting down. */
-const OUTAGES: readonly string[] = ['08', '28', '3D', '53300', '57P'];
+/**
+ * SQLSTATEs: connection lost, user or password refused, no such database, too many connections, one that takes none now,
+ * shutting down.
+ */
+const OUTAGES: readonly string[] = ['08', '28', '3D', '53300', '55000', '57P'];
 
 function fromAnswer(error: pg.DatabaseError, place: string): SwitchyardError {
   const rule = error.constraint === undefined ? undefined : CONSTRAINTS[error.constraint];
@@ -195,6 +198,7 @@ const UNAVAILABLE: readonly (readonly [string, string])[] = [
   ['42501', 'denies the user of DATABASE_URL a right it needs: grant it the database'],
   ['40', 'was busy with a conflicting change: try again'],
   ['53', 'has no room left (connections, memory or disk): free some and try again'],
+  ['55000', 'takes no connections now: see whether it is being restored'],
   ['55P03', 'did not get a lock in time: try again'],
   ['57014', 'did not answer in time: try again'],
   ['57P', 'is shutting down or starting up: try again'],

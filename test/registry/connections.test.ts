@@ -137,7 +137,11 @@ t.test('cutting all fails who waits, who is served and who connects', async (t) 
   for (const one of asked) await t.rejects(one);
   await ask('SELECT 1');
   const [first, second] = [await connections.connect(), await connections.connect()];
-  const again = [first.query('SELECT pg_sleep(30)'), second.query('SELECT pg_sleep(30)'), connections.connect()];
+  const again: Promise<unknown>[] = [
+    first.query('SELECT pg_sleep(30)'),
+    second.query('SELECT pg_sleep(30)'),
+    connections.connect(),
+  ];
   for (const one of again) one.catch(() => undefined);
   connections.cutAll();
   for (const one of again) await t.rejects(one);
