@@ -4,6 +4,7 @@ import path from 'node:path';
 import { loadConfig } from '../../src/config/load.js';
 import { OPEN_GUARD } from '../../src/gateway/auth/guard.js';
 import { Calls } from '../../src/gateway/calls.js';
+import { ConnectionLimit, connectionsMax } from '../../src/gateway/connection-limit.js';
 import { startGrpcFace } from '../../src/gateway/grpc/server.js';
 import { InFlight } from '../../src/gateway/in-flight.js';
 import { Overload } from '../../src/gateway/overload/overload.js';
@@ -107,6 +108,8 @@ export async function startBenchGateway(seed: number, rowCount: number): Promise
         requests: new Requests({ log, metrics: faceMetrics(metrics), tracer: null, slowRequestMs: 0 }),
         guard: OPEN_GUARD,
         certificates: null,
+        arrivalMsMax: 30_000,
+        connections: new ConnectionLimit(connectionsMax(null).publicListeners),
       },
     });
     closers.push(() => face.destroy());

@@ -96,6 +96,8 @@ export interface Config {
   readonly limits: Limits;
   /** A gRPC connection is asked to reconnect after so long; null: never. */
   readonly connectionAgeMsMax: number | null;
+  /** Of each public listener; null: by the files that the process may have open. */
+  readonly connectionsMax: number | null;
   readonly encoder: EncoderConfig;
   readonly search: {
     readonly workers: number;

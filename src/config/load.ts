@@ -201,6 +201,7 @@ function compile(file: ConfigFile, cwd: string): Config {
       deadlineMsMax: limits.deadline_ms_max,
     },
     connectionAgeMsMax: limits.connection_age_ms_max === 0 ? null : limits.connection_age_ms_max,
+    connectionsMax: limits.connections_max === 0 ? null : limits.connections_max,
     encoder: compileEncoder(file.encoder, cores),
     search: {
       workers: file.search.workers === 0 ? cores : file.search.workers,

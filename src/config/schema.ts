@@ -79,6 +79,8 @@ export const ConfigFileSchema = Type.Object(
         deadline_ms_max: count(60_000, 1, 3_600_000),
         /** A gRPC connection is asked to reconnect after so long, ± 10 %; 0: never. */
         connection_age_ms_max: count(1_800_000, 0, 86_400_000),
+        /** Open at once on each public listener; 0: 35 % of the files that the process may have open, and never more. */
+        connections_max: count(0, 0, 10_000_000),
       },
       { ...closed, default: {} },
     ),

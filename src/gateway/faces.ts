@@ -2,6 +2,7 @@ import type { Route } from '../registry/route.js';
 import type { Logger } from '../telemetry/log.js';
 import type { AdminApi } from './admin/api.js';
 import type { Guard } from './auth/guard.js';
+import type { ConnectionLimit } from './connection-limit.js';
 import type { Overload } from './overload/overload.js';
 import type { Requests } from './requests.js';
 import type { Certificates } from './tls/certificates.js';
@@ -37,4 +38,8 @@ export interface FaceContext {
   readonly guard: Guard;
   /** Of the listener; null: without TLS. */
   readonly certificates: Certificates | null;
+  /** A request has so long to arrive whole. */
+  readonly arrivalMsMax: number;
+  /** Of the listener. */
+  readonly connections: ConnectionLimit;
 }

@@ -187,6 +187,8 @@ export async function startGateway(
       slowRequestMs: config.log.slowRequestMs,
       overload,
       connectionAgeMsMax: config.connectionAgeMsMax,
+      connectionsMax: config.connectionsMax,
+      onConnections: access.onConnections,
     });
     const heartbeats = new Heartbeats({
       router,

@@ -8,6 +8,7 @@ import { type Guard, KeyGuard, OPEN_GUARD } from './auth/guard.js';
 import type { KeyRing } from './auth/key-ring.js';
 import { assertGuarded, type ListenerName } from './bind.js';
 import { Calls } from './calls.js';
+import { type ConnectionCounts, ConnectionLimit, connectionsMax } from './connection-limit.js';
 import type { AdminSources, FaceContext } from './faces.js';
 import { startAdminGrpcFace } from './grpc/admin-server.js';
 import { startGrpcFace } from './grpc/server.js';
@@ -21,6 +22,8 @@ import type { TrafficCounter } from './traffic.js';
 
 /** Longer than a round trip: clients hear that this gateway is going, and open their next connection elsewhere. */
 const GOODBYE_MS = 150;
+/** A request has so long to arrive whole, over either protocol. */
+const ARRIVAL_MS_MAX = 30_000;
 /** After the last answer its bytes still have to leave, and clients to hang up. */
 const HANG_UP_MS_MAX = 1_000;
 
@@ -55,6 +58,12 @@ export interface FacesOptions {
   readonly onCertificate?: (listener: ListenerName, endsAtMs: () => number) => void;
   /** gRPC connections are asked to reconnect after this long, ± 10 %; null: never. */
   readonly connectionAgeMsMax: number | null;
+  /** How long a request may take to arrive whole. Default 30 s. */
+  readonly arrivalMsMax?: number;
+  /** Connections of each public listener. Default: by the files that this process may have open, and never more. */
+  readonly connectionsMax?: number | null;
+  /** Told of the connections of each listener. */
+  readonly onConnections?: (listener: ListenerName, counts: () => ConnectionCounts) => void;
 }
 
 export interface DrainOptions {
@@ -78,7 +87,7 @@ export interface Faces {
  * Errors: INVALID_CONFIG for a port in use, or an address that other machines reach.
  */
 export async function startFaces(options: FacesOptions): Promise<Faces> {
-  const { service, admin, limits, log, overload } = options;
+  const { service, admin, limits, log, overload, arrivalMsMax = ARRIVAL_MS_MAX } = options;
   assertGuarded('grpc', options.listen.grpc);
   assertGuarded('http', options.listen.http);
   assertGuarded('admin_http', options.listen.adminHttp);
@@ -88,8 +97,9 @@ export async function startFaces(options: FacesOptions): Promise<Faces> {
     if (auth === 'off') return OPEN_GUARD;
     if (options.keys === null)
       throw new TypeError('a listener asks for keys and there is nothing to hold them');
-    return new KeyGuard(options.keys);
+    return new KeyGuard(options.keys, log);
   };
+  const clients = connectionsMax(options.connectionsMax ?? null);
   const requests = new Requests(options);
   const inFlight = new InFlight();
   const readiness = new Readiness(service);
@@ -97,11 +107,15 @@ export async function startFaces(options: FacesOptions): Promise<Faces> {
   const certificates: Certificates[] = [];
   const contextOf = async (name: ListenerName, listener: ListenerSettings): Promise<FaceContext> => {
     const guard = guardOf(listener);
-    if (listener.tls === null) return { log, requests, overload, guard, certificates: null };
+    const isPublic = name === 'grpc' || name === 'http';
+    const limit = new ConnectionLimit(isPublic ? clients.publicListeners : clients.adminListeners);
+    options.onConnections?.(name, () => limit.counts);
+    const context = { log, requests, overload, guard, arrivalMsMax, connections: limit };
+    if (listener.tls === null) return { ...context, certificates: null };
     const opened = await Certificates.open(listener.tls, options.tlsReloadIntervalMs, log);
     certificates.push(opened);
     options.onCertificate?.(name, () => opened.endsAtMs);
-    return { log, requests, overload, guard, certificates: opened };
+    return { ...context, certificates: opened };
   };
   const closeCertificates = (): void => {
     for (const one of certificates) one.close();

@@ -8,6 +8,7 @@ import { operationNames, operationOf } from '../../src/gateway/admin/api.js';
 import { addAdminRoutes } from '../../src/gateway/admin/http-face.js';
 import { AdminOperations } from '../../src/gateway/admin/operations.js';
 import { OPEN_GUARD } from '../../src/gateway/auth/guard.js';
+import { ConnectionLimit } from '../../src/gateway/connection-limit.js';
 import { loadAdminProtos } from '../../src/gateway/grpc/protos.js';
 import { createHttpApp } from '../../src/gateway/http/app.js';
 import { Requests } from '../../src/gateway/requests.js';
@@ -32,7 +33,15 @@ interface Document {
 async function adminApp(): Promise<{ readonly app: FastifyInstance; readonly routes: Set<string> }> {
   const metrics = { requestFinished: () => undefined };
   const requests = new Requests({ log: silentLog, metrics, tracer: null, slowRequestMs: 0 });
-  const context = { log: silentLog, requests, guard: OPEN_GUARD, certificates: null };
+  const connections = new ConnectionLimit(1);
+  const context = {
+    log: silentLog,
+    requests,
+    guard: OPEN_GUARD,
+    certificates: null,
+    arrivalMsMax: 30_000,
+    connections,
+  };
   const app = createHttpApp(context, 65_536, new Map(), 'operate');
   const routes = new Set<string>();
   app.addHook('onRoute', ({ method, url }) => {

@@ -15,6 +15,7 @@ import protobuf from 'protobufjs';
 import type { Limits, ListenerSettings, OverloadSettings } from '../../src/config/config.js';
 import { SwitchyardError } from '../../src/errors.js';
 import { AdminOperations } from '../../src/gateway/admin/operations.js';
+import type { AdminSources } from '../../src/gateway/faces.js';
 import { Overload } from '../../src/gateway/overload/overload.js';
 import type { FaceMetrics, Operation, Protocol } from '../../src/gateway/requests.js';
 import { type Faces, type FacesOptions, startFaces } from '../../src/gateway/server.js';
@@ -96,6 +97,22 @@ export interface Gateway extends Clients {
   close(): Promise<void>;
 }
 
+/** The real operations of a gateway that never reached its registry. */
+export const adminSources = (routes: RouteFeed): AdminSources => ({
+  api: new AdminOperations({
+    registry: () => {
+      throw new SwitchyardError('REGISTRY_UNAVAILABLE', 'there is no registry here');
+    },
+    facts: null,
+    storage: { modelsDir: '/nowhere', bundlesDir: '/nowhere' },
+  }),
+  views: {
+    status: async () => ({ state: 'ok' }),
+    metrics: async () => ({ contentType: 'text/plain; version=0.0.4', text: 'switchyard_up 1\n' }),
+  },
+  routes,
+});
+
 export async function startGateway(overrides: Partial<FacesOptions> = {}): Promise<Gateway> {
   const service = new BruteForceService();
   const counted: Counted[] = [];
@@ -105,21 +122,7 @@ export async function startGateway(overrides: Partial<FacesOptions> = {}): Promi
   const logged: string[] = [];
   const faces = await startFaces({
     service,
-    admin: {
-      // The real operations of a gateway that never reached its registry.
-      api: new AdminOperations({
-        registry: () => {
-          throw new SwitchyardError('REGISTRY_UNAVAILABLE', 'there is no registry here');
-        },
-        facts: null,
-        storage: { modelsDir: '/nowhere', bundlesDir: '/nowhere' },
-      }),
-      views: {
-        status: async () => ({ state: 'ok' }),
-        metrics: async () => ({ contentType: 'text/plain; version=0.0.4', text: 'switchyard_up 1\n' }),
-      },
-      routes: new RouteFeed(),
-    },
+    admin: adminSources(new RouteFeed()),
     listen: { grpc: LOCAL, http: LOCAL, adminHttp: LOCAL, adminGrpc: LOCAL },
     keys: null,
     tlsReloadIntervalMs: 60_000,

@@ -2,6 +2,7 @@ import { connect } from 'node:http2';
 import { Server } from '@grpc/grpc-js';
 import t from 'tap';
 import { OPEN_GUARD } from '../../src/gateway/auth/guard.js';
+import { limitArrival } from '../../src/gateway/grpc/arrivals.js';
 import { refuseEarly } from '../../src/gateway/grpc/early-refusal.js';
 import { loadProtos } from '../../src/gateway/grpc/protos.js';
 import { StatusEncoder } from '../../src/gateway/grpc/status.js';
@@ -31,6 +32,12 @@ t.test('the method of grpc-js that it stands in for is still there', async (t) =
     statuses: new StatusEncoder(loadProtos().root),
   });
   t.ok(installed, 'else refusals cost more: look for its successor');
+  const isLimited = limitArrival(new Server(), {
+    arrivalMsMax: 1,
+    requests: new Requests({ log: silentLog, metrics, tracer: null, slowRequestMs: 0 }),
+    headersOf: () => ({}),
+  });
+  t.ok(isLimited, 'else half a message is waited for without end');
 });
 
 t.test(

@@ -1,3 +1,4 @@
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
@@ -45,6 +46,20 @@ t.test('every finding that is not well says what to do', async (t) => {
   t.match(find('models'), { level: 'warn', advice: /model import minilm/ });
   t.match(find('bundles'), { level: 'warn', advice: /corpus build/ });
   t.match(find('disk'), { finding: /free for/ });
+  t.match(find('open files'), { finding: /\d+ may be open: up to \d+ clients on each public listener/ });
+});
+
+t.test('with few open files it says how many clients that leaves room for', async (t) => {
+  const line = 'ulimit -n 900; exec "$@"';
+  const args = [process.execPath, BIN, '--var-dir', freshFolder(t), '--admin-port', '1', 'doctor', '--json'];
+  const { stdout } = await finished(
+    spawn('env', ['-u', 'NODE_OPTIONS', 'sh', '-c', line, 'sh', ...args], {
+      env: { ...process.env, DATABASE_URL: 'postgres://nobody@127.0.0.1:1/none' },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    }),
+  );
+  const found = (JSON.parse(stdout) as Finding[]).find(({ check }) => check === 'open files');
+  t.match(found, { level: 'warn', finding: /900 may be open: up to 315 clients/, advice: /ulimit -n/ });
 });
 
 t.test('a taken port, and whose it is', async (t) => {

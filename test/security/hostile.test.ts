@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
-import { connect as connectHttp2, constants } from 'node:http2';
+import { readdirSync, readFileSync } from 'node:fs';
+import { type ClientHttp2Stream, connect as connectHttp2, constants } from 'node:http2';
 import { connect, type Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
@@ -9,13 +9,19 @@ import { sleep, until } from '../control/yard.js';
 import { searchClient } from '../fixtures/grpc-client.js';
 
 const IDLE_CONNECTIONS = 10_000;
+/** Of a process that has few. */
+const OPEN_FILES = 500;
 const SEARCH = { corpus: 'animals', text: 'a fish', top_k: 1 };
 const MB = 1_048_576;
 
-/** A process with as many open files as this machine lets it have. */
-function startProcess(file: string, args: readonly string[] = []): ChildProcess {
+/** A process with so many open files, or as many as this machine lets it have. */
+function startProcess(
+  file: string,
+  args: readonly string[] = [],
+  openFiles = '"$(ulimit -Hn)"',
+): ChildProcess {
   const script = fileURLToPath(new URL(file, import.meta.url));
-  const line = 'ulimit -n "$(ulimit -Hn)"; exec "$@"';
+  const line = `ulimit -n ${openFiles}; exec "$@"`;
   return spawn('env', ['-u', 'NODE_OPTIONS', 'sh', '-c', line, 'sh', process.execPath, script, ...args], {
     stdio: ['pipe', 'pipe', 'inherit'],
   });
@@ -48,6 +54,40 @@ function frame(type: number, flags: number, stream: number, payload: Uint8Array 
   return Buffer.concat([head, payload]);
 }
 const PREFACE = Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'latin1'), frame(4, 0, 0)]);
+
+interface SlowCall {
+  readonly stream: ClientHttp2Stream;
+  /** Half a message and then a byte now and then; else nothing more. */
+  readonly isDripping: boolean;
+  /** What it was told. */
+  readonly said: Record<string, string>;
+}
+
+/** Ten calls on one connection that send half of what they announce. */
+function slowCallsOn(port: number): readonly SlowCall[] {
+  const session = connectHttp2(`http://127.0.0.1:${port}`);
+  session.on('error', () => undefined);
+  return Array.from({ length: 10 }, (_, at) => {
+    const stream = session.request({
+      ':method': 'POST',
+      ':path': `/switchyard.v1.SearchService/${['Search', 'BatchSearch', 'Embed'][at % 3]}`,
+      'content-type': 'application/grpc',
+      te: 'trailers',
+    });
+    const said: Record<string, string> = {};
+    const hear = (headers: Readonly<Record<string, unknown>>): void => {
+      for (const [name, value] of Object.entries(headers)) said[name] = decodeURI(String(value));
+    };
+    stream.on('response', hear);
+    stream.on('trailers', hear);
+    stream.on('error', () => undefined);
+    stream.resume();
+    const head = Buffer.alloc(5);
+    head.writeUInt32BE(100_000, 1);
+    stream.write(Buffer.concat([head, Buffer.alloc(50_000)]));
+    return { stream, isDripping: at % 2 === 0, said };
+  });
+}
 
 t.test('hostile clients beside one that is served', async (t) => {
   const victim = startProcess('./victim-main.js');
@@ -102,13 +142,25 @@ t.test('hostile clients beside one that is served', async (t) => {
     socket.destroy();
   };
 
-  // Begun first, looked at last: the limit is ten seconds.
-  const lorises = await Promise.all(
-    Array.from({ length: 200 }, () => rawSocket(httpPort).then((socket) => socket.resume())),
-  );
-  for (const socket of lorises) socket.write('POST /v1/search HTTP/1.1\r\nhost: x\r\n');
+  // Begun first, looked at last: the limit is eight seconds.
+  const lorises = await Promise.all(Array.from({ length: 200 }, () => rawSocket(httpPort)));
+  const answers = new Map<Socket, string>();
+  for (const socket of lorises) {
+    socket.on('data', (chunk: Buffer) =>
+      answers.set(socket, (answers.get(socket) ?? '') + chunk.toString('utf8')),
+    );
+    socket.write('POST /v1/search HTTP/1.1\r\nhost: x\r\n');
+  }
+  const [slowHeads, slowBodies] = [lorises.slice(0, 100), lorises.slice(100)];
+  for (const socket of slowBodies)
+    socket.write(
+      'content-type: application/json\r\ncontent-length: 1000\r\n\r\n{"corpus": "animals", "text": "',
+    );
+  const slowCalls = Array.from({ length: 20 }, () => slowCallsOn(grpcPort)).flat();
   const drip = setInterval(() => {
-    for (const socket of lorises) if (socket.writable) socket.write('x-a: b\r\n');
+    for (const socket of slowHeads) if (socket.writable) socket.write('x-a: b\r\n');
+    for (const socket of slowBodies) if (socket.writable) socket.write('a');
+    for (const { isDripping, stream } of slowCalls) if (isDripping && stream.writable) stream.write('a');
   }, 500);
   t.teardown(() => clearInterval(drip));
 
@@ -252,17 +304,68 @@ t.test('hostile clients beside one that is served', async (t) => {
     });
     t.comment(`${standing} of ${IDLE_CONNECTIONS} connections stand, ${answers} answers beside them`);
     // A machine with a small limit of open files lets neither side have them all.
-    t.ok(standing >= Math.min(IDLE_CONNECTIONS, openFilesMax() * 0.9), `${standing} connections`);
+    t.ok(standing >= Math.min(IDLE_CONNECTIONS, openFilesMax() * 0.65), `${standing} connections`);
     t.ok((await servedBeside(async () => undefined)) > 0, 'and others are served');
     t.ok(residentBytes(pid) < 1_500 * MB, `${Math.round(residentBytes(pid) / MB)} MB`);
   });
 
-  await t.test('requests that never end are ended', async (t) => {
+  await t.test('requests that never end are ended, each with its reason', async (t) => {
     await until(
       'all slow requests are cut off',
-      async () => lorises.every((socket) => socket.closed),
+      async () => lorises.every(({ closed }) => closed) && slowCalls.every(({ stream }) => stream.closed),
       60_000,
     );
+    for (const socket of lorises) {
+      const answer = answers.get(socket) ?? '';
+      t.match(answer, /^HTTP\/1\.1 504 [\s\S]*\r\nconnection: close\r\n/);
+      t.match(answer, /did not arrive in time","reason":"DEADLINE_EXCEEDED"/);
+    }
+    t.equal(slowCalls.length, 200);
+    for (const { said } of slowCalls) {
+      t.equal(said['grpc-status'], '4', 'DEADLINE_EXCEEDED');
+      t.match(said['grpc-message'], /did not arrive in time/);
+      t.ok(said['grpc-status-details-bin'], 'with its reason');
+    }
     t.ok((await servedBeside(async () => undefined)) > 0);
   });
 });
+
+t.test(
+  'whoever opens all the connections there are takes none from operators, nor files from the rest',
+  async (t) => {
+    const victim = startProcess('./victim-main.js', [], String(OPEN_FILES));
+    t.teardown(() => {
+      victim.kill('SIGKILL');
+    });
+    const ports = await firstLine(victim);
+    const [grpc, http, admin] = [ports.grpc ?? 0, ports.http ?? 0, ports.admin ?? 0];
+    const known = searchClient(`127.0.0.1:${grpc}`);
+    t.teardown(() => known.close());
+    t.equal((await known.search(SEARCH)).hits.length, 1);
+    const flood = startProcess('./idle-main.js', [String(OPEN_FILES * 4), String(grpc), String(http)]);
+    t.teardown(() => {
+      flood.kill('SIGKILL');
+    });
+    await firstLine(flood);
+    const filesOf = (pid: number): number => readdirSync(`/proc/${pid}/fd`).length;
+    t.ok(
+      filesOf(victim.pid ?? 0) < OPEN_FILES * 0.9,
+      `${filesOf(victim.pid ?? 0)} of ${OPEN_FILES} files are open`,
+    );
+    for (const path of ['/livez', '/metrics', '/v1/status'])
+      t.equal((await fetch(`http://127.0.0.1:${admin}${path}`)).status, 200, path);
+    t.equal((await known.search(SEARCH)).hits.length, 1, 'who was there before is served');
+    await t.rejects(fetch(`http://127.0.0.1:${http}/livez`), 'who comes now is hung up on');
+    flood.kill('SIGKILL');
+    await until(
+      'there is room again',
+      () =>
+        fetch(`http://127.0.0.1:${http}/livez`).then(
+          ({ status }) => status === 200,
+          () => false,
+        ),
+      60_000,
+    );
+    t.equal(victim.exitCode, null, 'the process lives');
+  },
+);

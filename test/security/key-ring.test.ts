@@ -2,6 +2,7 @@ import t from 'tap';
 import type { SwitchyardError } from '../../src/errors.js';
 import { signedActor } from '../../src/gateway/admin/callers.js';
 import { claimedKeyId, mintKey } from '../../src/gateway/auth/api-key.js';
+import { KeyGuard } from '../../src/gateway/auth/guard.js';
 import { Quota } from '../../src/gateway/auth/quota.js';
 import { TestRandom } from '../fixtures/random.js';
 import { httpOutcome, startGateway } from '../gateway/harness.js';
@@ -91,6 +92,39 @@ t.test('a revocation, an expiry and another secret end a key that was proven bef
   t.throws(() => ring.verify(made.token), { reason: 'UNAUTHENTICATED', message: /not valid/ });
   ring.replace([]);
   t.throws(() => ring.verify(made.token), { reason: 'UNAUTHENTICATED', message: /not valid/ });
+});
+
+t.test('a key that ended and is still in use is in the log, now and then; what is no key is not', (t) => {
+  const [expired, good] = [makeKey({ expiresAt: new Date(Date.now() - 1) }), makeKey()];
+  const logged: unknown[] = [];
+  const guard = new KeyGuard(ringOf([expired, good]), {
+    warn: (fields: unknown) => {
+      logged.push(fields);
+    },
+  });
+  for (const { token } of [expired, good, makeKey(), expired, expired])
+    reasonOf(() => guard.admit(`Bearer ${token}`, 'search'));
+  t.match(logged, [{ keyId: expired.stored.keyId, why: /expired at/ }]);
+  t.equal(logged.length, 1);
+  t.notMatch(JSON.stringify(logged), expired.token.slice(16), 'not the key itself');
+  t.end();
+});
+
+t.test('keys that end soon are known, but for those that were rotated or ended', (t) => {
+  const at = (days: number): Date => new Date(Date.now() + days * 86_400_000);
+  const soon = makeKey({ name: 'soon', expiresAt: at(3) });
+  const ring = ringOf([
+    soon,
+    makeKey({ expiresAt: at(40) }),
+    makeKey({ expiresAt: at(-1) }),
+    makeKey({ expiresAt: at(3), revokedAt: new Date() }),
+    makeKey({ expiresAt: at(3), replacedBy: soon.stored.keyId }),
+  ]);
+  t.same(
+    ring.endingBefore(at(30).getTime()).map(({ keyId }) => keyId),
+    [soon.stored.keyId],
+  );
+  t.end();
 });
 
 t.test('a quota is a bucket that fills steadily, and a count of what is open', async (t) => {

@@ -7,7 +7,7 @@ import { urlOf } from '../options.js';
 import { checkBundles, checkModels, checkRegistry } from './artifacts.js';
 import { checkDram } from './dram.js';
 import { type Finding, fail, ok } from './finding.js';
-import { checkDisk, checkMemory, checkProcessor } from './machine.js';
+import { checkDisk, checkMemory, checkOpenFiles, checkProcessor } from './machine.js';
 import { checkPorts } from './ports.js';
 import { checkProviders } from './providers.js';
 
@@ -27,6 +27,7 @@ export async function examine(
     ...(await checkPorts(config.listen, gateway.isOurs)),
     ...checkProcessor(),
     ...checkMemory(bundles.bytes),
+    checkOpenFiles(config.connectionsMax),
     ...(await checkDram(config, bundles.verified)),
     ...(await checkDisk(config.varDir)),
     ...checkProviders(config),

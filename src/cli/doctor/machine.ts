@@ -2,11 +2,14 @@ import { constants, existsSync, readFileSync } from 'node:fs';
 import { access, statfs } from 'node:fs/promises';
 import { availableParallelism, freemem, totalmem } from 'node:os';
 import path from 'node:path';
+import { connectionsMax, openFilesMax } from '../../gateway/connection-limit.js';
 import { formatBytes } from '../output.js';
 import { type Finding, fail, ok, warn } from './finding.js';
 
 /** What a gateway with one small model needs beside its indexes: two processes, the model, the runtime. */
 const BASE_MEMORY_BYTES = 1_000_000_000;
+
+const CLIENTS_WANTED = 1_000;
 
 /** Processor features that decide between quantizations and precisions (docs/decisions). */
 export function checkProcessor(): Finding[] {
@@ -54,6 +57,22 @@ export function checkMemory(bundleBytes: number): Finding[] {
           'indexes beyond the memory are read from disk: give more memory or serve fewer builds',
         ),
   ];
+}
+
+/** How many clients the process's limit of open files leaves room for. */
+export function checkOpenFiles(configured: number | null): Finding {
+  const files = openFilesMax();
+  const { publicListeners } = connectionsMax(configured, files);
+  const found = `${files} may be open: up to ${publicListeners} clients on each public listener`;
+  return publicListeners >= CLIENTS_WANTED
+    ? ok('open files', found)
+    : warn(
+        'open files',
+        found,
+        configured !== null && configured <= publicListeners
+          ? 'raise limits.connections_max where more clients connect'
+          : 'raise the limit where more clients connect: ulimit -n, LimitNOFILE of a systemd unit, ulimits of a container',
+      );
 }
 
 /** Whether this user can write where models, bundles and the registry go, and how much. */

@@ -1,4 +1,5 @@
 import { SwitchyardError } from '../../errors.js';
+import type { Logger } from '../../telemetry/log.js';
 import { type Access, allows, leastRole } from './access.js';
 import { ANYONE, type Caller } from './caller.js';
 import type { KeyRing } from './key-ring.js';
@@ -21,12 +22,18 @@ export interface Guard {
 
 export const OPEN_GUARD: Guard = Object.freeze({ asksForKeys: false, admit: () => ANYONE });
 
+/** Whose key ended goes on asking; the log is told now and then. */
+const SAY_AGAIN_MS = 60_000;
+
 export class KeyGuard implements Guard {
   readonly asksForKeys = true;
   readonly #ring: KeyRing;
+  readonly #log: Pick<Logger, 'warn'>;
+  readonly #saidAtMs = new Map<string, number>();
 
-  constructor(ring: KeyRing) {
+  constructor(ring: KeyRing, log: Pick<Logger, 'warn'>) {
     this.#ring = ring;
+    this.#log = log;
   }
 
   admit(authorization: unknown, access: Access): Caller {
@@ -39,12 +46,29 @@ export class KeyGuard implements Guard {
     const scheme = authorization.length > HEADER_CHARS_MAX ? null : SCHEME.exec(authorization);
     if (scheme === null)
       throw new SwitchyardError('UNAUTHENTICATED', 'the authorization must be `Bearer sy_…`');
-    const caller = this.#ring.verify(authorization.slice(scheme[0].length));
+    const caller = this.#verify(authorization.slice(scheme[0].length));
     if (allows(caller.role, access)) return caller;
     throw new SwitchyardError(
       'PERMISSION_DENIED',
       `key ${caller.keyId} has the role ${caller.role}, this needs ${leastRole(access)}`,
       { details: { role: caller.role, needed: leastRole(access) } },
     );
+  }
+  #verify(token: string): ReturnType<KeyRing['verify']> {
+    try {
+      return this.#ring.verify(token);
+    } catch (thrown) {
+      // Named only for who knows the secret: strangers cannot fill the log.
+      if (thrown instanceof SwitchyardError && thrown.details.key_id !== undefined)
+        this.#sayEnded(thrown.details.key_id, thrown.message);
+      throw thrown;
+    }
+  }
+
+  #sayEnded(keyId: string, why: string): void {
+    const nowMs = performance.now();
+    if (nowMs - (this.#saidAtMs.get(keyId) ?? Number.NEGATIVE_INFINITY) < SAY_AGAIN_MS) return;
+    this.#saidAtMs.set(keyId, nowMs);
+    this.#log.warn({ keyId, why }, 'a key that ended is still in use');
   }
 }

@@ -43,6 +43,17 @@ export class KeyRing {
     return this.#now() - this.#readAtMs;
   }
 
+  /** Keys that still work and end before `untilMs` (since 1970) with nothing that takes their place. */
+  endingBefore(untilMs: number): readonly StoredKey[] {
+    const nowMs = Date.now();
+    return [...this.#keys.values()]
+      .map(({ stored }) => stored)
+      .filter(({ revokedAt, replacedBy, expiresAt }) => {
+        const endsAtMs = expiresAt.getTime();
+        return revokedAt === null && replacedBy === null && endsAtMs > nowMs && endsAtMs < untilMs;
+      });
+  }
+
   /** `readAtMs`: when the read began, by the ring's clock. Ids of live keys made with another secret come back. */
   replace(keys: readonly StoredKey[], readAtMs: number = this.#now()): readonly string[] {
     const { secret, requestsPerS, concurrencyMax } = this.#options;

@@ -18,8 +18,10 @@ import { refusal } from '../failure.js';
 import type { Readiness } from '../readiness.js';
 import { REQUEST_ID_HEADER, RequestIds } from '../request-id.js';
 import { type AdminMethod, methodsOf } from './admin-methods.js';
+import { limitArrival } from './arrivals.js';
 import { credentialsOf } from './credentials.js';
 import { Door } from './door.js';
+import { headersOfRefusal } from './early-refusal.js';
 import { Health } from './health.js';
 import { listenGrpc } from './listening.js';
 import { type Fields, MessageCodec } from './message-codec.js';
@@ -74,7 +76,17 @@ export async function startAdminGrpcFace(options: AdminGrpcOptions): Promise<Adm
   const unary =
     (name: string, method: AdminMethod): handleUnaryCall<Decoded, object> =>
     (call, callback) => {
+      const caller = door.callerOf(call.metadata);
+      // The order of every face: what the key may still use, then whether there is room.
       const run = async (): Promise<object> => {
+        caller.enter();
+        try {
+          return await makeRoom();
+        } finally {
+          caller.leave();
+        }
+      };
+      const makeRoom = async (): Promise<object> => {
         context.overload.enterAdmin();
         try {
           return await answer();
@@ -84,10 +96,7 @@ export async function startAdminGrpcFace(options: AdminGrpcOptions): Promise<Adm
       };
       const answer = async (): Promise<object> => {
         if (call.request instanceof SwitchyardError) throw call.request;
-        return method.run(api, call.request, {
-          stated: statedActor(call),
-          keyId: door.callerOf(call.metadata).keyId,
-        });
+        return method.run(api, call.request, { stated: statedActor(call), keyId: caller.keyId });
       };
       run().then(
         (answered) => callback(null, answered),
@@ -116,7 +125,14 @@ export async function startAdminGrpcFace(options: AdminGrpcOptions): Promise<Adm
   server.addService(serviceOf(protos.definition, HEALTH_SERVICE), health.implementation());
   new ReflectionService(reflectable(protos.definition)).addToServer(server);
 
-  const listening = await listenGrpc(server, 'admin_grpc', listener, credentialsOf(context.certificates));
+  limitArrival(server, { ...context, headersOf: (error) => headersOfRefusal(statuses, error) });
+  const listening = await listenGrpc(
+    server,
+    'admin_grpc',
+    listener,
+    credentialsOf(context.certificates),
+    context.connections,
+  );
   return {
     address: { host: listener.host, port: listening.port },
     close: () => {

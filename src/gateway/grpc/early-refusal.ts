@@ -50,7 +50,7 @@ export function refuseEarly(
     null;
   const headersOf = (error: SwitchyardError): Readonly<Record<string, unknown>> => {
     if (last?.error === error) return last.headers;
-    const headers = encoded.get(error.message) ?? encode(statuses, error);
+    const headers = encoded.get(error.message) ?? headersOfRefusal(statuses, error);
     // What is told to one key alone says so in its details, and is not kept.
     if (error.reason === 'UNAUTHENTICATED' && encoded.size < KEPT_MAX && isEmpty(error.details))
       encoded.set(error.message, headers);
@@ -121,7 +121,11 @@ export interface EarlyRefusalOptions {
   readonly statuses: StatusEncoder;
 }
 
-function encode(statuses: StatusEncoder, error: SwitchyardError): Readonly<Record<string, unknown>> {
+/** An answer without a message, as grpc-js would make it. */
+export function headersOfRefusal(
+  statuses: StatusEncoder,
+  error: SwitchyardError,
+): Readonly<Record<string, unknown>> {
   const { code, details, metadata } = statuses.encode(error, '-');
   return {
     ':status': 200,

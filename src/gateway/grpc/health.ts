@@ -2,6 +2,9 @@ import type { UntypedServiceImplementation } from '@grpc/grpc-js';
 import { type ServerUnaryCall, type ServerWritableStream, type sendUnaryData, status } from '@grpc/grpc-js';
 import type { Readiness } from '../readiness.js';
 
+/** Probes need no key, so strangers may open as many streams as they have connections. */
+const WATCHERS_MAX = 10_000;
+
 interface HealthRequest {
   readonly service: string;
 }
@@ -19,10 +22,12 @@ export class Health {
   /** '' is the whole server. */
   readonly #names: readonly string[];
   readonly #watchers = new Map<WatchCall, string>();
+  readonly #watchersMax: number;
   #closed = false;
 
-  constructor(readiness: Readiness, services: readonly string[]) {
+  constructor(readiness: Readiness, services: readonly string[], watchersMax = WATCHERS_MAX) {
     this.#readiness = readiness;
+    this.#watchersMax = watchersMax;
     this.#names = ['', ...services];
     readiness.onChange(() => {
       for (const [call, name] of this.#watchers) call.write(this.#answer(name));
@@ -40,6 +45,11 @@ export class Health {
       Watch: (call: WatchCall) => {
         if (this.#closed) {
           end(call);
+          return;
+        }
+        if (this.#watchers.size >= this.#watchersMax) {
+          const details = `${this.#watchersMax} watchers are open already: ask with Check`;
+          call.emit('error', { code: status.RESOURCE_EXHAUSTED, details });
           return;
         }
         this.#watchers.set(call, call.request.service);

@@ -4,6 +4,7 @@ import { createServer } from 'node:net';
 import type { Server, ServerCredentials } from '@grpc/grpc-js';
 import type { Listener } from '../../config/config.js';
 import { bindError, type ListenerName } from '../bind.js';
+import type { ConnectionLimit } from '../connection-limit.js';
 
 /** "I am going, and whatever you have begun I still answer": RFC 9113, section 6.8. */
 const EVERY_STREAM = 2 ** 31 - 1;
@@ -25,9 +26,11 @@ export async function listenGrpc(
   name: ListenerName,
   { host, port }: Listener,
   credentials: ServerCredentials,
+  connections: ConnectionLimit,
 ): Promise<GrpcListening> {
   const injector = server.createConnectionInjector(credentials);
   const socket = createServer({ noDelay: true }, (connection) => injector.injectConnection(connection));
+  connections.apply(socket);
   try {
     socket.listen({ host, port, exclusive: true });
     await once(socket, 'listening');

@@ -6,10 +6,11 @@ import { SwitchyardError } from '../../errors.js';
 import type { Calls } from '../calls.js';
 import type { FaceContext } from '../faces.js';
 import type { Readiness } from '../readiness.js';
+import { limitArrival } from './arrivals.js';
 import { decodeBatch, decodeEmbed, decodeSearch, ResponseEncoder } from './convert.js';
 import { credentialsOf } from './credentials.js';
 import { Door } from './door.js';
-import { refuseEarly } from './early-refusal.js';
+import { headersOfRefusal, refuseEarly } from './early-refusal.js';
 import { Health } from './health.js';
 import { listenGrpc } from './listening.js';
 import { EMBED_FIELDS, type PeekFields, peek, SEARCH_FIELDS } from './peek.js';
@@ -99,7 +100,14 @@ export async function startGrpcFace(options: GrpcFaceOptions): Promise<GrpcFace>
   new ReflectionService(reflectable(protos.definition)).addToServer(server);
 
   refuseEarly(server, { ...context, statuses });
-  const listening = await listenGrpc(server, 'grpc', listener, credentialsOf(context.certificates));
+  limitArrival(server, { ...context, headersOf: (error) => headersOfRefusal(statuses, error) });
+  const listening = await listenGrpc(
+    server,
+    'grpc',
+    listener,
+    credentialsOf(context.certificates),
+    context.connections,
+  );
   return {
     address: { host: listener.host, port: listening.port },
     sayGoodbye: () => {

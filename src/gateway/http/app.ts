@@ -15,10 +15,9 @@ import { parseJsonBody } from './json-body.js';
 import { PROBLEM_TYPE, problem, retryAfterSeconds } from './problem.js';
 
 const HEADER_BYTES_MAX = 16_384;
-/** A client has this long to send its headers, and its whole request. */
+/** A client has this long to send its headers. */
 const HEADERS_TIMEOUT_MS = 10_000;
-const REQUEST_TIMEOUT_MS = 30_000;
-/** How often that is looked at. */
+/** How often that, and the time of whole requests, is looked at. */
 const CHECK_INTERVAL_MS = 5_000;
 
 declare module 'fastify' {
@@ -51,17 +50,17 @@ export function createHttpApp(
   methods: MethodsByPath,
   access: Access,
 ): FastifyInstance {
-  const { certificates } = context;
+  const { certificates, arrivalMsMax } = context;
   const wire = {
     maxHeaderSize: HEADER_BYTES_MAX,
-    headersTimeout: HEADERS_TIMEOUT_MS,
-    connectionsCheckingInterval: CHECK_INTERVAL_MS,
+    headersTimeout: Math.min(HEADERS_TIMEOUT_MS, arrivalMsMax),
+    connectionsCheckingInterval: Math.min(CHECK_INTERVAL_MS, arrivalMsMax / 4),
   };
   const ids = new RequestIds();
   const app = fastify({
     logger: false,
     bodyLimit: bodyBytesMax,
-    requestTimeout: REQUEST_TIMEOUT_MS,
+    requestTimeout: arrivalMsMax,
     ...(certificates === null
       ? { http: wire }
       : { https: { ...wire, ...certificates.handshake, ...certificates.context } }),
@@ -78,6 +77,7 @@ export function createHttpApp(
       );
     },
   });
+  context.connections.apply(app.server);
   if (certificates !== null)
     certificates.onChange((changed) => (app.server as unknown as TlsServer).setSecureContext(changed));
   app.decorateRequest('refused', null);

@@ -2,12 +2,18 @@ import { packageVersion } from '../../package-root.js';
 import type { Metrics } from '../../telemetry/metrics.js';
 import type { KeyRing } from '../auth/key-ring.js';
 import type { ListenerName } from '../bind.js';
+import type { ConnectionCounts } from '../connection-limit.js';
+
+/** Keys that go on for longer are nobody's business yet, and would be a series each. */
+const KEYS_ENDING_WITHIN_MS = 30 * 86_400_000;
+
+export interface AccessMetrics {
+  readonly onCertificate: (listener: ListenerName, endsAtMs: () => number) => void;
+  readonly onConnections: (listener: ListenerName, counts: () => ConnectionCounts) => void;
+}
 
 /** What lets clients in, and for how long it still will; and which program this is. */
-export function observeAccess(
-  metrics: Metrics,
-  keys: KeyRing | null,
-): { readonly onCertificate: (listener: ListenerName, endsAtMs: () => number) => void } {
+export function observeAccess(metrics: Metrics, keys: KeyRing | null): AccessMetrics {
   const labels = { version: packageVersion(), node: process.version };
   const certificates = new Map<ListenerName, () => number>();
   metrics.observe(
@@ -28,5 +34,28 @@ export function observeAccess(
     [],
     () => (keys === null || !Number.isFinite(keys.ageMs) ? [] : [[{}, keys.ageMs / 1000]]),
   );
-  return { onCertificate: (listener, endsAtMs) => certificates.set(listener, endsAtMs) };
+  metrics.observe(
+    'switchyard_api_key_end_seconds',
+    'When an API key that works and was not rotated ends, in seconds since 1970; of those that end within 30 days',
+    ['key_id', 'key_name'],
+    () =>
+      (keys?.endingBefore(Date.now() + KEYS_ENDING_WITHIN_MS) ?? []).map(
+        ({ keyId, name, expiresAt }) =>
+          [{ key_id: keyId, key_name: name }, expiresAt.getTime() / 1000] as const,
+      ),
+  );
+  const connections = new Map<ListenerName, () => ConnectionCounts>();
+  const countsOf = (field: keyof ConnectionCounts) =>
+    [...connections].map(([listener, counts]) => [{ listener }, counts()[field]] as const);
+  metrics.observe('switchyard_connections', 'Open connections', ['listener'], () => countsOf('open'));
+  metrics.observeTotal(
+    'switchyard_connections_dropped_total',
+    'Connections that were closed at once, since there were as many as may be',
+    ['listener'],
+    () => countsOf('dropped'),
+  );
+  return {
+    onCertificate: (listener, endsAtMs) => certificates.set(listener, endsAtMs),
+    onConnections: (listener, counts) => connections.set(listener, counts),
+  };
 }

@@ -1,0 +1,92 @@
+import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
+import type { Server } from '@grpc/grpc-js';
+import { SwitchyardError } from '../../errors.js';
+import { operationOf, type Requests } from '../requests.js';
+
+/** How often is looked, as a part of the limit. */
+const LOOKS_PER_LIMIT = 6;
+/** A dialogue, whose client has not said its last word for as long as it is open. */
+const REFLECTION = '/grpc.reflection.';
+
+type StreamHandler = (interceptors: unknown, stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => void;
+
+export interface ArrivalOptions {
+  /** A request's message has so long to arrive whole. */
+  readonly arrivalMsMax: number;
+  readonly requests: Requests;
+  /** What a client is told: headers of an answer without a message. */
+  readonly headersOf: (error: SwitchyardError) => Readonly<Record<string, unknown>>;
+}
+
+/**
+ * Ends requests whose message does not come whole: HTTP servers have such a limit and grpc-js has none, so half a
+ * message would hold its bytes for as long as the connection lives. It stands in for a method of grpc-js that is not
+ * public, as early-refusal.ts does. False: the method is gone.
+ */
+export function limitArrival(server: Server, options: ArrivalOptions): boolean {
+  const inner = server as unknown as { _streamHandler?: StreamHandler };
+  const accept = inner._streamHandler?.bind(server);
+  if (accept === undefined) return false;
+  const arrivals = new Arrivals(options);
+  inner._streamHandler = (interceptors, stream, headers) => {
+    const path = headers[':path'] ?? '';
+    if (!path.startsWith(REFLECTION)) arrivals.add(stream, path);
+    accept(interceptors, stream, headers);
+  };
+  return true;
+}
+
+interface Arriving {
+  readonly stream: ServerHttp2Stream;
+  readonly path: string;
+  readonly sinceMs: number;
+}
+
+class Arrivals {
+  readonly #options: ArrivalOptions;
+  readonly #arriving = new Set<Arriving>();
+  #isLooking = false;
+
+  constructor(options: ArrivalOptions) {
+    this.#options = options;
+  }
+
+  add(stream: ServerHttp2Stream, path: string): void {
+    const one: Arriving = { stream, path, sinceMs: performance.now() };
+    this.#arriving.add(one);
+    stream.once('close', () => this.#arriving.delete(one));
+    if (!this.#isLooking) this.#planLook();
+  }
+
+  #planLook(): void {
+    const { arrivalMsMax } = this.#options;
+    this.#isLooking = true;
+    const timer = setTimeout(() => {
+      const nowMs = performance.now();
+      // The oldest come first.
+      for (const one of this.#arriving) {
+        if (nowMs - one.sinceMs < arrivalMsMax) break;
+        this.#arriving.delete(one);
+        if (!one.stream.readableEnded) this.#end(one, nowMs);
+      }
+      if (this.#arriving.size > 0) this.#planLook();
+      else this.#isLooking = false;
+    }, arrivalMsMax / LOOKS_PER_LIMIT);
+    // Requests hold the process by their connections.
+    timer.unref();
+  }
+
+  #end({ stream, path, sinceMs }: Arriving, nowMs: number): void {
+    const { requests, headersOf } = this.#options;
+    // Who was answered before its message came, as a stranger is, only leaves the stream open.
+    if (!stream.headersSent && !stream.destroyed && !stream.closed) {
+      const operation = operationOf(path);
+      if (operation !== undefined) requests.refused('grpc', operation, 'DEADLINE_EXCEEDED', nowMs - sinceMs);
+      stream.respond({ ...headersOf(late()) } as never, { endStream: true });
+    }
+    stream.close(constants.NGHTTP2_NO_ERROR);
+  }
+}
+
+const late = (): SwitchyardError =>
+  new SwitchyardError('DEADLINE_EXCEEDED', 'the request did not arrive in time');
