@@ -65,6 +65,8 @@ async function rig(t: Test, keys: readonly MadeKey[]) {
   };
   const follow = (stream: Pick<ClientReadableStream<Buffer>, 'on' | 'cancel'>): Watched => {
     const watched: Watched = { messages: 0, ended: null, cancel: () => stream.cancel() };
+    // A dialogue that its client has not ended keeps the client's connection, and so this process.
+    t.teardown(() => stream.cancel());
     stream.on('data', () => watched.messages++);
     stream.on('error', (error: ServiceError) => {
       watched.ended ??= grpcRefused(error).reason;
