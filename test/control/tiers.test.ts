@@ -45,15 +45,19 @@ t.test('tiers of a target', async (t) => {
   t.teardown(() => gateway.close());
   const admin = urlOf(gateway.addresses.adminHttp);
   const http = urlOf(gateway.addresses.http);
-  const put = async (targets: unknown) => {
+  const changed = async (method: string, path: string, body: Record<string, unknown>) => {
     const { revision } = await routeOf(admin, CORPUS);
     return send(
-      `${admin}/v1/routes/${CORPUS}`,
-      'PUT',
-      { targets, reason: 'a test' },
+      `${admin}/v1/routes/${CORPUS}${path}`,
+      method,
+      { ...body, reason: 'a test' },
       { 'if-match': `"${revision}"` },
     );
   };
+  const put = (targets: unknown, more: Record<string, unknown> = {}) =>
+    changed('PUT', '', { targets, ...more });
+  const rollback = (to_revision: number, more: Record<string, unknown> = {}) =>
+    changed('POST', ':rollback', { to_revision, ...more });
   const untilTier = (tier: string) =>
     until(
       `answers from ${tier}`,
@@ -100,6 +104,17 @@ t.test('tiers of a target', async (t) => {
     const desired = `${admin}/v1/corpora/${CORPUS}/desired-targets`;
     t.match(await send(desired, 'POST', { version: 'v2', tier: 'dram', reason: 'a test' }), refused);
     t.equal((await send(desired, 'POST', { version: 'v2', tier: 'ssd', reason: 'a test' })).status, 200);
+
+    const forced = await put(both, { force: true });
+    t.equal(forced.status, 200, 'force leaves the check out');
+    const back = await rollback(revision);
+    t.equal(back.status, 200, 'back to what is held is never refused');
+    t.match(await rollback(Number(forced.body.revision)), refused, 'nor is a rollback a way around the budget');
+    t.equal((await routeOf(admin, CORPUS)).revision, back.body.revision, 'nothing was recorded');
+    t.match(await rollback(99), { status: 404, body: { reason: 'UNKNOWN_REVISION' } });
+    t.equal((await rollback(Number(forced.body.revision), { force: true })).status, 200);
+    t.equal((await rollback(revision)).status, 200);
+    t.equal((await search(http)).status, 200);
   });
 
   await t.test('nothing stays in memory when the gateway is gone', async (t) => {

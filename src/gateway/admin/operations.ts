@@ -11,7 +11,7 @@ import type { RegisteredModel } from '../../registry/models.js';
 import type { Registry } from '../../registry/registry.js';
 import type { Route } from '../../registry/route.js';
 import type { PairReport } from '../../router/comparison-recorder.js';
-import type { Fingerprint } from '../../vocabulary.js';
+import type { Fingerprint, TargetRole, Tier } from '../../vocabulary.js';
 import type { AdminApi, Author, OperationName } from './api.js';
 import { archiveAdmin, type RetirementFacts } from './archive-admin.js';
 import { listLimit } from './callers.js';
@@ -59,6 +59,8 @@ interface BuildName {
   readonly version: string;
   readonly build?: string;
 }
+
+type PlacedBuild = Omit<BuildName, 'corpus'> & { readonly tier: Tier; readonly role: TargetRole };
 
 /** A manifest that cannot be read takes nothing here: opening it says what is wrong with it. */
 function recordedResidentBytes(recorded: unknown): number {
@@ -134,9 +136,7 @@ export class AdminOperations implements AdminApi {
   async updateRoute(change: Input<'updateRoute'>) {
     const { corpus, force = false } = change;
     const expected = statedRevision(change.expected_revision);
-    // A shadow is searched in a process of its own, from disk, until it gets weight.
-    const inMemory = change.targets.filter(({ tier, role }) => tier === 'dram' && role !== 'shadow');
-    if (!force) await this.#refuseOverBudget(inMemory.map((target) => ({ ...target, corpus })));
+    if (!force) await this.#refuseRouteOverBudget(corpus, change.targets);
     const route = await this.#registry().routes.change({
       corpus,
       ...author(change),
@@ -156,12 +156,19 @@ export class AdminOperations implements AdminApi {
 
   async rollbackRoute(rollback: Input<'rollbackRoute'>) {
     const { corpus, to_revision, force = false } = rollback;
-    const route = await this.#registry().routes.rollback({
+    const expectedRevision = statedRevision(rollback.expected_revision);
+    const { routes } = this.#registry();
+    if (!force) {
+      // A revision that there is not is for the rollback itself to refuse.
+      const [earlier] = await routes.revisions(corpus, { limit: 1, before: to_revision + 1 });
+      if (earlier?.revision === to_revision) await this.#refuseRouteOverBudget(corpus, earlier.after);
+    }
+    const route = await routes.rollback({
       corpus,
       ...author(rollback),
       force,
       toRevision: to_revision,
-      expectedRevision: statedRevision(rollback.expected_revision),
+      expectedRevision,
     });
     return this.#viewOf(route);
   }
@@ -326,6 +333,13 @@ export class AdminOperations implements AdminApi {
     return alive.length === 0
       ? 'start one with `switchyard serve`'
       : `name the port of one with --admin-port; these run: ${alive.map(({ address }) => address).join(', ')}`;
+  }
+
+  /** What the process holds already asks for nothing more, so a way back to it is never refused. */
+  async #refuseRouteOverBudget(corpus: string, targets: readonly PlacedBuild[]): Promise<void> {
+    // A shadow is searched in a process of its own, from disk, until it gets weight.
+    const inMemory = targets.filter(({ tier, role }) => tier === 'dram' && role !== 'shadow');
+    await this.#refuseOverBudget(inMemory.map((target) => ({ ...target, corpus })));
   }
 
   /** A replica that has less memory says so when it loads. Errors: MEMORY_BUDGET, UNKNOWN_BUILD. */
