@@ -2,8 +2,8 @@ import { openSync, readFileSync, readlinkSync, readSync } from 'node:fs';
 import type { SearchWorkerData } from './search-protocol.js';
 
 /**
- * Major page faults: pages that had to be read from a disk. Linux counts them per thread, in field 12 of
- * /proc/<pid>/task/<thread>/stat; elsewhere they read as 0.
+ * Major page faults: pages that had to be read from a disk. Linux counts them per thread and process, in field 12 of
+ * /proc/<pid>/task/<thread>/stat and /proc/<pid>/stat; elsewhere they read as 0.
  */
 const FAULTS_AFTER_NAME = 9;
 const STAT_BYTES_MAX = 1024;
@@ -30,9 +30,15 @@ export function threadMajorFaults(): number {
 
 /** Of another thread of this process; 0 when it has ended. */
 export function majorFaultsOfThread(threadId: number): number {
-  if (threadId === 0) return 0;
+  return threadId === 0 ? 0 : majorFaultsIn(`/proc/self/task/${threadId}/stat`);
+}
+
+/** Of all threads of another process, since it was started; 0 when it has ended. */
+export const majorFaultsOfProcess = (pid: number): number => majorFaultsIn(`/proc/${pid}/stat`);
+
+function majorFaultsIn(statFile: string): number {
   try {
-    return parseMajorFaults(readFileSync(`/proc/self/task/${threadId}/stat`, 'latin1'));
+    return parseMajorFaults(readFileSync(statFile, 'latin1'));
   } catch (error) {
     if (isAbsent(error)) return 0;
     throw error;

@@ -36,10 +36,12 @@ t.test('tiers of a target', async (t) => {
   t.teardown(() => rmSync(memory, { recursive: true, force: true }));
   const yard = await makeYard(t);
   const builds = await yard.registry.builds.list({ corpus: CORPUS });
-  const manifest = builds.find(({ version }) => version === 'v1')?.manifest as {
-    files: Record<string, { bytes: number }>;
+  const filesOf = (label: string): Record<string, { bytes: number }> => {
+    const build = builds.find(({ version }) => version === label);
+    if (build === undefined) throw new Error(`${label} has no build`);
+    return (build.manifest as { files: Record<string, { bytes: number }> }).files;
   };
-  const bytes = manifest.files['index.usearch']?.bytes ?? 0;
+  const bytes = filesOf('v1')['index.usearch']?.bytes ?? 0;
   const config = { ...yard.config(), tiers: { memoryDir: memory, dramBytesMax: bytes + 100 } };
   const gateway = await startGateway(config, silentLog);
   t.teardown(() => gateway.close());
@@ -90,6 +92,21 @@ t.test('tiers of a target', async (t) => {
     t.match(text, new RegExp(`^switchyard_index_file_bytes\\{${labels}\\} [1-9]`, 'm'));
     t.match(text, new RegExp(`^switchyard_dram_bytes_used ${bytes}$`, 'm'));
     t.match(text, /^switchyard_search_major_faults\{tier="ssd"\} \d+$/m);
+    t.notMatch(text, /^switchyard_index_major_faults_total\{.*placement="memory"/m, 'memory has none');
+  });
+
+  await t.test('and those of shadows, which are mapped from disk by a process of their own', async (t) => {
+    const shadow = { role: 'shadow', mirror_bps: 10_000 };
+    t.equal((await put([target('v1', 10_000, { tier: 'dram' }), target('v2', 0, shadow)])).status, 200);
+    const shadowBytes = Object.values(filesOf('v2')).reduce((sum, { bytes }) => sum + bytes, 0);
+    const labels = 'corpus="docs",version="v2",build="[0-9a-f]{16}",tier="ssd",placement="process"';
+    const line = (name: string, value: string) =>
+      new RegExp(`^switchyard_index_${name}\\{${labels}\\} ${value}$`, 'm');
+    const metrics = async () => (await fetch(`${admin}/metrics`)).text();
+    const isThere = line('file_bytes', String(shadowBytes));
+    await until('the shadow is open', async () => isThere.test(await metrics()), WAIT_MS);
+    t.match(await metrics(), line('major_faults_total', '\\d+'));
+    t.match(await metrics(), line('resident_bytes', '\\d+'));
   });
 
   await t.test('what does not fit into the memory budget is refused, by how much', async (t) => {
@@ -109,7 +126,11 @@ t.test('tiers of a target', async (t) => {
     t.equal(forced.status, 200, 'force leaves the check out');
     const back = await rollback(revision);
     t.equal(back.status, 200, 'back to what is held is never refused');
-    t.match(await rollback(Number(forced.body.revision)), refused, 'nor is a rollback a way around the budget');
+    t.match(
+      await rollback(Number(forced.body.revision)),
+      refused,
+      'nor is a rollback a way around the budget',
+    );
     t.equal((await routeOf(admin, CORPUS)).revision, back.body.revision, 'nothing was recorded');
     t.match(await rollback(99), { status: 404, body: { reason: 'UNKNOWN_REVISION' } });
     t.equal((await rollback(Number(forced.body.revision), { force: true })).status, 200);

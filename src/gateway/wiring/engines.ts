@@ -37,8 +37,9 @@ export class Engines implements TargetFactories {
     const { memoryDir, dramBytesMax } = config.tiers;
     const queueTime = this.#queueTime;
     this.dram = new DramTier({ memoryDir, bytesMax: dramBytesMax, log });
-    this.pool = new SearchPool({ workers, queueLengthMax, queueTime, log, place: this.dram.place });
-    this.ssdPool = new SearchPool({ workers: ssdWorkers, queueLengthMax, queueTime, log, countFaults: true });
+    const common = { queueLengthMax, queueTime, log, countFaults: true };
+    this.pool = new SearchPool({ ...common, workers, place: this.dram.place });
+    this.ssdPool = new SearchPool({ ...common, workers: ssdWorkers });
     this.processes = new IndexProcesses({
       workers: Math.ceil(config.search.workers / 2),
       queueLengthMax: config.search.queueLengthMax,

@@ -1,9 +1,12 @@
 import { readFile } from 'node:fs/promises';
-import { residentBytes, searchedPaths } from '../../index/placement.js';
+import { filesIn, residentBytes, searchedPaths } from '../../index/placement.js';
+import type { ProcessIndex } from '../../index/process/process-index.js';
 import type { OpenIndexReport } from '../../index/search-pool.js';
 import { warm } from '../../index/tiers/dram-tier.js';
 import type { Logger } from '../../telemetry/log.js';
 import type { Engines } from './engines.js';
+
+type WatchedEngines = Pick<Engines, 'pool' | 'ssdPool' | 'processes'>;
 
 const LOOK_INTERVAL_MS = 10_000;
 /** Fewer major faults between two looks are the odd page that nobody needed before. */
@@ -16,14 +19,15 @@ const FAULTS_WORTH_WARMING = 16;
 export class TierWatch {
   /** How often indexes were read again. */
   warmings = 0;
-  readonly #engines: Engines;
-  readonly #log: Logger;
+  readonly #engines: WatchedEngines;
+  readonly #log: Pick<Logger, 'warn'>;
   readonly #timer: NodeJS.Timeout;
   #mapped: ReadonlyMap<string, number> = new Map();
+  #mappedByShadows: ReadonlyMap<ProcessIndex, number> = new Map();
   #faultsBefore = 0;
   #looking: Promise<void> | null = null;
 
-  constructor(engines: Engines, log: Logger) {
+  constructor(engines: WatchedEngines, log: Pick<Logger, 'warn'>) {
     this.#engines = engines;
     this.#log = log;
     this.#timer = setInterval(() => {
@@ -42,8 +46,13 @@ export class TierWatch {
     return this.#mapped.get(files.index) ?? 0;
   }
 
+  /** Bytes of a shadow's index that its process mapped and the kernel kept. */
+  shadowResidentBytes(shadow: ProcessIndex): number {
+    return this.#mappedByShadows.get(shadow) ?? 0;
+  }
+
   async look(): Promise<void> {
-    const { pool, ssdPool } = this.#engines;
+    const { pool, ssdPool, processes } = this.#engines;
     const faults = pool.majorFaults();
     // A worker that was restarted counts from zero.
     const risen = Math.max(0, faults - this.#faultsBefore);
@@ -61,7 +70,14 @@ export class TierWatch {
     const isAnyMapped = [...pool.openIndexes(), ...ssdPool.openIndexes()].some(
       ({ placement }) => placement !== 'memory',
     );
-    this.#mapped = isAnyMapped ? await mappedResidentBytes() : new Map();
+    this.#mapped = isAnyMapped ? await mappedResidentBytes('self') : new Map();
+    const byShadows = new Map<ProcessIndex, number>();
+    for (const shadow of processes.indexes) {
+      if (shadow.state.kind !== 'ready') continue;
+      const mapped = await mappedResidentBytes(shadow.state.pid);
+      byShadows.set(shadow, mapped.get(filesIn(shadow.bundle.folder).index) ?? 0);
+    }
+    this.#mappedByShadows = byShadows;
   }
 
   async close(): Promise<void> {
@@ -70,13 +86,16 @@ export class TierWatch {
   }
 }
 
-/** Of every file mapped into this process, the largest of its mappings: each worker has one. Empty without /proc. */
-async function mappedResidentBytes(): Promise<ReadonlyMap<string, number>> {
+/** Errors of a process that ended meanwhile, or that may not be looked into, and of a system without /proc. */
+const UNSEEN = ['ENOENT', 'ESRCH', 'EACCES', 'EPERM'];
+
+/** Of every file mapped into a process, the largest of its mappings: each worker has one. Empty where it is unseen. */
+async function mappedResidentBytes(pid: number | 'self'): Promise<ReadonlyMap<string, number>> {
   let smaps: string;
   try {
-    smaps = await readFile('/proc/self/smaps', 'latin1');
+    smaps = await readFile(`/proc/${pid}/smaps`, 'latin1');
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return new Map();
+    if (UNSEEN.includes((error as NodeJS.ErrnoException).code ?? '')) return new Map();
     throw error;
   }
   const found = new Map<string, number>();

@@ -8,16 +8,7 @@ import { DramTier } from '../../../src/index/tiers/dram-tier.js';
 import { isMemoryBacked, MemoryFolder } from '../../../src/index/tiers/memory-folder.js';
 import { packageRoot } from '../../../src/package-root.js';
 import { spawnNode, untilPrinted } from '../../fixtures/product.js';
-import {
-  buildTestBundle,
-  expectedOf,
-  failureOf,
-  optionsOf,
-  queryOf,
-  rowOf,
-  temporaryFolder,
-  testCorpus,
-} from '../corpus.js';
+import { buildTestBundle, expectedOf, failureOf, optionsOf, queryOf, rowOf, testCorpus } from '../corpus.js';
 
 const home = mkdtempSync(path.join(tmpdir(), 'switchyard-tiers-'));
 /** As a user mounts one; its files are memory on every Linux. */
@@ -138,20 +129,4 @@ t.test('a build beyond the budget is refused, by how much is said, and room come
   t.equal(dram.budget.usedBytes, 0);
   await (await openWith(two, dram)).close();
   t.same(copies(), []);
-});
-
-t.test('page faults of searches are counted where that was asked for', async (t) => {
-  const bundle = await buildTestBundle(temporaryFolder(t), corpus, options);
-  const index = await openIndex(bundle, {
-    workers: 1,
-    queueLengthMax: 9,
-    expected: expectedOf(options),
-    countFaults: true,
-  });
-  await index.search(queryOf(rowOf(corpus, 3)));
-  const [report] = index.pool.openIndexes();
-  t.equal(report?.placement, 'disk');
-  t.ok((report?.majorFaults ?? -1) >= 0);
-  t.ok(index.pool.majorFaults() >= (report?.majorFaults ?? 0), 'the whole thread had as many or more');
-  await index.close();
 });
