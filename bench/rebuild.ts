@@ -12,7 +12,7 @@ import { allGlosses, benchModel } from './data/gloss-vectors.js';
 import { searchCorpus } from './data/search-corpus.js';
 import { withoutFailures } from './load/load-generator.js';
 import type { LatencyUs } from './load/load-protocol.js';
-import { type Bench, median } from './report.js';
+import { type Bench, inputHash, median } from './report.js';
 import { temporaryFolder } from './rig/folders.js';
 import { ownNodeArguments, PROGRAM } from './rig/gateway.js';
 import { openTextSide } from './rig/text-side.js';
@@ -83,7 +83,7 @@ export const rebuild: Bench = {
         p99_us: Math.round(median(sides.map((latency) => latency.p99))),
       });
       return {
-        input: corpus.key.slice(0, 16),
+        input: inputHash(bundle.digest, corpus.queryTexts.join('\n'), (await allGlosses()).join('\n')),
         ratio: median(p99),
         results: [
           row('alone', alone),

@@ -7,17 +7,19 @@ import type { Bundle } from '../index/manifest.js';
 import { type TuneResult, tuneFormats } from '../index/tune/tune.js';
 import type { TuneFormat } from '../index/tune/tune-protocol.js';
 import { reporter } from '../telemetry/log.js';
+import { QUANTIZATIONS } from '../vocabulary.js';
 import type { BuildParts } from './corpus-build.js';
 import { recordedBundle } from './corpus-rebuild.js';
 
 const SEED = 1;
+const BITS_PER_BYTE = 8;
 const TEXTS_PER_CALL = 256;
 
 export interface CorpusTuneRequest {
   readonly corpus: string;
   readonly version: string;
   readonly build: string | null;
-  /** With 0 dimensions: all of them. Null: every format, and half of the dimensions. */
+  /** With 0 dimensions: all of them. Null: `usualFormats`. */
   readonly formats: readonly TuneFormat[] | null;
   readonly expansions: readonly number[];
   readonly rowsMax: number;
@@ -74,14 +76,13 @@ export async function tuneCorpusVersion(
   return { ...result, bundle };
 }
 
-function usualFormats(dimensions: number): TuneFormat[] {
-  const whole = (['f32', 'f16', 'bf16', 'i8', 'b1'] as const).map((quantization) => ({
-    quantization,
-    dimensions,
-  }));
+/** Every format with all dimensions and with half of them, rounded down to what b1 can hold where there are so many. */
+export function usualFormats(dimensions: number): TuneFormat[] {
   const half = Math.floor(dimensions / 2);
-  const truncated = (['bf16', 'i8'] as const).map((quantization) => ({ quantization, dimensions: half }));
-  return half >= 1 ? [...whole, ...truncated] : whole;
+  const truncated = half < BITS_PER_BYTE ? half : half - (half % BITS_PER_BYTE);
+  return [dimensions, truncated]
+    .filter((count) => count >= 1)
+    .flatMap((count) => QUANTIZATIONS.map((quantization) => ({ quantization, dimensions: count })));
 }
 
 async function encodedQueries(

@@ -2,6 +2,7 @@ import { readdirSync } from 'node:fs';
 import t from 'tap';
 import { recommend } from '../../src/cli/tune-report.js';
 import { tuneFormats } from '../../src/index/tune/tune.js';
+import { usualFormats } from '../../src/lifecycle/corpus-tune.js';
 import { buildTestBundle, rowOf, temporaryFolder, testCorpus } from './corpus.js';
 
 const corpus = testCorpus(1, 2_500, 32);
@@ -70,6 +71,18 @@ t.test('each format is measured over held-out queries, and what does not fit is 
     [],
     'nothing is left behind',
   );
+});
+
+t.test('unless told otherwise every format is measured with all dimensions and with half of them', (t) => {
+  const names = (dimensions: number) =>
+    usualFormats(dimensions).map((format) => `${format.quantization}@${format.dimensions}`);
+  const of = (dimensions: number) =>
+    ['f32', 'f16', 'bf16', 'i8', 'b1'].map((name) => `${name}@${dimensions}`);
+  t.same(names(384), [...of(384), ...of(192)]);
+  t.same(names(300), [...of(300), ...of(144)], 'what b1 can hold');
+  t.same(names(6), [...of(6), ...of(3)], 'b1 is left out by name');
+  t.same(names(1), of(1));
+  t.end();
 });
 
 t.test('given queries are searched over all rows', async (t) => {

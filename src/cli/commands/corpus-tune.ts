@@ -26,7 +26,11 @@ export function addCorpusTune(corpus: Command): void {
     .argument('<corpus/version>', 'for example docs/v1')
     .option('--build <digest>', 'the build whose vectors are taken (default: the default one)')
     .option('--recall <share>', 'recall@10 that is wanted', share, 0.98)
-    .option('--formats <list>', 'for example bf16,i8,i8@192 (default: all, and half the dimensions)', list)
+    .option(
+      '--formats <list>',
+      'for example bf16,i8,i8@192 (default: all, with all dimensions and with half)',
+      list,
+    )
     .option('--expansions <list>', 'search expansions', expansions, [64, 128, 256])
     .option('--rows-max <n>', 'rows of the indexes that are measured', positiveInteger, 100_000)
     .option('--queries <file>', 'your own queries, one text a line (default: rows that are held out)')
