@@ -6,7 +6,8 @@ import { startProcessEncoder } from '../src/encoder/process-encoder.js';
 import type { ProcessEncoder } from '../src/encoder/process-encoder-options.js';
 import { packageRoot } from '../src/package-root.js';
 import { type Device, isDevice, modelRef } from '../src/vocabulary.js';
-import { gpuTexts, measureDevice } from './gpu/measure-device.js';
+import { deviceProblem, gpuNames } from './gpu/ask-device.js';
+import { CPU_THREADS, gpuTexts, measureDevice } from './gpu/measure-device.js';
 import { inputHash, surroundings } from './report.js';
 
 /** Tried in this order when none is named. */
@@ -35,11 +36,19 @@ if (devices.length !== options.device.length || devices.includes('cpu')) {
 }
 const size = options.smoke ? 'smoke' : 'full';
 const seed = Number(options.seed);
+const refusals: string[] = [];
+const there: Device[] = [];
+// Before anything else is wanted: without a device there is nothing that a model could be missing for.
+for (const device of devices) {
+  const problem = await deviceProblem(device);
+  if (problem === null) there.push(device);
+  else refusals.push(`${device}: ${problem}`);
+}
+if (there.length === 0) noFigure();
 const model = await findModel(options.model);
 const texts = await gpuTexts(model, seed);
-const refusals: string[] = [];
 const results: Record<string, number | string>[] = [];
-for (const device of devices) {
+for (const device of there) {
   const encoder = await openOn(device);
   if (encoder === null) continue;
   const cpu = await openOn('cpu');
@@ -50,26 +59,29 @@ for (const device of devices) {
     await Promise.all([encoder.close(), cpu.close()]);
   }
 }
-if (results.length === 0) {
-  say(`no accelerator can be had here, so there is no figure: ${refusals.join('; ')}`);
-  process.exit(0);
-}
+if (results.length === 0) noFigure();
 const report = {
   bench: 'gpu',
   size,
   seed,
   input: inputHash(texts.map(({ text }) => text).join('\n')),
   model: modelRef(model.manifest),
-  surroundings: surroundings(),
+  surroundings: { ...surroundings(), gpus: gpuNames() },
   results,
 };
 if (options.json) process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
 else {
-  const { machine, versions } = report.surroundings;
+  const { machine, versions, gpus } = report.surroundings;
   process.stdout.write(`gpu (${size}, seed ${seed}, input ${report.input}), ${report.model}, ${machine}\n`);
+  process.stdout.write(`GPUs: ${gpus.join(', ') || 'none that the NVIDIA driver lists'}\n`);
   process.stdout.write(`${JSON.stringify(versions)}\n`);
   for (const refusal of refusals) process.stdout.write(`not measured: ${refusal}\n`);
   console.table(results);
+}
+
+function noFigure(): never {
+  say(`no accelerator can be had here, so there is no figure: ${refusals.join('; ')}`);
+  process.exit(0);
 }
 
 async function findModel(given: string | undefined): Promise<ModelFolder> {
@@ -89,7 +101,7 @@ async function openOn(device: Device): Promise<ProcessEncoder | null> {
     folder: model,
     providers: [device],
     require: true,
-    threads: 1,
+    threads: CPU_THREADS,
     batchTokensMax: 4096,
     queueLengthMax: { live: 4096, shadow: 1, bulk: 1 },
     textBytesMax: 65_536,

@@ -15,6 +15,10 @@ import { median } from '../report.js';
 /** Length of every text in tokens: one of the pinned lengths, so that no side pays for padding. */
 const TEXT_TOKENS = 32;
 const TEXTS = 4_096;
+/** One batch is answered before the next is asked for. */
+const IN_FLIGHT = 1;
+/** Of the encoder process on the CPU; what an accelerator's session does there besides is as small. */
+export const CPU_THREADS = 1;
 const SIZES = {
   smoke: { batchTexts: [1, 4], rounds: 2, seconds: 0.2 },
   full: { batchTexts: DEFAULT_ACCELERATOR.batchTexts, rounds: 6, seconds: 1 },
@@ -71,7 +75,7 @@ export async function measureDevice(sides: DeviceSides): Promise<Record<string, 
   const plan = SIZES[size];
   const session = await openGraph(path.join(model.folder, MODEL_FILES.onnx), {
     provider: device,
-    threads: 1,
+    threads: CPU_THREADS,
   });
   try {
     const rows: Record<string, number | string>[] = [];
@@ -99,6 +103,8 @@ export async function measureDevice(sides: DeviceSides): Promise<Record<string, 
       rows.push({
         device,
         texts: batch,
+        in_flight: IN_FLIGHT,
+        cpu_threads: CPU_THREADS,
         tokens: TEXT_TOKENS,
         texts_per_s: of('encoder', ({ textsPerS }) => textsPerS),
         p99_us: of('encoder', ({ p99Us }) => p99Us),
