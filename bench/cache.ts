@@ -42,6 +42,7 @@ export const cache: Bench = {
     const byVector = await measureHits(vectorBodies(vectors), plan);
     const redis = await measureRedis({ texts, rounds: redisRounds, group: IN_FLIGHT });
     return {
+      versions: { 'redis-server': redis.serverVersion },
       input: inputHash(texts.join('\n'), ...vectors),
       ratio: ratioOf(byText.noop.cpuUs, byText.gateway.cpuUs),
       results: [...hitRows('text', byText), ...hitRows('vector', byVector), ...redisRows(redis)],

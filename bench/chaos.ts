@@ -61,7 +61,12 @@ export const chaos: Bench = {
       0,
     );
     const builds = Object.values(rig.corpus.builds).map(({ bundle }) => bundle.digest);
-    return { input: inputHash(...builds, queries.join('\n')), ratio: wrong === 0 ? 1 : 0, results };
+    return {
+      versions: { 'redis-server': rig.redis.version },
+      input: inputHash(...builds, queries.join('\n')),
+      ratio: wrong === 0 ? 1 : 0,
+      results,
+    };
   },
 };
 

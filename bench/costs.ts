@@ -55,7 +55,7 @@ export const costs: Bench = {
       })),
       300,
     );
-    const frame = encodeFrame(label, payload);
+    const frame = encodeFrame(label, payload, Date.now());
     const slab = new VectorSlab();
     const asked = Buffer.alloc(QUESTION_BYTES, 7);
     const framed = Buffer.alloc(FRAME_BYTES, 3);

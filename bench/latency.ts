@@ -7,6 +7,16 @@ const SIZES = {
   full: { ...SERVING_SIZES.full, pairs: 12, seconds: 4, warmUpSeconds: 10 },
 } as const;
 
+interface Pair {
+  readonly gatewayUs: number;
+  readonly rawUs: number;
+  /** On average; an open loop bounds it by nothing. */
+  readonly inFlight: number;
+  readonly rawInFlight: number;
+  readonly recall: number;
+  readonly rawRecall: number;
+}
+
 const LOAD = 0.5;
 /** What the gateway may add to three times usearch's own p99. */
 const ADDED_US_MAX = 1_000;
@@ -28,7 +38,7 @@ export const latency: Bench = {
       withoutFailures(await sides.load.run({ ...closed, seconds: plan.warmUpSeconds }));
       const capacity = withoutFailures(await sides.load.run({ ...closed, seconds: plan.seconds })).perSecond;
       const perSecond = capacity * LOAD;
-      const pairs: { readonly gatewayUs: number; readonly rawUs: number }[] = [];
+      const pairs: Pair[] = [];
       for (let pair = 0; pair < plan.pairs; pair++) {
         const run = {
           kind: 'open',
@@ -37,15 +47,18 @@ export const latency: Bench = {
           seconds: plan.seconds,
           from: pair * 331,
         } as const;
-        const gateway = async (): Promise<number> => withoutFailures(await sides.load.run(run)).latencyUs.p99;
-        const raw = async (): Promise<number> => (await sides.raw.run(run)).latencyUs.p99;
-        if (pair % 2 === 0) {
-          const rawUs = await raw();
-          pairs.push({ rawUs, gatewayUs: await gateway() });
-        } else {
-          const gatewayUs = await gateway();
-          pairs.push({ rawUs: await raw(), gatewayUs });
-        }
+        const first = pair % 2 === 0 ? await sides.raw.run(run) : null;
+        const gateway = withoutFailures(await sides.load.run(run));
+        const raw = first ?? (await sides.raw.run(run));
+        pairs.push({
+          gatewayUs: gateway.latencyUs.p99,
+          rawUs: raw.latencyUs.p99,
+          // Little's law: what comes in a second, times how long each stays.
+          inFlight: (gateway.perSecond * gateway.latencyUs.mean) / 1e6,
+          rawInFlight: (raw.perSecond * raw.latencyUs.mean) / 1e6,
+          recall: gateway.recall ?? 0,
+          rawRecall: raw.recall,
+        });
       }
       const ratios = pairs.map(({ gatewayUs, rawUs }) => gatewayUs / rawUs);
       const beyondUs = pairs.map(({ gatewayUs, rawUs }) => gatewayUs - TIMES_MAX * rawUs);
@@ -57,7 +70,12 @@ export const latency: Bench = {
             pairs: plan.pairs,
             seconds: plan.seconds,
             capacity_per_s: Math.round(capacity),
+            capacity_in_flight: plan.inFlight,
             arrivals_per_s: Math.round(perSecond),
+            usearch_in_flight: rounded(median(pairs.map(({ rawInFlight }) => rawInFlight))),
+            in_flight: rounded(median(pairs.map(({ inFlight }) => inFlight))),
+            usearch_recall_at_10: rounded(median(pairs.map(({ rawRecall }) => rawRecall))),
+            recall_at_10: rounded(median(pairs.map(({ recall }) => recall))),
             usearch_p99_us: Math.round(median(pairs.map(({ rawUs }) => rawUs))),
             gateway_p99_us: Math.round(median(pairs.map(({ gatewayUs }) => gatewayUs))),
             ratio_least: rounded(Math.min(...ratios)),

@@ -68,7 +68,7 @@ if (bench === undefined)
   program.error(`unknown bench ${name}; there are ${BENCHES.map((known) => known.name).join(', ')}`);
 else {
   const size = options.smoke === true || name === 'smoke' ? 'smoke' : 'full';
-  const outcome = await bench.run({
+  const { versions, ...outcome } = await bench.run({
     size,
     seed: options.seed,
     ...(options.rows === undefined ? {} : { rows: options.rows }),
@@ -79,7 +79,7 @@ else {
     bench: bench.name,
     size,
     seed: options.seed,
-    surroundings: surroundings(),
+    surroundings: surroundings(versions),
     ...outcome,
   };
   if (options.json === true) process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);

@@ -137,6 +137,11 @@ async function mirroredBy({ gateway }: Side): Promise<Mirrored> {
 function row(load: string, rounds: readonly Round[]) {
   const ratios = rounds.map(({ off, on }) => on.perSecond / off.perSecond);
   const p99s = rounds.map(({ off, on }) => on.latencyUs.p99 / off.latencyUs.p99);
+  // Little's law, since an open loop bounds it by nothing: what comes in a second, times how long each stays.
+  const inFlight = (of: (round: Round) => LoadResult): number =>
+    rounded(median(rounds.map(of).map(({ perSecond, latencyUs }) => (perSecond * latencyUs.mean) / 1e6)));
+  const recall = (of: (round: Round) => LoadResult): number =>
+    rounded(median(rounds.map(of).map((result) => result.recall ?? 0)));
   const sum = (of: (mirrored: Mirrored) => number): number =>
     rounds.reduce((all, { mirrored }) => all + of(mirrored), 0);
   const offered = sum((one) => one.offered);
@@ -145,6 +150,10 @@ function row(load: string, rounds: readonly Round[]) {
   return {
     load,
     rounds: rounds.length,
+    off_in_flight: inFlight(({ off }) => off),
+    on_in_flight: inFlight(({ on }) => on),
+    off_recall_at_10: recall(({ off }) => off),
+    on_recall_at_10: recall(({ on }) => on),
     off_per_s: Math.round(median(rounds.map(({ off }) => off.perSecond))),
     on_per_s: Math.round(median(rounds.map(({ on }) => on.perSecond))),
     ratio: rounded(median(ratios)),

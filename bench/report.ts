@@ -24,6 +24,11 @@ export interface BenchReport {
   readonly results: readonly Readonly<Record<string, number | string>>[];
 }
 
+export interface BenchOutcome extends Omit<BenchReport, 'bench' | 'size' | 'seed' | 'surroundings'> {
+  /** Of servers that took part and are no packages: `{ 'redis-server': '7.0.15' }`. */
+  readonly versions?: Readonly<Record<string, string>>;
+}
+
 export interface BenchOptions {
   readonly size: 'smoke' | 'full';
   readonly seed: number;
@@ -39,10 +44,12 @@ export interface BenchOptions {
 export interface Bench {
   readonly name: string;
   readonly about: string;
-  run(options: BenchOptions): Promise<Omit<BenchReport, 'bench' | 'size' | 'seed' | 'surroundings'>>;
+  run(options: BenchOptions): Promise<BenchOutcome>;
 }
 
-export function surroundings(): Surroundings {
+const PACKAGES = ['usearch', 'onnxruntime-node', '@grpc/grpc-js', 'ioredis'] as const;
+
+export function surroundings(servers: Readonly<Record<string, string>> = {}): Surroundings {
   const versionOf = (name: string): string => {
     const file = path.join(packageRoot(), 'node_modules', name, 'package.json');
     // `bench/gpu.sh` runs where only the runtime was carried to.
@@ -56,8 +63,8 @@ export function surroundings(): Surroundings {
     versions: {
       switchyard: packageVersion(),
       node: process.versions.node,
-      usearch: versionOf('usearch'),
-      'onnxruntime-node': versionOf('onnxruntime-node'),
+      ...Object.fromEntries(PACKAGES.map((name) => [name, versionOf(name)])),
+      ...servers,
     },
   };
 }

@@ -19,6 +19,7 @@ export interface RedisPlan {
 }
 
 export interface RedisFigures {
+  readonly serverVersion: string;
   readonly valueBytes: number;
   readonly layerMs: readonly number[];
   readonly rawMs: readonly number[];
@@ -68,6 +69,7 @@ export async function measureRedis({ texts, rounds, group }: RedisPlan): Promise
       ttlMs: 3_600_000,
       redis: layer,
       timers: systemTimers,
+      wallClockMs: Date.now,
       random: Math.random,
     };
     const cache = new ResultCache(keys, options);
@@ -106,7 +108,14 @@ export async function measureRedis({ texts, rounds, group }: RedisPlan): Promise
     if (fromRedis !== rounds * texts.length)
       throw new Error(`${fromRedis} of ${rounds * texts.length} reads went to Redis`);
     const valueBytes = (await redis.client.getBuffer(names[0]?.[0] ?? ''))?.length ?? 0;
-    return { valueBytes, layerMs: aMs, rawMs: bMs, layerCpuUs, rawCpuUs };
+    return {
+      serverVersion: redis.version,
+      valueBytes,
+      layerMs: aMs,
+      rawMs: bMs,
+      layerCpuUs,
+      rawCpuUs,
+    };
   } finally {
     for (const close of closers.reverse()) await close();
   }

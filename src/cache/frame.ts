@@ -9,20 +9,22 @@ import { SHARED_KEY_LENGTH, type SharedKey } from './keys.js';
  *   8  u32  magic and format version
  *  12  u32  kind of entry
  *  16  u32  length of the payload
- *  20  36 B fingerprint
- *  56  43 B the key
- *  99       payload
+ *  20  f64  when it expires, ms since 1970 by the clock of who wrote it
+ *  28  36 B fingerprint
+ *  64  43 B the key
+ * 107       payload
  *
  * Little-endian. The checksum finds damage; the rest finds a sound value in the wrong place.
  */
-const MAGIC = 0x02_43_59_53; // "SYC", version 2
+const MAGIC = 0x03_43_59_53; // "SYC", version 3
 const AT = {
   magic: 8,
   kind: 12,
   length: 16,
-  fingerprint: 20,
-  key: 56,
-  payload: 56 + SHARED_KEY_LENGTH,
+  expires: 20,
+  fingerprint: 28,
+  key: 64,
+  payload: 64 + SHARED_KEY_LENGTH,
 } as const;
 export const FRAME_BYTES = AT.payload;
 
@@ -42,11 +44,16 @@ export interface FrameLabel {
 
 const { h64Raw } = await xxhash();
 
-export function encodeFrame({ kind, fingerprint, key }: FrameLabel, payload: Uint8Array): Buffer {
+export function encodeFrame(
+  { kind, fingerprint, key }: FrameLabel,
+  payload: Uint8Array,
+  expiresAtMs: number,
+): Buffer {
   const frame = Buffer.allocUnsafe(FRAME_BYTES + payload.length);
   frame.writeUInt32LE(MAGIC, AT.magic);
   frame.writeUInt32LE(KIND_NUMBER[kind], AT.kind);
   frame.writeUInt32LE(payload.length, AT.length);
+  frame.writeDoubleLE(expiresAtMs, AT.expires);
   frame.write(fingerprint, AT.fingerprint, AT.key - AT.fingerprint, 'latin1');
   frame.write(key, AT.key, AT.payload - AT.key, 'latin1');
   frame.set(payload, AT.payload);
@@ -67,6 +74,9 @@ export function readFrame(frame: Buffer, { kind, fingerprint, key }: FrameLabel)
   if (!label.endsWith(key)) return 'key';
   return frame.subarray(AT.payload);
 }
+
+/** Of a frame that `readFrame` took. Milliseconds since 1970, or anything else that its writer wrote. */
+export const frameExpiresAtMs = (frame: Buffer): number => frame.readDoubleLE(AT.expires);
 
 /** A sound value of another key: the other side mixes up its answers, which is worse than a damaged value. */
 export const isMixUp = (defect: FrameDefect): boolean =>

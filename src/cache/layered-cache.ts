@@ -1,7 +1,14 @@
 import type { Timers } from '../process/timers.js';
 import type { Fingerprint } from '../vocabulary.js';
 import { ByteLru } from './byte-lru.js';
-import { type CacheKind, encodeFrame, type FrameDefect, isMixUp, readFrame } from './frame.js';
+import {
+  type CacheKind,
+  encodeFrame,
+  type FrameDefect,
+  frameExpiresAtMs,
+  isMixUp,
+  readFrame,
+} from './frame.js';
 import type { CacheKey, CacheKeys } from './keys.js';
 import type { RedisLayer } from './redis-layer.js';
 
@@ -28,6 +35,8 @@ export interface LayeredCacheOptions<Entry extends CacheEntry> {
   readonly ttlMs: number;
   readonly redis: RedisLayer | null;
   readonly timers: Timers;
+  /** Milliseconds since 1970: what gateways that share Redis can compare. */
+  readonly wallClockMs: () => number;
   /** [0, 1) */
   readonly random: () => number;
 }
@@ -96,7 +105,7 @@ export class LayeredCache<Entry extends CacheEntry> {
 
   /** From Redis, into this process. Null also where there is no Redis. */
   async fetch(key: CacheKey, fingerprint: Fingerprint): Promise<Entry | null> {
-    const { redis: layer, codec, keys } = this.#options;
+    const { redis: layer, codec, keys, ttlMs, wallClockMs } = this.#options;
     const { redis } = this.counters;
     if (layer === null) return null;
     const shared = keys.shared(key);
@@ -114,7 +123,9 @@ export class LayeredCache<Entry extends CacheEntry> {
       if (entry === null) return this.#invalid('payload');
       redis.hits++;
       layer.trusted();
-      this.#remember(key, entry);
+      // It has lived there already. The clocks of two hosts may differ, but nothing is kept for longer than one time to live.
+      const leftMs = Math.min(frameExpiresAtMs(read) - wallClockMs(), ttlMs);
+      if (leftMs > 0) this.#remember(key, entry, leftMs);
       return entry;
     }
     return null;
@@ -127,16 +138,17 @@ export class LayeredCache<Entry extends CacheEntry> {
   }
 
   put(key: CacheKey, entry: Entry): void {
-    const { redis, codec, keys } = this.#options;
-    this.#remember(key, entry);
+    const { redis, codec, keys, wallClockMs } = this.#options;
+    const ttlMs = this.#ttlMs();
+    this.#remember(key, entry, ttlMs);
     if (redis === null) return;
     const { fingerprint } = entry;
     const label = { kind: codec.kind, fingerprint, key: keys.shared(key) };
-    redis.set(label.key, encodeFrame(label, codec.encode(entry)), this.#ttlMs());
+    redis.set(label.key, encodeFrame(label, codec.encode(entry), wallClockMs() + ttlMs), ttlMs);
   }
 
-  #remember(key: CacheKey, entry: Entry): void {
-    this.#memory.set(key, entry, this.#options.codec.bytesOf(entry), this.#ttlMs());
+  #remember(key: CacheKey, entry: Entry, ttlMs: number): void {
+    this.#memory.set(key, entry, this.#options.codec.bytesOf(entry), ttlMs);
   }
 
   #invalid(why: FrameDefect | 'payload'): null {

@@ -290,7 +290,7 @@ function cacheTargets(): FuzzTarget[] {
     {
       name: 'values in Redis',
       cases: 6_000,
-      seeds: [encodeFrame(label('result'), answer), encodeFrame(label('embedding'), vector)],
+      seeds: [encodeFrame(label('result'), answer, 1e12), encodeFrame(label('embedding'), vector, 1e12)],
       run: (bytes) => {
         for (const kind of CACHE_KINDS) readFrame(bytes, label(kind));
       },

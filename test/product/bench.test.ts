@@ -6,6 +6,15 @@ import { finished, spawnNode } from '../fixtures/product.js';
 
 const MAIN = path.join(packageRoot(), 'dist', 'bench', 'main.js');
 
+const REDIS = { 'redis-server': /^\d+\./ };
+/** Of servers that take part, beside the packages. */
+const VERSIONS: Readonly<Record<string, Readonly<Record<string, RegExp>>>> = { cache: REDIS, chaos: REDIS };
+/** What every row of a bench says beside what it compares. */
+const FIELDS: Readonly<Record<string, readonly string[]>> = {
+  latency: ['in_flight', 'usearch_in_flight', 'recall_at_10', 'usearch_recall_at_10'],
+  mirror: ['off_in_flight', 'on_in_flight', 'off_recall_at_10', 'on_recall_at_10'],
+};
+
 for (const name of [
   'smoke',
   'cache',
@@ -40,8 +49,13 @@ for (const name of [
       bench: name,
       size: 'smoke',
       seed: 1,
-      surroundings: { cores: Number, versions: { usearch: /^2\./ } },
+      surroundings: {
+        cores: Number,
+        versions: { usearch: /^2\./, '@grpc/grpc-js': /^1\./, ioredis: /^5\./, ...VERSIONS[name] },
+      },
     });
+    for (const field of FIELDS[name] ?? [])
+      for (const row of report.results) t.ok(Number(row[field]) > 0, `${field}: ${JSON.stringify(row)}`);
     t.match(report.input, /^[0-9a-f]{16}$/);
     t.ok(report.results.length > 0);
     if (name === 'chaos') judgeChaos(t, report.results);

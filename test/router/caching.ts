@@ -29,7 +29,14 @@ export function createCachingRig({
   ...rigOptions
 }: CachingOptions = {}): CachingRig {
   const keys = new CacheKeys(secret);
-  const options = { bytesMax, ttlMs: 600_000, redis, timers: systemTimers, random: seededRandom(2) };
+  const options = {
+    bytesMax,
+    ttlMs: 600_000,
+    redis,
+    timers: systemTimers,
+    wallClockMs: Date.now,
+    random: seededRandom(2),
+  };
   const [embeddings, results] = [new EmbeddingCache(keys, options), new ResultCache(keys, options)];
   const rig = createRig({ ...rigOptions, over: { caches: { embeddings, results }, ...rigOptions.over } });
   const { conditions } = rig.engines;

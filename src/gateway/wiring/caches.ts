@@ -39,6 +39,7 @@ export async function openCaches({ cache, varDir }: Config, log: Logger): Promis
     ttlMs,
     redis,
     timers: systemTimers,
+    wallClockMs: Date.now,
     random: Math.random,
   });
   return {
