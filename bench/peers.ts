@@ -78,12 +78,12 @@ export const peers: Bench = {
       const compared: Compared[] = [];
       for (const name of names)
         compared.push(await compare(name, installed, { plan, corpus, ours, recallMin }));
-      const servers = compared.filter(({ kind }) => kind === 'server');
+      const servers = compared.filter(({ kind, in_ratio }) => kind === 'server' && in_ratio === 'yes');
+      if (servers.length === 0)
+        process.stderr.write('bench peers: no ratio: no server reached the recall of the gateway\n');
       return {
         input: inputHash(ours.digest, ...corpus.queries),
-        ratio: Math.min(
-          ...servers.flatMap(({ cpu_ratio, throughput_ratio }) => [cpu_ratio, throughput_ratio]),
-        ),
+        ...(servers.length === 0 ? {} : { ratio: leastRatio(servers) }),
         results: [...compared, ...absent],
       };
     } finally {
@@ -92,8 +92,13 @@ export const peers: Bench = {
   },
 };
 
+const leastRatio = (servers: readonly Compared[]): number =>
+  Math.min(...servers.flatMap(({ cpu_ratio, throughput_ratio }) => [cpu_ratio, throughput_ratio]));
+
 type Compared = Readonly<Record<string, number | string>> & {
   readonly kind: 'server' | 'library';
+  /** Servers that reached the gateway's recall; what searches less well is no comparison. */
+  readonly in_ratio: 'yes' | 'no: a library' | 'no: recall not reached';
   /** CPU per query of the peer ÷ of the gateway. */
   readonly cpu_ratio: number;
   /** Queries per second of the gateway ÷ of the peer. */
@@ -120,6 +125,10 @@ async function compare(
   const peer = await PeerProcess.open(name, { packages, python, data }, { plan, inFlight });
   try {
     const tuned = await peer.tune(recallMin);
+    if (!tuned.isReached)
+      process.stderr.write(
+        `bench peers: ${name} reaches recall ${rounded(tuned.recall, 4)} at most, ${rounded(recallMin, 4)} is wanted: left out of the ratio\n`,
+      );
     const theirs: Measured[] = [];
     const gateway: Measured[] = [];
     const peerSide = async (round: number): Promise<void> => {
@@ -156,6 +165,11 @@ function comparison(
   return {
     peer: name,
     kind: opened.kind,
+    in_ratio: !tuned.isReached
+      ? 'no: recall not reached'
+      : opened.kind === 'server'
+        ? 'yes'
+        : 'no: a library',
     product: opened.product,
     index: opened.index,
     effort: tuned.effort,

@@ -36,8 +36,9 @@ class PeerUse {
     for (const value of values) {
       await this.#peer.setEffort(value);
       const { recall } = await this.#measure(0, (taken) => taken < this.#searches.length);
-      tuned = { effort: `${name} ${value}`, recall, serverPid: this.#peer.serverPid?.() ?? null };
-      if (recall >= recallMin) break;
+      const isReached = recall >= recallMin;
+      tuned = { effort: `${name} ${value}`, recall, isReached, serverPid: this.#peer.serverPid?.() ?? null };
+      if (isReached) break;
     }
     if (tuned === null) throw new Error('a peer has no effort to choose from');
     return tuned;

@@ -20,6 +20,8 @@ export interface PeerTuned {
   /** `ef_search 128` */
   readonly effort: string;
   readonly recall: number;
+  /** Whether that is what was asked for. */
+  readonly isReached: boolean;
   /** Null: the peer is a library in the asked process itself. */
   readonly serverPid: number | null;
 }
