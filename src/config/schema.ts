@@ -97,7 +97,7 @@ export const ConfigFileSchema = Type.Object(
     ),
     tiers: Type.Object(
       {
-        /** Where tier dram keeps its copies: `auto` (/dev/shm), `none` (the page cache), or a folder on a tmpfs. */
+        /** Where tier dram keeps its copies: `auto` (a tmpfs with huge pages, else /dev/shm), `none` (the page cache), or a folder on a tmpfs. */
         memory_dir: Type.String({ minLength: 1, default: 'auto' }),
         /** Bytes of index files that tier dram may hold; 0: 60 % of the memory of the machine or container. */
         dram_bytes_max: count(0, 0, Number.MAX_SAFE_INTEGER),

@@ -5,23 +5,23 @@ import type { Bundle } from '../../index/manifest.js';
 import { residentBytes } from '../../index/placement.js';
 import { measureMemoryFolder } from '../../index/tiers/measure-memory.js';
 import { isMemoryBacked } from '../../index/tiers/memory-folder.js';
+import { autoMemoryDir } from '../../index/tiers/memory-mounts.js';
 import { formatBytes } from '../output.js';
 import { type Finding, fail, ok, warn } from './finding.js';
 
-const SHARED_MEMORY = '/dev/shm';
 /** Of the file that is measured: less says nothing about pages, more takes long. */
 const MEASURED_BYTES_MIN = 8e6;
 const MEASURED_BYTES_MAX = 500e6;
 /** Searches in memory may take so much longer than in the page cache before huge pages are worth a mount. */
 const SLOWER_MAX = 1.1;
 const HUGE_PAGES =
-  'mount one with huge pages and name it in tiers.memory_dir: mount -t tmpfs -o huge=always,size=<bytes> tmpfs /mnt/switchyard; or set tiers.memory_dir to none';
+  'mount one with huge pages: mount -t tmpfs -o huge=always,mode=1777,size=<bytes> tmpfs /mnt/switchyard; tiers.memory_dir: auto finds it at the next start; or set tiers.memory_dir to none';
 
 /** Where tier dram keeps its copies, whether the builds fit, and whether searches are slower there. */
 export async function checkDram(config: Config, bundles: readonly Bundle[]): Promise<Finding[]> {
   const { memoryDir, dramBytesMax } = config.tiers;
   if (memoryDir === 'none') return [ok('dram tier', `the page cache, ${formatBytes(dramBytesMax)} at most`)];
-  const folder = memoryDir === 'auto' ? SHARED_MEMORY : memoryDir;
+  const folder = memoryDir === 'auto' ? await autoMemoryDir() : memoryDir;
   if (!existsSync(folder) || !(await isMemoryBacked(folder)))
     return memoryDir === 'auto'
       ? [

@@ -4,14 +4,16 @@ import type { Bundle } from '../manifest.js';
 import { type Place, type Placement, placeOnDisk, residentBytes, searchedPaths } from '../placement.js';
 import { MemoryBudget } from './memory-budget.js';
 import { isMemoryBacked, MemoryFolder } from './memory-folder.js';
+import { autoMemoryDir } from './memory-mounts.js';
 
-const SHARED_MEMORY = '/dev/shm';
 const READ_BYTES = 4 << 20;
 
 export interface DramTierOptions {
-  /** `auto`: /dev/shm where it is memory; `none`: the page cache; or a folder on a tmpfs. */
+  /** `auto`: a tmpfs with huge pages, else /dev/shm where it is memory; `none`: the page cache; or a folder on a tmpfs. */
   readonly memoryDir: string;
   readonly bytesMax: number;
+  /** What `auto` looks into. Default: /proc/mounts. */
+  readonly mountsFile?: string;
   readonly log?: DramLog;
 }
 
@@ -83,7 +85,7 @@ export class DramTier {
   async #openFolder(): Promise<MemoryFolder | null> {
     const { memoryDir, log } = this.#options;
     if (memoryDir === 'none') return null;
-    const parent = memoryDir === 'auto' ? SHARED_MEMORY : memoryDir;
+    const parent = memoryDir === 'auto' ? await autoMemoryDir(this.#options.mountsFile) : memoryDir;
     if (!(await isMemoryFolder(parent))) {
       if (memoryDir === 'auto') return null;
       throw new SwitchyardError(
