@@ -32,7 +32,10 @@ t.test('indexes of tier dram whose searches waited for the disk are read into me
   const processes = new IndexProcesses({ workers: 1, queueLengthMax: 9, niceness: 0, log: () => undefined });
   t.teardown(() => Promise.all([pool.close(), ssdPool.close(), processes.close()]));
   const warnings: unknown[] = [];
-  const watch = new TierWatch({ pool, ssdPool, processes }, { warn: (fields: unknown) => void warnings.push(fields) });
+  const watch = new TierWatch(
+    { pool, ssdPool, processes },
+    { warn: (fields: unknown) => void warnings.push(fields) },
+  );
   t.teardown(() => watch.close());
   const shadow = await processes.open(bundle, { expected });
   let index = await pool.open(bundle, { expected });
