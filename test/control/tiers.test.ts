@@ -114,6 +114,15 @@ t.test('tiers of a target', async (t) => {
       status: 507,
       body: { reason: 'MEMORY_BUDGET', detail: /[0-9]+ are missing: serve it from ssd/ },
     };
+    const { paths } = (await send(`${admin}/openapi.json`, 'GET')).body as unknown as {
+      paths: Record<string, Record<string, { responses: Record<string, unknown> }>>;
+    };
+    for (const [address, method] of [
+      ['/v1/routes/{corpus}', 'put'],
+      ['/v1/routes/{corpus}:rollback', 'post'],
+      ['/v1/corpora/{corpus}/desired-targets', 'post'],
+    ] as const)
+      t.ok(paths[address]?.[method]?.responses['507'], `the OpenAPI of ${address} says so`);
     const { revision } = await routeOf(admin, CORPUS);
     const both = [target('v1', 5_000, { tier: 'dram' }), target('v2', 5_000, { tier: 'dram' })];
     t.match(await put(both), refused);

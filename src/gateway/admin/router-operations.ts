@@ -29,7 +29,11 @@ const expected_revision = Type.Optional(
   }),
 );
 const force = Type.Optional(
-  Type.Boolean({ default: false, description: 'Do not wait for replicas to have loaded what gets weight.' }),
+  Type.Boolean({
+    default: false,
+    description:
+      'Do not wait for replicas to have loaded what gets weight, nor ask whether it fits into the memory of tier dram.',
+  }),
 );
 
 const TargetChange = Type.Object(
@@ -54,6 +58,7 @@ const ROUTE_CHANGE_REASONS = [
   'UNKNOWN_CORPUS_VERSION',
   'UNKNOWN_BUILD',
   'STATUS_CONFLICT',
+  'MEMORY_BUDGET',
 ] as const;
 
 /** Limits of the fields are enforced by the registry, with reasons of their own. */
@@ -130,7 +135,13 @@ export const ROUTER_OPERATIONS = {
     summary: 'Have every replica load a build: loading comes before routing.',
     input: Type.Object({ corpus, version, build: Type.Optional(build), tier, ...author }, closed),
     output: DesiredTargetView,
-    reasons: ['UNKNOWN_CORPUS', 'UNKNOWN_CORPUS_VERSION', 'UNKNOWN_BUILD', 'STATUS_CONFLICT'],
+    reasons: [
+      'UNKNOWN_CORPUS',
+      'UNKNOWN_CORPUS_VERSION',
+      'UNKNOWN_BUILD',
+      'STATUS_CONFLICT',
+      'MEMORY_BUDGET',
+    ],
   }),
   removeDesiredTarget: operation({
     method: 'DELETE',
