@@ -52,7 +52,7 @@ export const mirror: Bench = {
         seconds: plan.seconds,
         from: 0,
       }));
-      const rowsOf = [row('saturation', saturated), row('30 % load', moderate)];
+      const rowsOf = [row('saturation', saturated, IN_FLIGHT), row('30 % load', moderate, null)];
       return {
         input: inputHash(bundle.digest, shadow.bundle.digest, ...corpus.queries),
         ratio: median(saturated.map((round) => round.on.perSecond / round.off.perSecond)),
@@ -134,11 +134,13 @@ async function mirroredBy({ gateway }: Side): Promise<Mirrored> {
   return { offered: of('offered'), compared: of('compared'), primaryBusy: of('primary_busy') };
 }
 
-function row(load: string, rounds: readonly Round[]) {
+/** `kept`: so many in flight throughout; null for an open loop, which bounds them by nothing. */
+function row(load: string, rounds: readonly Round[], kept: number | null) {
   const ratios = rounds.map(({ off, on }) => on.perSecond / off.perSecond);
   const p99s = rounds.map(({ off, on }) => on.latencyUs.p99 / off.latencyUs.p99);
-  // Little's law, since an open loop bounds it by nothing: what comes in a second, times how long each stays.
+  // Little's law: what comes in a second, times how long each stays.
   const inFlight = (of: (round: Round) => LoadResult): number =>
+    kept ??
     rounded(median(rounds.map(of).map(({ perSecond, latencyUs }) => (perSecond * latencyUs.mean) / 1e6)));
   const recall = (of: (round: Round) => LoadResult): number =>
     rounded(median(rounds.map(of).map((result) => result.recall ?? 0)));

@@ -96,7 +96,10 @@ function addSet(route: Command): void {
     )
     .option('--preload', 'have every replica load what gets weight first, and wait for it')
     .option('--wait <s>', 'how long --preload waits', positiveInteger, WAIT_S)
-    .option('--force', 'do not wait for replicas that have not loaded a target')
+    .option(
+      '--force',
+      'wait for no replica that has not loaded a target, and do not ask for room in tier dram',
+    )
     .action(async (corpus: string, words: string[], _options: unknown, command: Command) => {
       const options = command.optsWithGlobals<SetOptions>();
       const output = commandOutput(options);
@@ -171,7 +174,10 @@ function addRollback(route: Command): void {
     .option('--if-revision <n>', 'only if the route is at this revision', positiveInteger)
     .option('--preload', 'have every replica load what gets weight first, and wait for it')
     .option('--wait <s>', 'how long --preload waits', positiveInteger, WAIT_S)
-    .option('--force', 'do not wait for replicas that have not loaded a target')
+    .option(
+      '--force',
+      'wait for no replica that has not loaded a target, and do not ask for room in tier dram',
+    )
     .action(async (corpus: string, _options: unknown, command: Command) => {
       const options = command.optsWithGlobals<RollbackOptions>();
       const { reason, actor, force = false } = options;
