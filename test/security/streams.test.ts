@@ -1,3 +1,7 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { fileURLToPath } from 'node:url';
 import { Client, type ClientReadableStream, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
 import t, { type Test } from 'tap';
 import { OpenStreams } from '../../src/gateway/grpc/open-streams.js';
@@ -174,6 +178,38 @@ t.test('the rate of a key is one for all admin listeners', async (t) => {
   t.equal(await askHttp(key), 'QUOTA_EXCEEDED');
   clock.nowMs += 1_000;
   t.equal(await ask(key), 'REGISTRY_UNAVAILABLE', 'a second later it may go on');
+});
+
+t.test('a gateway that closed ends, whatever its clients have not ended', async (t) => {
+  const script = fileURLToPath(new URL('./closing-main.js', import.meta.url));
+  const child = spawn('env', ['-u', 'NODE_OPTIONS', process.execPath, script], { stdio: ['pipe', 'pipe', 'inherit'] });
+  t.teardown(() => void child.kill('SIGKILL'));
+  const [line] = (await once(child.stdout, 'data')) as [Buffer];
+  const ports = JSON.parse(String(line)) as Record<'grpc' | 'http' | 'admin' | 'adminGrpc', number>;
+  const told: string[] = [];
+  for (const port of [ports.grpc, ports.adminGrpc]) {
+    const client = new Client(`127.0.0.1:${port}`, credentials.createInsecure());
+    const dialogue = client.makeBidiStreamRequest(REFLECTION, identity, identity, new Metadata());
+    dialogue.write(Buffer.from([0x3a, 0x00]));
+    dialogue.on('error', ({ code }: ServiceError) => told.push(String(code)));
+    await once(dialogue, 'data');
+    t.teardown(() => {
+      dialogue.cancel();
+      client.close();
+    });
+  }
+  for (const port of [ports.http, ports.admin]) {
+    const half = connect(port, '127.0.0.1');
+    half.on('error', () => undefined);
+    half.write('POST /v1/search HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n{');
+    await once(half, 'connect');
+    t.teardown(() => half.destroy());
+  }
+  const exited = once(child, 'exit');
+  child.stdin.write('now\n');
+  const [status] = (await exited) as [number | null];
+  t.equal(status, 0);
+  await until('both dialogues are over for their clients too', () => told.length === 2);
 });
 
 t.test('streams are looked at while there are any, and no longer', (t) => {

@@ -140,6 +140,7 @@ export async function startAdminGrpcFace(options: AdminGrpcOptions): Promise<Adm
       health.close();
       listening.close();
       server.forceShutdown();
+      listening.hangUp();
     },
   };
 }

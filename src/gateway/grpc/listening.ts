@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { constants, type ServerHttp2Session } from 'node:http2';
-import { createServer } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import type { Server, ServerCredentials } from '@grpc/grpc-js';
 import type { Listener } from '../../config/config.js';
 import { bindError, type ListenerName } from '../bind.js';
@@ -18,6 +18,11 @@ export interface GrpcListening {
    */
   sayGoodbye(): number;
   close(): void;
+  /**
+   * Hangs up on whoever is still there, once what was said is sent: a client in the middle of a dialogue would keep
+   * its connection open, and with it this process.
+   */
+  hangUp(): void;
 }
 
 /** Errors: INVALID_CONFIG for a port that cannot be had. */
@@ -29,7 +34,12 @@ export async function listenGrpc(
   connections: ConnectionLimit,
 ): Promise<GrpcListening> {
   const injector = server.createConnectionInjector(credentials);
-  const socket = createServer({ noDelay: true }, (connection) => injector.injectConnection(connection));
+  const clients = new Set<Socket>();
+  const socket = createServer({ noDelay: true }, (connection) => {
+    clients.add(connection);
+    connection.once('close', () => clients.delete(connection));
+    injector.injectConnection(connection);
+  });
   connections.apply(socket);
   try {
     socket.listen({ host, port, exclusive: true });
@@ -48,6 +58,9 @@ export async function listenGrpc(
   return {
     port: address.port,
     close,
+    hangUp: () => {
+      for (const client of clients) client.destroySoon();
+    },
     sayGoodbye: () => {
       close();
       const sessions = sessionsOf(server);

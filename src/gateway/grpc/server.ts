@@ -123,6 +123,7 @@ export async function startGrpcFace(options: GrpcFaceOptions): Promise<GrpcFace>
     destroy: () => {
       listening.close();
       server.forceShutdown();
+      listening.hangUp();
     },
   };
 }
