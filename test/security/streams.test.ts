@@ -182,7 +182,9 @@ t.test('the rate of a key is one for all admin listeners', async (t) => {
 
 t.test('a gateway that closed ends, whatever its clients have not ended', async (t) => {
   const script = fileURLToPath(new URL('./closing-main.js', import.meta.url));
-  const child = spawn('env', ['-u', 'NODE_OPTIONS', process.execPath, script], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const child = spawn('env', ['-u', 'NODE_OPTIONS', process.execPath, script], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
   t.teardown(() => void child.kill('SIGKILL'));
   const [line] = (await once(child.stdout, 'data')) as [Buffer];
   const ports = JSON.parse(String(line)) as Record<'grpc' | 'http' | 'admin' | 'adminGrpc', number>;

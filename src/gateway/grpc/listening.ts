@@ -9,6 +9,9 @@ import type { ConnectionLimit } from '../connection-limit.js';
 /** "I am going, and whatever you have begun I still answer": RFC 9113, section 6.8. */
 const EVERY_STREAM = 2 ** 31 - 1;
 
+/** Longer than a round trip: what was said last is read before the connection is gone. */
+const HANG_UP_MS = 200;
+
 /** The socket under a gRPC server. It is ours, since grpc-js can stop listening only by closing every connection at once. */
 export interface GrpcListening {
   readonly port: number;
@@ -59,7 +62,10 @@ export async function listenGrpc(
     port: address.port,
     close,
     hangUp: () => {
-      for (const client of clients) client.destroySoon();
+      const cut = (): void => {
+        for (const client of clients) client.destroy();
+      };
+      setTimeout(cut, HANG_UP_MS).unref();
     },
     sayGoodbye: () => {
       close();
