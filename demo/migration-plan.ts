@@ -2,7 +2,8 @@ import { WORDNET_TEMPLATE } from './wordnet.js';
 
 /**
  * The default plan's four phases with times for a demonstration: minutes in place of days, and no confirmations, so that
- * one command drives it from start to end: it embeds the new version from its source, or takes what is that already. Times are judged generously, since everything here shares one small machine.
+ * one command drives it from start to end. It embeds the new version from its source, or takes one that is just that.
+ * Times are judged generously, since everything here shares one small machine.
  */
 export const demoPlan = (model: string, source: string) => ({
   steps: [

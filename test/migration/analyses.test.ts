@@ -49,6 +49,7 @@ t.test('service time: reads that caches answered are not timed, and it says so',
     primary: around(4_000, 12, random),
     shadow: around(4_100, 12, random),
     remembered: 4_988,
+    late: 0,
   };
   t.match(
     checkServiceTime(
@@ -63,6 +64,27 @@ t.test('service time: reads that caches answered are not timed, and it says so',
 });
 
 const MANY = { quantile: 0.95, ratio_max: 1.5, allowance_ms: 1, samples_min: 100 };
+
+t.test('service time: reads that came too late fail nothing, and do not let a version pass', async (t) => {
+  const random = seeded(19);
+  const seen = (us: number, late: number) => ({
+    lane: 'shadow' as const,
+    mirrored: {
+      primary: around(4_000, 1_000, random),
+      shadow: around(us, 1_000, random),
+      remembered: 0,
+      late,
+    },
+  });
+  t.match(checkServiceTime(seen(4_000, 20), MANY), { verdict: 'successful', why: /, 20 came too late\)/ });
+  t.match(checkServiceTime(seen(4_000, 200), MANY), {
+    verdict: 'undecided',
+    why: /with those that came too late it is not within it/,
+    figures: { after_late: 200 },
+  });
+  t.equal(checkServiceTime(seen(12_000, 200), MANY).verdict, 'failed', 'those that came are slow enough');
+});
+
 const served = (old: LogHistogram, fresh: LogHistogram) => {
   const before = { total: old };
   return { lane: 'served' as const, before, earlier: before, after: { total: fresh } };
