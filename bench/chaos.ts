@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ChaosClient } from './chaos/client.js';
-import { FAULTS, type Fault } from './chaos/faults.js';
+import { type Fault, faultsOf } from './chaos/faults.js';
 import { ConstantLoad } from './chaos/load.js';
 import { type ChaosRig, openChaosRig } from './chaos/rig.js';
 import { type Bench, inputHash } from './report.js';
@@ -22,6 +22,7 @@ export const chaos: Bench = {
   about: 'a table of faults under load: lost, wrong and mispaired answers, and time to recover',
   run: async ({ size, seed }) => {
     const plan = SIZES[size];
+    const faults = faultsOf(size);
     const rig = await openChaosRig(plan.glossStep);
     const client = new ChaosClient(rig.address.grpc);
     const { checker, queries, vectors, modelOfBuild } = rig.corpus;
@@ -42,12 +43,12 @@ export const chaos: Bench = {
       load.start();
       await sleep(holdMs);
       await load.endPhase();
-      for (const fault of FAULTS) {
+      for (const fault of faults) {
         const startedAtMs = performance.now();
         results.push(await applied(fault, rig, load, holdMs));
         if (process.stderr.isTTY || process.env.CHAOS_LOG !== undefined)
           process.stderr.write(
-            `${results.length} of ${FAULTS.length} faults: ${fault.name}, ${((performance.now() - startedAtMs) / 1_000).toFixed(1)} s\n`,
+            `${results.length} of ${faults.length} faults: ${fault.name}, ${((performance.now() - startedAtMs) / 1_000).toFixed(1)} s\n`,
           );
       }
       await load.stop();

@@ -14,6 +14,8 @@ export interface Fault {
   heal(rig: ChaosRig): Promise<void> | void;
   /** `none`: no request may be lost. `in_flight`: what a process that ends without warning takes with it, and what comes before its successor listens. */
   readonly expected: { readonly lost: 'none' | 'in_flight' };
+  /** False: each costs the smoke a start of the gateway, and a test of its own does the same. */
+  readonly inSmoke?: false;
 }
 
 const NONE = { lost: 'none' } as const;
@@ -41,6 +43,10 @@ async function rewriteCache(
 }
 
 const stalled: Socket[] = [];
+
+/** Those of a size. */
+export const faultsOf = (size: 'smoke' | 'full'): readonly Fault[] =>
+  FAULTS.filter(({ inSmoke }) => size === 'full' || inSmoke !== false);
 
 /** The table: what is done to a gateway under load, how it is undone, and what may be lost meanwhile. */
 export const FAULTS: readonly Fault[] = [
@@ -172,6 +178,7 @@ export const FAULTS: readonly Fault[] = [
     inject: ({ gateway }) => gateway.signal(PROCESSES.gateway, 'SIGSEGV'),
     heal: nothing,
     expected: IN_FLIGHT,
+    inSmoke: false, // test/faults/native-crash.test.ts
   },
   {
     name: 'a search thread crashes: the index it has mapped is cut (SIGBUS)',
@@ -208,6 +215,7 @@ export const FAULTS: readonly Fault[] = [
     inject: ({ gateway }) => gateway.stop(),
     heal: ({ gateway }) => gateway.start(),
     expected: IN_FLIGHT,
+    inSmoke: false, // test/control/rolling-restart.test.ts
   },
   {
     name: 'the wall clock jumps an hour forward, then back',

@@ -1,6 +1,6 @@
 import path from 'node:path';
 import t, { type Test } from 'tap';
-import { FAULTS } from '../../bench/chaos/faults.js';
+import { FAULTS, faultsOf } from '../../bench/chaos/faults.js';
 import { packageRoot } from '../../src/package-root.js';
 import { finished, spawnNode } from '../fixtures/product.js';
 
@@ -76,8 +76,8 @@ t.test('the table of faults is whole', (t) => {
 function judgeChaos(t: Test, results: readonly Readonly<Record<string, unknown>>[]): void {
   t.same(
     results.map(({ name }) => name),
-    FAULTS.map(({ name }) => name),
-    'the whole table',
+    faultsOf('smoke').map(({ name }) => name),
+    'the whole table, but for what other tests do',
   );
   for (const row of results) {
     const { name, requests, expected_lost, lost_requests, wrong_answers, mispaired_responses } = row;
