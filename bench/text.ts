@@ -1,12 +1,13 @@
-import { availableParallelism } from 'node:os';
 import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { MODEL_FILES } from '../src/encoder/model-folder.js';
 import { builtBundle } from './data/built-bundle.js';
 import { searchCorpus, TOP_K } from './data/search-corpus.js';
 import { withoutFailures } from './load/load-generator.js';
 import { treeCpuUs } from './load/process-cpu.js';
-import { RawText, type TextSide } from './raw/text-search.js';
+import type { FromText, TextRun, ToText } from './raw/text-protocol.js';
 import { type Bench, inputHash, median } from './report.js';
+import { AskedChild } from './rig/asked-child.js';
 import { openTextSide } from './rig/text-side.js';
 
 const BATCH_TOKENS_MAX = 1024;
@@ -18,19 +19,25 @@ const SIZES = {
 /** Requests in flight, and how many texts the libraries alone are given together. */
 const IN_FLIGHT = [1, 16] as const;
 
+interface Side {
+  readonly cpuUs: number;
+  readonly perSecond: number;
+  readonly p50Us: number;
+  readonly p99Us: number;
+  readonly recall: number;
+}
+
 /**
  * Held-out glosses as text queries over gRPC, each sent once, beside the runtime and usearch alone in sequence on the same
  * texts, model, index and threads. `ratio`: CPU per text of the libraries ÷ of the gateway with all its processes, at 16
  * in flight, where the libraries do the texts one at a time and, in turn, 16 together in batches of like length, and the
- * cheaper of the two counts. The gateway keeps all cores busy then, so the libraries do as well, in a process for each
- * core; what they need with one core and the others idle is printed beside it.
+ * cheaper of the two counts.
  */
 export const text: Bench = {
   name: 'text',
   about: 'CPU per text query over gRPC beside the ONNX runtime and usearch in sequence',
   run: async ({ size, seed }) => {
     const plan = SIZES[size];
-    const cores = availableParallelism();
     const { rowCount, queryCount, glossStep } = plan;
     const corpus = await searchCorpus({ rowCount, queryCount, glossStep, seed });
     const { bundle } = await builtBundle(corpus, 'v1');
@@ -41,61 +48,91 @@ export const text: Bench = {
         corpus,
         bundle,
       );
-      const { manifest, folder } = bundle;
-      const raw = await RawText.start(
-        {
-          modelFile: path.join(corpus.model.folder, 'model.onnx'),
-          tokenizerFile: path.join(corpus.model.folder, MODEL_FILES.tokenizer),
-          textTokensMax: corpus.model.manifest.max_tokens,
-          dimensions: corpus.dimensions,
-          threads: 1,
-          indexFile: path.join(folder, 'index.usearch'),
-          connectivity: manifest.connectivity,
-          expansionAdd: manifest.expansion_add,
-          expansionSearch: manifest.expansion_search,
-          topK: TOP_K,
-          texts: corpus.queryTexts,
-          truth: corpus.truth,
-        },
-        cores,
-        BATCH_TOKENS_MAX,
+      const raw = new AskedChild<ToText, FromText>(
+        fileURLToPath(new URL('./raw/text-main.js', import.meta.url)),
       );
       opened.push(() => raw.close());
+      const { manifest, folder } = bundle;
+      await raw.ask(
+        {
+          kind: 'setup',
+          setup: {
+            modelFile: path.join(corpus.model.folder, 'model.onnx'),
+            tokenizerFile: path.join(corpus.model.folder, MODEL_FILES.tokenizer),
+            textTokensMax: corpus.model.manifest.max_tokens,
+            dimensions: corpus.dimensions,
+            threads: 1,
+            indexFile: path.join(folder, 'index.usearch'),
+            connectivity: manifest.connectivity,
+            expansionAdd: manifest.expansion_add,
+            expansionSearch: manifest.expansion_search,
+            topK: TOP_K,
+            texts: corpus.queryTexts,
+            truth: corpus.truth,
+          },
+        },
+        'ready',
+      );
 
-      /** From the beginning of the texts on, so that each is sent once. */
-      let from = 0;
-      const gatewaySide = async (inFlight: number, seconds: number): Promise<TextSide> => {
+      /** Both sides go through the texts from the beginning, so each text is sent once and both see the same ones. */
+      let gatewayFrom = 0;
+      let rawFrom = 0;
+      const gatewaySide = async (inFlight: number, seconds: number): Promise<Side> => {
         const before = treeCpuUs(gateway.pid);
-        const result = withoutFailures(await load.run({ kind: 'closed', inFlight, seconds, from }));
+        const result = withoutFailures(
+          await load.run({ kind: 'closed', inFlight, seconds, from: gatewayFrom }),
+        );
         const cpuUs = (treeCpuUs(gateway.pid) - before) / result.answered;
-        from += result.answered;
+        gatewayFrom += result.answered;
         const { p50, p99 } = result.latencyUs;
-        const { perSecond, recall } = result;
-        return { cpuUs, perSecond, p50Us: p50, p99Us: p99, recall: recall ?? Number.NaN };
+        return {
+          cpuUs,
+          perSecond: result.perSecond,
+          p50Us: p50,
+          p99Us: p99,
+          recall: result.recall ?? Number.NaN,
+        };
+      };
+      const rawRun = async (together: number, seconds: number): Promise<Side> => {
+        const before = treeCpuUs(raw.pid);
+        const run: TextRun = { seconds, from: rawFrom, together, batchTokensMax: BATCH_TOKENS_MAX };
+        const { result } = await raw.ask({ kind: 'run', run }, 'result');
+        const cpuUs = (treeCpuUs(raw.pid) - before) / result.texts;
+        rawFrom += result.texts;
+        const { p50, p99 } = result.latencyUs;
+        return { cpuUs, perSecond: result.perSecond, p50Us: p50, p99Us: p99, recall: result.recall };
+      };
+      /** One at a time and together: whichever costs less CPU is what the gateway is compared with. */
+      const rawSide = async (together: number, seconds: number): Promise<Side> => {
+        if (together === 1) return rawRun(1, seconds);
+        const ways = [await rawRun(1, seconds / 2), await rawRun(together, seconds / 2)] as const;
+        return ways[0].cpuUs < ways[1].cpuUs ? ways[0] : ways[1];
       };
 
       const results: Record<string, number | string>[] = [];
       let ratio = Number.NaN;
       for (const inFlight of IN_FLIGHT) {
-        const served: TextSide[] = [];
-        const oneCore: TextSide[] = [];
-        const allCores: TextSide[] = [];
-        const turns = [
-          async (seconds: number) => void served.push(await gatewaySide(inFlight, seconds)),
-          async (seconds: number) => void oneCore.push(await raw.run(1, inFlight, seconds)),
-          async (seconds: number) => void allCores.push(await raw.run(cores, inFlight, seconds)),
-        ];
-        for (const turn of turns) await turn(plan.warmUpSeconds);
-        for (const rounds of [served, oneCore, allCores]) rounds.length = 0;
-        for (let round = 0; round < plan.rounds; round++)
-          for (let at = 0; at < turns.length; at++) await turns[(round + at) % turns.length]?.(plan.seconds);
-        const sides = [
-          ['gateway', served],
-          ['in sequence on one core', oneCore],
-          [`in sequence on ${cores} cores`, allCores],
-        ] as const;
-        for (const [side, rounds] of sides) {
-          const of = (pick: (one: TextSide) => number): number => median(rounds.map(pick));
+        await gatewaySide(inFlight, plan.warmUpSeconds);
+        await rawSide(inFlight, plan.warmUpSeconds);
+        const gatewayRounds: Side[] = [];
+        const rawRounds: Side[] = [];
+        for (let round = 0; round < plan.rounds; round++) {
+          const turns = [
+            async () => void gatewayRounds.push(await gatewaySide(inFlight, plan.seconds)),
+            async () => void rawRounds.push(await rawSide(inFlight, plan.seconds)),
+          ];
+          for (const turn of round % 2 === 0 ? turns : turns.reverse()) await turn();
+        }
+        const ratiosOf = (of: (gateway: Side, raw: Side) => number): number[] =>
+          gatewayRounds.map((side, round) => of(side, rawRounds[round] as Side)).sort((a, b) => a - b);
+        const cpu = ratiosOf((served, alone) => alone.cpuUs / served.cpuUs);
+        const throughput = ratiosOf((served, alone) => served.perSecond / alone.perSecond);
+        if (inFlight > 1) ratio = median(cpu);
+        for (const [side, rounds] of [
+          ['gateway', gatewayRounds],
+          ['runtime and usearch in sequence', rawRounds],
+        ] as const) {
+          const of = (pick: (one: Side) => number): number => median(rounds.map(pick));
           results.push({
             side,
             in_flight: inFlight,
@@ -106,21 +143,15 @@ export const text: Bench = {
             'recall@10': Number(of(({ recall }) => recall).toFixed(4)),
           });
         }
-        for (const [side, alone] of sides.slice(1)) {
-          const of = (pick: (alone: TextSide, gateway: TextSide) => number): number[] =>
-            served.map((one, round) => pick(alone[round] as TextSide, one)).sort((a, b) => a - b);
-          const cpu = of((a, b) => a.cpuUs / b.cpuUs);
-          if (inFlight > 1 && alone === allCores) ratio = median(cpu);
-          results.push({
-            side: `${side} ÷ gateway, CPU`,
-            in_flight: inFlight,
-            rounds: plan.rounds,
-            ratio: Number(median(cpu).toFixed(3)),
-            ratio_least: Number((cpu[0] ?? Number.NaN).toFixed(3)),
-            ratio_most: Number((cpu.at(-1) ?? Number.NaN).toFixed(3)),
-            throughput_ratio: Number(median(of((a, b) => b.perSecond / a.perSecond)).toFixed(3)),
-          });
-        }
+        results.push({
+          side: 'in sequence ÷ gateway, CPU',
+          in_flight: inFlight,
+          rounds: plan.rounds,
+          ratio: Number(median(cpu).toFixed(3)),
+          ratio_least: Number((cpu[0] ?? Number.NaN).toFixed(3)),
+          ratio_most: Number((cpu.at(-1) ?? Number.NaN).toFixed(3)),
+          throughput_ratio: Number(median(throughput).toFixed(3)),
+        });
       }
       return { input: inputHash(bundle.digest, corpus.queryTexts.join('\n')), ratio, results };
     } finally {
