@@ -18,6 +18,8 @@ import {
 /** As many as the watch takes for more than odd pages. */
 const FAULTS = 16;
 const ROUNDS_MAX = 200;
+/** The test says when. */
+const NEVER_BY_ITSELF_MS = 3_600_000;
 
 t.test('indexes of tier dram whose searches waited for the disk are read into memory again', async (t) => {
   const home = temporaryFolder(t);
@@ -35,6 +37,7 @@ t.test('indexes of tier dram whose searches waited for the disk are read into me
   const watch = new TierWatch(
     { pool, ssdPool, processes },
     { warn: (fields: unknown) => void warnings.push(fields) },
+    NEVER_BY_ITSELF_MS,
   );
   t.teardown(() => watch.close());
   const shadow = await processes.open(bundle, { expected });

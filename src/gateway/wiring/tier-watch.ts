@@ -27,7 +27,7 @@ export class TierWatch {
   #faultsBefore = 0;
   #looking: Promise<void> | null = null;
 
-  constructor(engines: WatchedEngines, log: Pick<Logger, 'warn'>) {
+  constructor(engines: WatchedEngines, log: Pick<Logger, 'warn'>, intervalMs = LOOK_INTERVAL_MS) {
     this.#engines = engines;
     this.#log = log;
     this.#timer = setInterval(() => {
@@ -36,7 +36,7 @@ export class TierWatch {
         .finally(() => {
           this.#looking = null;
         });
-    }, LOOK_INTERVAL_MS);
+    }, intervalMs);
     this.#timer.unref();
   }
 
