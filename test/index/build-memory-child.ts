@@ -11,7 +11,8 @@ import { optionsOf } from './corpus.js';
  */
 const DIMENSIONS = 1024;
 const BATCH_ROWS = 256;
-const ROWS_PER_COLLECTION = 2_048;
+const ROWS_PER_COLLECTION = 512;
+const LOOK_INTERVAL_MS = 2;
 
 const collect =
   globalThis.gc ??
@@ -19,8 +20,12 @@ const collect =
     throw new Error('start this with --expose-gc');
   });
 
-const peakBytes = (): number =>
-  Number(/VmHWM:\s+(\d+) kB/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]) * 1024;
+/** Without the pages of files, which are the system's to take back. */
+let peakBytes = 0;
+const look = (): void => {
+  const bytes = Number(/RssAnon:\s+(\d+) kB/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]) * 1024;
+  if (bytes > peakBytes) peakBytes = bytes;
+};
 
 async function* rowsOf(count: number): AsyncGenerator<BuildBatch> {
   const vectors = new Float32Array(BATCH_ROWS * DIMENSIONS);
@@ -36,12 +41,17 @@ async function* rowsOf(count: number): AsyncGenerator<BuildBatch> {
       truncated: false,
     }));
     yield { vectors, rows };
+    look();
     if (first % ROWS_PER_COLLECTION === 0) collect();
   }
 }
 
 const [, , folder = '', rows = '0'] = process.argv;
-const before = peakBytes();
+look();
+const before = peakBytes;
+const looking = setInterval(look, LOOK_INTERVAL_MS);
 const options = optionsOf(folder, { dimensions: DIMENSIONS, quantization: 'b1', threads: 1 });
 await buildBundle(options, rowsOf(Number(rows)));
-process.stdout.write(`${peakBytes() - before}\n`);
+look();
+clearInterval(looking);
+process.stdout.write(`${peakBytes - before}\n`);

@@ -25,5 +25,6 @@ t.test('a build does not hold the vectors that it was given', linux, async (t) =
   const grown = (await growth(MANY)) - (await growth(FEW));
   const vectors = (MANY - FEW) * VECTOR_BYTES;
   t.comment(`${grown} bytes more for ${vectors} bytes of vectors`);
-  t.ok(grown < 0.75 * vectors, `${grown} bytes more for ${vectors} bytes of vectors`);
+  // What a build holds anyway, a third of it, would come on top if it held them.
+  t.ok(grown < vectors, `${grown} bytes more for ${vectors} bytes of vectors`);
 });
