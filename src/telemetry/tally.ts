@@ -59,8 +59,17 @@ export class LabelledTally<Label extends string> {
     this.#names = names;
   }
 
+  /** Known at nought: a counter that begins with its first event has no increase by it. */
+  declare(...values: readonly string[]): void {
+    this.#entry(values);
+  }
+
   /** One value per label, in their order. */
   add(...values: readonly string[]): void {
+    this.#entry(values).count++;
+  }
+
+  #entry(values: readonly string[]): Entry<Label> {
     if (values.length !== this.#names.length) throw new RangeError(`labels: ${this.#names.join(', ')}`);
     let level = this.#root;
     for (let at = 0; at < values.length - 1; at++) {
@@ -73,8 +82,10 @@ export class LabelledTally<Label extends string> {
     }
     const last = values[values.length - 1] as string;
     const known = level.get(last) as Entry<Label> | undefined;
-    if (known !== undefined) known.count++;
-    else level.set(last, this.#insert(values));
+    if (known !== undefined) return known;
+    const entry = this.#insert(values);
+    level.set(last, entry);
+    return entry;
   }
 
   #insert(values: readonly string[]): Entry<Label> {
@@ -82,7 +93,7 @@ export class LabelledTally<Label extends string> {
       Label,
       string
     >;
-    const entry = { labels, count: 1 };
+    const entry = { labels, count: 0 };
     this.#entries.push(entry);
     return entry;
   }

@@ -158,6 +158,13 @@ t.test(
       labels.set(family(name as string), known);
     }
 
+    // An increase is seen from nought only.
+    for (const series of [
+      'switchyard_requests_total{rpc="search",protocol="grpc",reason="FINGERPRINT_MISMATCH"} 0',
+      'switchyard_cache_errors_total{layer="redis",kind="result",why="invalid_key"} 0',
+    ])
+      t.ok(text.includes(`${series}\n`), series);
+
     t.ok(rare.length > 0);
     for (const expression of rare) {
       await prometheus.query(filled(expression));

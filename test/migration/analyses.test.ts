@@ -5,6 +5,7 @@ import { checkGolden } from '../../src/lifecycle/migration/analyses/golden.js';
 import { looksThatShare } from '../../src/lifecycle/migration/analyses/looks.js';
 import { checkServiceTime } from '../../src/lifecycle/migration/analyses/service-time.js';
 import { checkShadow } from '../../src/lifecycle/migration/analyses/shadow.js';
+import { Measured } from '../../src/lifecycle/migration/measured.js';
 import { MigrationMeter } from '../../src/lifecycle/migration/meter.js';
 import type { MirrorTotals } from '../../src/lifecycle/migration/mirror-counts.js';
 import type { GoldenFinding } from '../../src/lifecycle/migration/ports.js';
@@ -142,18 +143,20 @@ t.test('service time: an equal version fails in hardly any of a thousand seeded 
 
 t.test('error rate: an equal version is not failed by chance, an outage is seen at once', async (t) => {
   const options = { increase_max: 0.01, samples_min: 200 };
-  const check = (before: [number, number], after: [number, number]) =>
-    checkErrorRate(
-      { answered: before[0], failed: before[1] },
-      { answered: after[0], failed: after[1] },
-      options,
-    ).verdict;
+  const of = ([answered, failed]: readonly [number, number]) => ({ answered, failed });
+  const check = (
+    before: readonly [number, number],
+    after: readonly [number, number],
+    earlier: readonly [number, number] = before,
+  ) => checkErrorRate({ before: of(before), after: of(after), earlier: of(earlier) }, options).verdict;
   t.equal(check([10_000, 2], [300, 0]), 'successful');
   t.equal(check([10_000, 2], [300, 150]), 'failed');
   t.equal(check([10_000, 2], [0, 12]), 'failed', 'twelve of twelve');
   t.equal(check([10_000, 2], [40, 0]), 'undecided', 'too few');
   t.equal(check([10_000, 2], [0, 0]), 'undecided');
   t.equal(check([0, 0], [300, 0]), 'successful', 'the old one serves no longer');
+  t.equal(check([0, 1], [180, 120], [9_990, 10]), 'failed', 'a straggler does not stand for the old version');
+  t.equal(check([0, 0], [285, 15], [9_500, 500]), 'successful', 'what always fails is not the new version');
   const random = seeded(7);
   let failed = 0;
   for (let look = 0; look < 2_000; look++) {
@@ -223,6 +226,41 @@ t.test('mirrored reads: those that came too late are shown, and too many make it
   const totals = new SampleTotals();
   for (let taken = 0; taken < 2; taken++) totals.add(meter.take('docs') ?? { versions: {}, mirrored: {} });
   t.match(totals.mirrored('v2'), { compared: 0, failed: 1, late: 2 }, 'each counts once');
+});
+
+t.test('what was begun to be measured before a step does not count in it', async (t) => {
+  let nowMs = 1_000;
+  const meter = new MigrationMeter(() => nowMs);
+  meter.watch(new Set(['docs']));
+  const target = { corpus: 'docs', version: 'v2', build: 'b'.repeat(64) as Digest, model: 'm@1' };
+  const written: { gatewayId: string; at: Date; sample: unknown }[] = [];
+  const write = (afterMs: number): void => {
+    nowMs += afterMs;
+    meter.failed(target, 'split', new Error('no answer'));
+    written.push({ gatewayId: 'a', at: new Date(nowMs), sample: meter.take('docs') });
+  };
+  for (const afterMs of [60_000, 5_000, 5_000]) write(afterMs);
+  const measured = (since: number): Promise<SampleTotals> =>
+    new Measured(
+      {
+        migration: { migrationId: 'm', toVersion: 'v2' },
+        state: { facts: { verified: null } },
+        registry: {
+          migrations: {
+            samplesSince: async function* (_id: string, from: Date) {
+              yield* written.filter(({ at }) => at >= from);
+            },
+          },
+        },
+      } as unknown as ConstructorParameters<typeof Measured>[0],
+      new Date(since).toISOString(),
+    ).now();
+  const failedSince = async (since: number): Promise<number> => (await measured(since)).version('v2').failed;
+  t.equal(await failedSince(1_000), 3);
+  t.equal(await failedSince(50_000), 2, 'a sample that was begun before is left out');
+  t.equal(await failedSince(61_000), 2);
+  t.equal(await failedSince(61_001), 1);
+  t.equal(await failedSince(70_000), 0);
 });
 
 t.test('all looks of a migration together stay within the 5 %', async (t) => {

@@ -29,6 +29,14 @@ t.test('label sets are told apart by every value and keep their totals', (t) => 
       [{ rpc: 'embed', reason: 'OK' }, 1],
     ],
   );
+  tally.declare('embed', 'INTERNAL');
+  tally.declare('search', 'OK');
+  t.strictSame(
+    [...tally.read()].at(-1),
+    [{ rpc: 'embed', reason: 'INTERNAL' }, 0],
+    'at nought before the first',
+  );
+  t.equal([...tally.read()].length, 4, 'what counts already stays');
   t.throws(() => tally.add('search', 'OK', 'more'), RangeError);
   t.end();
 });

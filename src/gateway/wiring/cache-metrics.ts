@@ -1,4 +1,4 @@
-import type { CacheKind } from '../../cache/frame.js';
+import { type CacheKind, FRAME_DEFECTS } from '../../cache/frame.js';
 import type { CacheCounters } from '../../cache/layered-cache.js';
 import type { Metrics } from '../../telemetry/metrics.js';
 import type { GatewayCaches } from './caches.js';
@@ -86,7 +86,10 @@ function errorsOf(kind: CacheKind, { memory, redis }: CacheCounters, hasRedis: b
     one('memory', 'refused', memory.refused),
     one('redis', 'failed', redis.failed),
     one('redis', 'skipped', redis.skipped),
-    ...[...redis.invalid].map(([why, count]) => one('redis', `invalid_${why}`, count)),
+    // At nought too: the first one is what the alert is for.
+    ...[...FRAME_DEFECTS, 'payload' as const].map((why) =>
+      one('redis', `invalid_${why}`, redis.invalid.get(why) ?? 0),
+    ),
   ];
 }
 

@@ -41,6 +41,9 @@ export function faceMetrics(metrics: Metrics): FaceMetrics {
       Object.fromEntries(OPERATIONS.map((rpc) => [rpc, metrics.rpcDuration.of(rpc, protocol)])),
     ]),
   ) as Record<Protocol, Record<Operation, DurationTally>>;
+  // The first one is what the alert is for.
+  for (const protocol of PROTOCOLS)
+    for (const rpc of OPERATIONS) metrics.requests.declare(rpc, protocol, 'FINGERPRINT_MISMATCH');
   return {
     requestFinished: (protocol, rpc, reason, durationMs) => {
       metrics.requests.add(rpc, protocol, reason);

@@ -7,7 +7,8 @@ const OVERLAP_MS = 10_000;
 
 /**
  * What all gateways measured since a moment, added up as it comes: each look reads only what is new, so that a step may
- * last for days.
+ * last for days. What was begun to be measured before that moment does not count, for what went wrong before an operator
+ * mended it must fail nothing afterwards.
  */
 export class Measured {
   readonly #read: StepContext<StepKind>['registry']['migrations'];
@@ -15,6 +16,7 @@ export class Measured {
   readonly #totals = new SampleTotals();
   /** Of the new version, the build that was verified: what was mirrored to another one says nothing of it. */
   readonly #of: (sample: Sample) => Sample;
+  readonly #beginMs: number;
   #since: Date;
   /** Those at the edge that were added already. */
   #added = new Map<string, Date>();
@@ -29,6 +31,7 @@ export class Measured {
     this.#read = registry.migrations;
     this.#migrationId = migration.migrationId;
     this.#since = new Date(since);
+    this.#beginMs = this.#since.getTime();
   }
 
   async now(): Promise<SampleTotals> {
@@ -37,7 +40,8 @@ export class Measured {
       const key = `${gatewayId} ${at.getTime()}`;
       if (this.#added.has(key)) continue;
       this.#added.set(key, at);
-      this.#totals.add(this.#of(sample as Sample));
+      const measured = sample as Sample;
+      if (at.getTime() - (measured.spanMs ?? 0) >= this.#beginMs) this.#totals.add(this.#of(measured));
       const edge = new Date(at.getTime() - OVERLAP_MS);
       if (edge > this.#since) this.#since = edge;
     }

@@ -19,16 +19,21 @@ export class MigrationMeter
   implements Pick<RouterMetrics, 'served' | 'failed' | 'mirrorDropped' | 'mirrorCompared'>
 {
   readonly #corpora = new Map<string, CorpusMeter>();
+  readonly #nowMs: () => number;
+
+  constructor(nowMs: () => number = () => performance.now()) {
+    this.#nowMs = nowMs;
+  }
 
   /** Measures these corpora from now on, and no others. */
   watch(corpora: ReadonlySet<string>): void {
     for (const corpus of this.#corpora.keys()) if (!corpora.has(corpus)) this.#corpora.delete(corpus);
     for (const corpus of corpora)
-      if (!this.#corpora.has(corpus)) this.#corpora.set(corpus, new CorpusMeter());
+      if (!this.#corpora.has(corpus)) this.#corpora.set(corpus, new CorpusMeter(this.#nowMs()));
   }
 
   take(corpus: string): Sample | null {
-    return this.#corpora.get(corpus)?.take() ?? null;
+    return this.#corpora.get(corpus)?.take(this.#nowMs()) ?? null;
   }
 
   served(target: TargetLabels, kind: TrafficKind, times: StageTimes): void {
@@ -60,6 +65,12 @@ class CorpusMeter {
   readonly #versions = new Map<string, VersionTotals>();
   /** By the shadow's build; a shadow of the primary's own version is the noise floor. */
   readonly #pairs = new Map<Digest, Pair>();
+  /** When it was taken from last. */
+  #sinceMs: number;
+
+  constructor(nowMs: number) {
+    this.#sinceMs = nowMs;
+  }
 
   served({ version }: TargetLabels, times: StageTimes): void {
     const counts = this.#version(version);
@@ -81,7 +92,9 @@ class CorpusMeter {
     return pair.counts;
   }
 
-  take(): Sample {
+  take(nowMs: number): Sample {
+    const spanMs = nowMs - this.#sinceMs;
+    this.#sinceMs = nowMs;
     const versions: Record<string, VersionSample> = {};
     for (const [version, counts] of this.#versions)
       versions[version] = {
@@ -96,7 +109,7 @@ class CorpusMeter {
       mirrored[mirrored[version] === undefined ? version : `${version}@${build}`] = counts.sample(build);
     this.#versions.clear();
     this.#pairs.clear();
-    return { versions, mirrored };
+    return { spanMs, versions, mirrored };
   }
 
   #version(version: string): VersionTotals {

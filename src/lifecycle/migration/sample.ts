@@ -15,14 +15,16 @@ export interface VersionSample {
 }
 
 export interface Sample {
+  /** Over how many milliseconds before it was written; none in samples of versions that did not say. */
+  readonly spanMs?: number;
   readonly versions: Readonly<Record<string, VersionSample>>;
   /** By version; where it has several builds, the others' keys are `version@build`. */
   readonly mirrored: Readonly<Record<string, MirrorSample>>;
 }
 
 /** Without what was mirrored to another build of the version than this one. */
-export const ofBuild = ({ versions, mirrored }: Sample, version: string, wanted: Digest): Sample => ({
-  versions,
+export const ofBuild = ({ mirrored, ...sample }: Sample, version: string, wanted: Digest): Sample => ({
+  ...sample,
   mirrored: Object.fromEntries(
     Object.entries(mirrored).filter(
       ([key, { build }]) => versionOf(key) !== version || build === undefined || build === wanted,

@@ -4,13 +4,21 @@ import { type Finding, LOOK_Z, percent } from './finding.js';
 
 export type ErrorRateOptions = NonNullable<StepOptions<'analysis'>['error_rate']>;
 
+type Outcomes = Pick<VersionTotals, 'answered' | 'failed'>;
+
 /** Failed requests of the new version beside those of the old one, each with its Wilson interval. */
 export function checkErrorRate(
-  before: Pick<VersionTotals, 'answered' | 'failed'>,
-  after: Pick<VersionTotals, 'answered' | 'failed'>,
+  seen: {
+    readonly before: Outcomes;
+    readonly after: Outcomes;
+    /** Of the old version when it still served: at all weight it serves stragglers at most. */
+    readonly earlier: Outcomes;
+  },
   { increase_max, samples_min }: ErrorRateOptions,
 ): Finding {
-  const [old, fresh] = [rateOf(before), rateOf(after)];
+  const { before, earlier } = seen;
+  const old = rateOf(before.answered + before.failed >= samples_min ? before : earlier);
+  const fresh = rateOf(seen.after);
   const limit = (old?.value ?? 0) + increase_max;
   const figures = { before: old, after: fresh, increase_max };
   const found = (verdict: Finding['verdict'], why: string): Finding => ({
@@ -38,7 +46,7 @@ interface Rate {
   readonly high: number;
 }
 
-function rateOf({ answered, failed }: Pick<VersionTotals, 'answered' | 'failed'>): Rate | null {
+function rateOf({ answered, failed }: Outcomes): Rate | null {
   const count = answered + failed;
   if (count === 0) return null;
   const value = failed / count;

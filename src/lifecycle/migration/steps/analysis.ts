@@ -110,20 +110,19 @@ async function measuredNow(
   const findings: Finding[] = [];
   if (shadow !== undefined)
     findings.push(checkShadow(whole.mirrored(toVersion), whole.mirrored(fromVersion), shadow));
+  const served = {
+    before: now.version(fromVersion),
+    after: now.version(toVersion),
+    earlier: whole.version(fromVersion),
+  };
   if (service_time !== undefined) {
     const lane =
       weightOf(state.facts) === 0
         ? ({ lane: 'shadow', mirrored: whole.mirrored(toVersion) } as const)
-        : ({
-            lane: 'served',
-            before: now.version(fromVersion),
-            after: now.version(toVersion),
-            earlier: whole.version(fromVersion),
-          } as const);
+        : ({ lane: 'served', ...served } as const);
     findings.push(checkServiceTime(lane, service_time));
   }
-  if (error_rate !== undefined)
-    findings.push(checkErrorRate(now.version(fromVersion), now.version(toVersion), error_rate));
+  if (error_rate !== undefined) findings.push(checkErrorRate(served, error_rate));
   if (cost !== undefined)
     findings.push(
       checkCost(
