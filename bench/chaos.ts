@@ -61,11 +61,17 @@ export const chaos: Bench = {
         sum + Number(wrong_answers ?? 0) + Number(mispaired_responses ?? 0),
       0,
     );
+    const lost = results.reduce(
+      (sum, { expected_lost, lost_requests }) =>
+        expected_lost === 'none' ? sum + Number(lost_requests ?? 0) : sum,
+      0,
+    );
     const builds = Object.values(rig.corpus.builds).map(({ bundle }) => bundle.digest);
     return {
       versions: { 'redis-server': rig.redis.version },
       input: inputHash(...builds, queries.join('\n')),
       ratio: wrong === 0 ? 1 : 0,
+      holds: wrong === 0 && lost === 0,
       results,
     };
   },

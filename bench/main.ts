@@ -68,7 +68,11 @@ if (bench === undefined)
   program.error(`unknown bench ${name}; there are ${BENCHES.map((known) => known.name).join(', ')}`);
 else {
   const size = options.smoke === true || name === 'smoke' ? 'smoke' : 'full';
-  const { versions, ...outcome } = await bench.run({
+  const {
+    versions,
+    holds = true,
+    ...outcome
+  } = await bench.run({
     size,
     seed: options.seed,
     ...(options.rows === undefined ? {} : { rows: options.rows }),
@@ -88,4 +92,5 @@ else {
     if (report.ratio !== undefined) process.stdout.write(`ratio ${report.ratio.toFixed(3)}\n`);
     console.table(report.results);
   }
+  if (!holds) process.exitCode = 1;
 }

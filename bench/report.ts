@@ -27,6 +27,8 @@ export interface BenchReport {
 export interface BenchOutcome extends Omit<BenchReport, 'bench' | 'size' | 'seed' | 'surroundings'> {
   /** Of servers that took part and are no packages: `{ 'redis-server': '7.0.15' }`. */
   readonly versions?: Readonly<Record<string, string>>;
+  /** False: something that must hold on any machine, however busy, did not; the command ends with 1. */
+  readonly holds?: boolean;
 }
 
 export interface BenchOptions {

@@ -177,7 +177,13 @@ interface Stage {
   readonly folder: string;
 }
 
-async function goldenVerdict({ gateway }: Stage): Promise<string | null> {
+interface History {
+  /** Of the last look at the golden set; null where there was none. */
+  readonly quality: string | null;
+  readonly hadWeight: boolean;
+}
+
+async function historyOf({ gateway }: Stage): Promise<History> {
   const { events } = await new GatewayClient(`http://127.0.0.1:${gateway.adminPort}`).request<{
     readonly events: readonly MigrationEventView[];
   }>('GET', `/v1/migrations/${CORPUS}/events`);
@@ -191,7 +197,10 @@ async function goldenVerdict({ gateway }: Stage): Promise<string | null> {
     if (!Array.isArray(findings)) return [];
     return findings.flatMap(({ check, figures }) => (check === 'golden' ? [figures?.verdict ?? null] : []));
   });
-  return verdicts.at(-1) ?? null;
+  const hadWeight = events.some(
+    ({ detail }) => (detail as { placement?: { kind?: string } }).placement?.kind === 'weighted',
+  );
+  return { quality: verdicts.at(-1) ?? null, hadWeight };
 }
 
 /** One migration, driven by one command. */
@@ -217,9 +226,12 @@ async function migrate(number: number, scenario: Scenario, stage: Stage): Promis
   await runCommand(['migrate', 'report', CORPUS, '--html', report, ...adminWords(stage)], () => undefined);
   for (const version of [from, to]) await learn(version);
   const { failed, mispaired, answered, failures } = load.counts();
-  const isRefused = view.state === 'aborted' && (answered[to] ?? 0) === 0;
+  const { quality, hadWeight } = await historyOf(stage);
+  const isRefused = view.state === 'aborted' && !hadWeight && (answered[to] ?? 0) === 0;
   const outcome = isRefused ? 'refused' : view.state;
-  const quality = await goldenVerdict(stage);
+  // What aborts by itself before there is anything to abort for shows nothing.
+  const isForItsReason =
+    scenario.slowAtBps === undefined || (injection.hasBegun && view.rollback_ms !== null);
   const { expected } = scenario;
   if (view.finished_at === null)
     await runCommand(
@@ -231,7 +243,11 @@ async function migrate(number: number, scenario: Scenario, stage: Stage): Promis
     outcome,
     quality,
     is_as_expected:
-      outcome === expected.outcome && quality === expected.quality && failed === 0 && mispaired === 0,
+      outcome === expected.outcome &&
+      quality === expected.quality &&
+      isForItsReason &&
+      failed === 0 &&
+      mispaired === 0,
     failed_requests: failed,
     mispaired_responses: mispaired,
     rollback_ms: view.rollback_ms,
@@ -252,6 +268,10 @@ class Injection {
   constructor({ to, slowAtBps }: Scenario, { gateway, registry }: Stage) {
     this.#watching =
       slowAtBps === undefined ? Promise.resolve() : this.#watch(to, slowAtBps, gateway, registry);
+  }
+
+  get hasBegun(): boolean {
+    return this.#pulses !== null;
   }
 
   async end(): Promise<void> {
