@@ -163,10 +163,10 @@ t.test('a damaged archive is refused, naming the file', async (t) => {
       else writeFileSync(path.join(at, file), damage);
       const target = temporaryFolder(t);
       for (const attempt of [
-        verifyArchiveIn(store, name, never),
-        restoreBundle(store, name, target, {}, never),
+        () => verifyArchiveIn(store, name, never),
+        () => restoreBundle(store, name, target, {}, never),
       ]) {
-        const failure = await failureOf(attempt);
+        const failure = await failureOf(attempt());
         t.match(
           failure,
           { reason: 'CORRUPT_ARCHIVE', details: { file } },
