@@ -79,6 +79,32 @@ t.test('a migration goes back from wherever it is', async (t) => {
       await oldVersionAlone(registry);
     });
 
+  await t.test('an analysis that fails goes back by itself, and says why', async (t) => {
+    const slow = { service_time: { ratio_max: 0.1, allowance_ms: 0, samples_min: 10 }, interval_s: 0.05 };
+    const plan = JSON.stringify({
+      steps: [
+        { verify: {} },
+        { shadow: { duration_s: 0, compared_min: 1, timeout_s: 300 } },
+        { analysis: { shadow: { compared_min: 1, failed_share_max: 1 }, interval_s: 0.05 } },
+        { set_weight: { weight: 5_000 } },
+        { analysis: slow },
+        { set_weight: { weight: 10_000 } },
+        { analysis: slow },
+        { complete: {} },
+      ],
+    });
+    const started = await ask<MigrationView>(migrations, 'POST', { to_version: 'v2', plan, ...AUTHOR });
+    t.equal(started.status, 200, JSON.stringify(started.body).slice(0, 300));
+    const ended = await untilMigration(admin, CORPUS, 'ended', ({ finished_at }) => finished_at !== null);
+    t.match(ended, { state: 'aborted', cause: 'analysis', step: 5, weight: 0, lagging: [] });
+    t.match(ended.why, /^service_time: .*limit/);
+    t.ok((ended.rollback_ms ?? -1) >= 0, `rolled back in ${ended.rollback_ms} ms`);
+    const before = load.answered.get('v2') ?? 0;
+    for (let asked = 0; asked < 10; asked++) t.equal(await servedBy(), 'v1');
+    t.equal(load.answered.get('v2') ?? 0, before, 'nothing was served by the new version any more');
+    await oldVersionAlone(registry);
+  });
+
   await t.test('somebody else changes the split: it pauses, and going on puts it back', async (t) => {
     await confirmed.begin(t);
     await confirmed.goTo(t, 'shadow');
@@ -130,7 +156,7 @@ t.test('a migration goes back from wherever it is', async (t) => {
     const listed = await ask<{ migrations: readonly MigrationView[] }>(
       `${admin}/v1/migrations?corpus=${CORPUS}`,
     );
-    t.equal(listed.body.migrations.length, 5);
+    t.equal(listed.body.migrations.length, 6);
   });
 
   await t.test('a plan whose last step has no place for archives says so from the beginning', async (t) => {
