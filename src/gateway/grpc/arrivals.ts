@@ -1,6 +1,7 @@
 import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
 import type { Server } from '@grpc/grpc-js';
 import { SwitchyardError } from '../../errors.js';
+import { LinkedList } from '../../process/linked-list.js';
 import { operationOf, type Requests } from '../requests.js';
 
 /** How often is looked, as a part of the limit. */
@@ -44,7 +45,7 @@ interface Arriving {
 
 class Arrivals {
   readonly #options: ArrivalOptions;
-  readonly #arriving = new Set<Arriving>();
+  readonly #arriving = new LinkedList<Arriving>();
   #isLooking = false;
 
   constructor(options: ArrivalOptions) {
@@ -52,9 +53,8 @@ class Arrivals {
   }
 
   add(stream: ServerHttp2Stream, path: string): void {
-    const one: Arriving = { stream, path, sinceMs: performance.now() };
-    this.#arriving.add(one);
-    stream.once('close', () => this.#arriving.delete(one));
+    const place = this.#arriving.add({ stream, path, sinceMs: performance.now() });
+    stream.once('close', () => this.#arriving.remove(place));
     if (!this.#isLooking) this.#planLook();
   }
 
@@ -63,10 +63,10 @@ class Arrivals {
     this.#isLooking = true;
     const timer = setTimeout(() => {
       const nowMs = performance.now();
-      // The oldest come first.
-      for (const one of this.#arriving) {
+      for (let oldest = this.#arriving.first; oldest !== null; oldest = this.#arriving.first) {
+        const one = oldest.value;
         if (nowMs - one.sinceMs < arrivalMsMax) break;
-        this.#arriving.delete(one);
+        this.#arriving.remove(oldest);
         if (!one.stream.readableEnded) this.#end(one, nowMs);
       }
       if (this.#arriving.size > 0) this.#planLook();
