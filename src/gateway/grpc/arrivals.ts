@@ -1,15 +1,14 @@
-import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
+import { constants, type ServerHttp2Stream } from 'node:http2';
 import type { Server } from '@grpc/grpc-js';
 import { SwitchyardError } from '../../errors.js';
 import { LinkedList } from '../../process/linked-list.js';
 import { operationOf, type Requests } from '../requests.js';
+import { beforeCalls } from './stream-handler.js';
 
 /** How often is looked, as a part of the limit. */
 const LOOKS_PER_LIMIT = 6;
 /** A dialogue, whose client has not said its last word for as long as it is open. */
 const REFLECTION = '/grpc.reflection.';
-
-type StreamHandler = (interceptors: unknown, stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => void;
 
 export interface ArrivalOptions {
   /** A request's message has so long to arrive whole. */
@@ -21,20 +20,15 @@ export interface ArrivalOptions {
 
 /**
  * Ends requests whose message does not come whole: HTTP servers have such a limit and grpc-js has none, so half a
- * message would hold its bytes for as long as the connection lives. It stands in for a method of grpc-js that is not
- * public, as early-refusal.ts does. False: the method is gone.
+ * message would hold its bytes for as long as the connection lives. False: as `beforeCalls`.
  */
 export function limitArrival(server: Server, options: ArrivalOptions): boolean {
-  const inner = server as unknown as { _streamHandler?: StreamHandler };
-  const accept = inner._streamHandler?.bind(server);
-  if (accept === undefined) return false;
   const arrivals = new Arrivals(options);
-  inner._streamHandler = (interceptors, stream, headers) => {
+  return beforeCalls(server, (accept) => (interceptors, stream, headers) => {
     const path = headers[':path'] ?? '';
     if (!path.startsWith(REFLECTION)) arrivals.add(stream, path);
     accept(interceptors, stream, headers);
-  };
-  return true;
+  });
 }
 
 interface Arriving {

@@ -1,4 +1,3 @@
-import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
 import type { Server } from '@grpc/grpc-js';
 import { type SwitchyardError, toSwitchyardError } from '../../errors.js';
 import type { Logger } from '../../telemetry/log.js';
@@ -10,6 +9,7 @@ import { REQUEST_ID_HEADER, RequestIds } from '../request-id.js';
 import type { Operation, Requests } from '../requests.js';
 import { EMBED_FIELDS, type PeekFields, peek, SEARCH_FIELDS } from './peek.js';
 import type { StatusEncoder } from './status.js';
+import { beforeCalls } from './stream-handler.js';
 
 const SERVICE = '/switchyard.v1.SearchService';
 const METHODS: ReadonlyMap<string, { readonly operation: Operation; readonly fields: PeekFields }> = new Map([
@@ -28,22 +28,16 @@ const WITHOUT_MESSAGE = {
 /** One byte that says whether the message is compressed, four of its length. */
 const PREFIX_BYTES = 5;
 
-type StreamHandler = (interceptors: unknown, stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => void;
-
 /**
  * Refuses under overload before grpc-js makes a call of a stream: that alone costs most of what a refusal costs, and how
  * much goodput is left at several times capacity depends on nothing else. While there is room nothing is done here.
- * The order is that of every face: who asks, then what the key may still use, then whether there is room. It
- * stands in for a method of grpc-js that is not public, so the package's version is pinned, and a test notices when the
- * method is gone: refusals are then made by the decoders, later and for more. False: so it is.
+ * The order is that of every face: who asks, then what the key may still use, then whether there is room. False: as
+ * `beforeCalls`; refusals are then made by the decoders, later and for more.
  */
 export function refuseEarly(
   server: Server,
   { overload, requests, guard, log, statuses }: EarlyRefusalOptions,
 ): boolean {
-  const inner = server as unknown as { _streamHandler?: StreamHandler };
-  const accept = inner._streamHandler?.bind(server);
-  if (accept === undefined) return false;
   const ids = new RequestIds();
   const encoded = new Map<string, Readonly<Record<string, unknown>>>();
   let last: { readonly error: SwitchyardError; readonly headers: Readonly<Record<string, unknown>> } | null =
@@ -57,7 +51,7 @@ export function refuseEarly(
     last = { error, headers };
     return headers;
   };
-  inner._streamHandler = (interceptors, stream, headers) => {
+  return beforeCalls(server, (accept) => (interceptors, stream, headers) => {
     const method = overload.isTight ? METHODS.get(headers[':path'] ?? '') : undefined;
     if (method === undefined) {
       accept(interceptors, stream, headers);
@@ -109,8 +103,7 @@ export function refuseEarly(
       stream.pause();
       pass();
     });
-  };
-  return true;
+  });
 }
 
 export interface EarlyRefusalOptions {

@@ -1,0 +1,20 @@
+import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
+import type { Server } from '@grpc/grpc-js';
+
+export type StreamHandler = (
+  interceptors: unknown,
+  stream: ServerHttp2Stream,
+  headers: IncomingHttpHeaders,
+) => void;
+
+/**
+ * Sees every stream before grpc-js makes a call of it, by standing in for a method that is not public: the package's
+ * version is pinned, and a test notices when the method is gone. False: so it is, and nothing was put in its place.
+ */
+export function beforeCalls(server: Server, handler: (accept: StreamHandler) => StreamHandler): boolean {
+  const inner = server as unknown as { _streamHandler?: StreamHandler };
+  const accept = inner._streamHandler?.bind(server);
+  if (accept === undefined) return false;
+  inner._streamHandler = handler(accept);
+  return true;
+}
