@@ -10,20 +10,41 @@ import {
   verdictOf,
 } from '../src/lifecycle/evaluation/compare.js';
 import { normalQuantile } from '../src/lifecycle/evaluation/normal.js';
+import { looksThatShare } from '../src/lifecycle/migration/analyses/looks.js';
+import { DEFAULT_PLAN } from '../src/lifecycle/migration/plan.js';
 import { pairedDifferences, SHAPES, type Shape } from './data/paired-differences.js';
 import { type Bench, inputHash } from './report.js';
 
 const { marginAbsolute: MARGIN, confidence: ALONE } = COMPARE_DEFAULTS;
-/** A golden gate and confirmations at four weights. */
-export const LOOKS = 5;
 const SD = 0.1;
 const SDS = [0.1, 0.15, 0.2] as const;
+
+/** Looks of a migration at golden sets: those that its plan has, each a gate, and how often a person asks for another. */
+export interface Looks {
+  readonly planned: number;
+  readonly askedFor: number;
+}
+
+/** The plan that ships, and whoever resumes it whenever it is Inconclusive, four times over. */
+export const DEFAULT_LOOKS: Looks = {
+  planned: DEFAULT_PLAN.steps.filter(({ analysis }) => analysis !== undefined && 'golden' in analysis).length,
+  askedFor: 4,
+};
+/** A golden gate and confirmations at four weights, and two more. */
+export const MANY_LOOKS: Looks = { planned: 5, askedFor: 2 };
+export const PLANS: readonly Looks[] = [DEFAULT_LOOKS, MANY_LOOKS];
+
+/** As an analysis step has it when so many looks were taken before. */
+export const confidenceOf = ({ planned }: Looks, taken: number): number =>
+  gateConfidence(looksThatShare(planned, taken));
+/** What five looks would be taken with if nobody corrected anything. */
+export const uncorrected = (): number => ALONE;
 
 interface Size {
   readonly trials: number;
   readonly resamples: number;
 }
-const FULL: Size = { trials: 2_000, resamples: 1_000 };
+const FULL: Size = { trials: 1_000, resamples: 1_000 };
 const SMOKE: Size = { trials: 60, resamples: 200 };
 
 /** How often something happened that should happen at most, or about, so often. */
@@ -53,21 +74,36 @@ const lookAt = ({ random, shape, queries, trueDifference, sd, confidence, resamp
 /** What every verdict that lets a version pass has in common: a loss of the margin is ruled out. */
 const passes = ({ low }: Interval): boolean => low > -MARGIN;
 
-/** Whole migrations: how many let the version pass in any of its looks, and how many in all of them. */
+/** As the golden check of an analysis decides, on a set of enough queries. */
+export const gateOf = (interval: Interval): 'successful' | 'failed' | 'inconclusive' => {
+  if (passes(interval)) return 'successful';
+  return verdictOf(interval, MARGIN) === 'worse' ? 'failed' : 'inconclusive';
+};
+
+/**
+ * Whole migrations, each look with the confidence that an analysis step takes it with. `any`: at least one of all the looks
+ * lets the version pass, whatever the others say. `promoted`: as a migration goes: a gate that fails ends it, one that is
+ * Inconclusive is asked again for as long as there are looks, and every gate of the plan must let it pass.
+ */
 export async function simulateMigrations(
-  simulation: Simulation,
-  looks: number,
-): Promise<{ readonly any: Share; readonly all: Share }> {
+  simulation: Omit<Simulation, 'confidence'>,
+  looks: Looks,
+  confidence: typeof confidenceOf = confidenceOf,
+): Promise<{ readonly any: Share; readonly promoted: Share }> {
   let any = 0;
-  let all = 0;
+  let promoted = 0;
   for (let trial = 0; trial < simulation.trials; trial++) {
-    let passed = 0;
-    for (let look = 0; look < looks; look++) if (passes(await lookAt(simulation))) passed++;
-    if (passed > 0) any++;
-    if (passed === looks) all++;
+    const gates: ReturnType<typeof gateOf>[] = [];
+    for (let taken = 0; taken < looks.planned + looks.askedFor; taken++)
+      gates.push(gateOf(await lookAt({ ...simulation, confidence: confidence(looks, taken) })));
+    const failedAt = gates.indexOf('failed');
+    const asked = failedAt < 0 ? gates : gates.slice(0, failedAt);
+    const count = (of: typeof gates): number => of.filter((gate) => gate === 'successful').length;
+    if (count(gates) > 0) any++;
+    if (count(asked) >= looks.planned) promoted++;
   }
   const { trials } = simulation;
-  return { any: { happened: any, trials }, all: { happened: all, trials } };
+  return { any: { happened: any, trials }, promoted: { happened: promoted, trials } };
 }
 
 /** Single analyses: how many came out so. */
@@ -80,9 +116,9 @@ export async function simulateLooks(
   return { happened, trials: simulation.trials };
 }
 
-/** Wilson's interval of a share, 95 %. */
-export function binomialInterval({ happened, trials }: Share): Interval {
-  const z = normalQuantile(0.975);
+/** Wilson's interval of a share. */
+export function binomialInterval({ happened, trials }: Share, confidence = 0.95): Interval {
+  const z = normalQuantile((1 + confidence) / 2);
   const share = happened / trials;
   const middle = (share + (z * z) / (2 * trials)) / (1 + (z * z) / trials);
   const half =
@@ -93,8 +129,8 @@ export function binomialInterval({ happened, trials }: Share): Interval {
 
 /**
  * Migrations whose truth is known. The version lost exactly δ: how many are promoted all the same, by shape of the
- * differences, when any of five looks is enough and when all must pass; beside five looks that nobody corrects. And how
- * often an analysis of the computed number of queries sees what it should.
+ * differences, by the plan that ships and by one of many looks; beside five looks that nobody corrects. And how often an
+ * analysis of the computed number of queries sees what it should, alone and with the confidence of a plan's first look.
  */
 export const statistics: Bench = {
   name: 'statistics',
@@ -107,13 +143,13 @@ export const statistics: Bench = {
     const results: Record<string, number | string>[] = [];
     const report = (
       what: string,
-      computed: string,
-      simulation: Simulation,
-      looks: number,
+      computed: number | string,
+      { shape, sd, queries, trueDifference }: Omit<Simulation, 'confidence'>,
+      { planned, askedFor }: Looks,
+      confidence: { readonly first: number; readonly last: number },
       share: Share,
     ): void => {
       const { low, high } = binomialInterval(share);
-      const { shape, sd, queries, confidence, trueDifference } = simulation;
       results.push({
         what,
         computed,
@@ -123,58 +159,61 @@ export const statistics: Bench = {
         shape,
         sd,
         queries,
-        looks,
-        confidence,
+        looks_planned: planned,
+        looks_asked_for: askedFor,
+        confidence_first: confidence.first,
+        confidence_last: confidence.last,
         true_difference: trueDifference,
         trials: share.trials,
       });
     };
-    const queries = queriesNeeded(SD, MARGIN, ALONE);
-    const lost = { ...common, trueDifference: -MARGIN };
+    const lost = { ...common, sd: SD, queries: queriesNeeded(SD, MARGIN, ALONE), trueDifference: -MARGIN };
     const most = `<= ${FALSE_PROMOTION_MAX}`;
-    for (const shape of SHAPES) {
-      const simulation = { ...lost, shape, sd: SD, queries, confidence: gateConfidence(LOOKS) };
-      const { any, all } = await simulateMigrations(simulation, LOOKS);
-      report('false promotion, any look is enough', most, simulation, LOOKS, any);
-      report('false promotion, all looks must pass', most, simulation, LOOKS, all);
+    for (const looks of PLANS) {
+      const last = looks.planned + looks.askedFor - 1;
+      const confidence = { first: confidenceOf(looks, 0), last: confidenceOf(looks, last) };
+      for (const shape of SHAPES) {
+        const simulation = { ...lost, shape };
+        const { any, promoted } = await simulateMigrations(simulation, looks);
+        report('false promotion, any look is enough', most, simulation, looks, confidence, any);
+        report('false promotion, as a migration goes', most, simulation, looks, confidence, promoted);
+      }
     }
-    const uncorrected = { ...lost, shape: 'normal', sd: SD, queries, confidence: ALONE } as const;
-    const inflated = await simulateMigrations(uncorrected, LOOKS);
-    report('false promotion, any look, not corrected', 'about 0.23', uncorrected, LOOKS, inflated.any);
-    for (const sd of SDS) {
-      const one = { ...common, shape: 'normal', sd, confidence: ALONE } as const;
-      const needed = queriesNeeded(sd, MARGIN, one.confidence);
-      const loss = { ...one, queries: needed, trueDifference: -MARGIN };
-      report(
-        'power: a loss of the margin is seen',
-        `${POWER}`,
-        loss,
-        1,
-        await simulateLooks(loss, ({ high }) => high < 0),
-      );
-      const none = { ...one, queries: needed, trueDifference: 0 };
-      report(
-        'power: a loss of the margin is ruled out',
-        `${POWER}`,
-        none,
-        1,
-        await simulateLooks(none, passes),
-      );
-      const alike = {
-        ...none,
-        queries: queriesNeededForEquivalence(sd, MARGIN, one.confidence),
-      };
-      report(
-        'power: versions that do not differ are equivalent',
-        `${POWER}`,
-        alike,
-        1,
-        await simulateLooks(alike, (interval) => verdictOf(interval, MARGIN) === 'equivalent'),
-      );
-    }
+    const five: Looks = { planned: 5, askedFor: 0 };
+    const normal = { ...lost, shape: 'normal' } as const;
+    const { any } = await simulateMigrations(normal, five, uncorrected);
+    const inflated = 'about 0.23';
+    report('false promotion, any look, not corrected', inflated, normal, five, alone(ALONE), any);
+    for (const confidence of [ALONE, ...PLANS.map((looks) => confidenceOf(looks, 0))])
+      for (const sd of confidence === ALONE ? SDS : [SD]) {
+        const one = { ...common, shape: 'normal', sd, confidence } as const;
+        const needed = queriesNeeded(sd, MARGIN, confidence);
+        const loss = { ...one, queries: needed, trueDifference: -MARGIN };
+        const none = { ...one, queries: needed, trueDifference: 0 };
+        const alike = { ...none, queries: queriesNeededForEquivalence(sd, MARGIN, confidence) };
+        for (const [what, simulation, isSo] of [
+          ['a loss of the margin is seen', loss, ({ high }: Interval) => high < 0],
+          ['a loss of the margin is ruled out', none, passes],
+          [
+            'versions that do not differ are equivalent',
+            alike,
+            (interval: Interval) => verdictOf(interval, MARGIN) === 'equivalent',
+          ],
+        ] as const)
+          report(
+            `power: ${what}`,
+            POWER,
+            simulation,
+            { planned: 1, askedFor: 0 },
+            alone(confidence),
+            await simulateLooks(simulation, isSo),
+          );
+      }
     return {
-      input: inputHash(JSON.stringify({ seed, trials, resamples, MARGIN, LOOKS, SDS, SHAPES })),
+      input: inputHash(JSON.stringify({ seed, trials, resamples, MARGIN, PLANS, SDS, SHAPES })),
       results,
     };
   },
 };
+
+const alone = (confidence: number) => ({ first: confidence, last: confidence });

@@ -1,20 +1,26 @@
 import t from 'tap';
 import {
   binomialInterval,
-  LOOKS,
+  confidenceOf,
+  DEFAULT_LOOKS,
+  gateOf,
+  MANY_LOOKS,
+  PLANS,
   type Simulation,
   simulateLooks,
   simulateMigrations,
+  uncorrected,
 } from '../../bench/statistics.js';
 import { SeededRandom } from '../../src/index/seeded-random.js';
 import {
   FALSE_PROMOTION_MAX,
-  gateConfidence,
   POWER,
   queriesNeeded,
   queriesNeededForEquivalence,
   verdictOf,
 } from '../../src/lifecycle/evaluation/compare.js';
+import { checkGolden } from '../../src/lifecycle/migration/analyses/golden.js';
+import type { GoldenFinding } from '../../src/lifecycle/migration/ports.js';
 
 t.setTimeout(300_000);
 
@@ -32,30 +38,69 @@ const simulation = (seed: number): Simulation => ({
 
 /** The bench `statistics` at a size for every day; its full size is in docs/performance.md. */
 t.test('a version that lost the margin is promoted in at most one migration of twenty', async (t) => {
-  for (const shape of ['normal', 'skewed'] as const) {
-    const corrected = { ...simulation(11), shape, confidence: gateConfidence(LOOKS) };
-    const { any, all } = await simulateMigrations(corrected, LOOKS);
-    t.ok(any.happened / any.trials <= FALSE_PROMOTION_MAX, `${shape}: ${any.happened} of ${any.trials}`);
-    t.equal(all.happened, 0, 'and in none where every look must pass');
-  }
-  const { any } = await simulateMigrations(simulation(12), LOOKS);
+  for (const [name, looks] of Object.entries({ default: DEFAULT_LOOKS, many: MANY_LOOKS }))
+    for (const shape of ['normal', 'skewed'] as const) {
+      const { any, promoted } = await simulateMigrations({ ...simulation(11), shape }, looks);
+      const said = `${name} plan, ${shape}: ${any.happened} of ${any.trials}`;
+      t.ok(any.happened / any.trials <= FALSE_PROMOTION_MAX, said);
+      t.ok(promoted.happened <= any.happened, `as a migration goes: ${promoted.happened}`);
+    }
+  const { any } = await simulateMigrations(simulation(12), { planned: 5, askedFor: 0 }, uncorrected);
   t.ok(
     binomialInterval(any).low > FALSE_PROMOTION_MAX,
     `five looks that nobody corrects promote it in ${any.happened} of ${any.trials}: the simulation can fail`,
   );
 });
 
+t.test('looks are simulated with the confidence that they have in a migration', (t) => {
+  t.equal(DEFAULT_LOOKS.planned, 1, 'the plan that ships has one golden gate');
+  const confidences = ({ planned }: typeof MANY_LOOKS, taken: readonly number[]): readonly string[] =>
+    taken.map((count) => confidenceOf({ planned, askedFor: 0 }, count).toFixed(5));
+  t.same(confidences(DEFAULT_LOOKS, [0, 1, 2]), ['0.97500', '0.98750', '0.99375']);
+  t.same(confidences(MANY_LOOKS, [0, 4, 5, 6]), ['0.99500', '0.99500', '0.98750', '0.99375']);
+  t.end();
+});
+
+t.test('the simulation decides as the golden check of an analysis does', (t) => {
+  const ends = [-0.05, -0.021, -0.02, -0.019, -0.001, 0, 0.001, 0.019, 0.02, 0.021, 0.05];
+  const seen = new Set<string>();
+  for (const low of ends)
+    for (const high of ends.filter((end) => end >= low)) {
+      const finding = {
+        metric: 'ndcg@10',
+        verdict: verdictOf({ low, high }, MARGIN),
+        is_non_inferior: low > -MARGIN,
+        low,
+        high,
+        margin: MARGIN,
+        baseline: 0.4,
+        candidate: 0.4,
+        query_count: 100,
+        queries_needed: 348,
+      } as GoldenFinding;
+      const gate = gateOf({ low, high });
+      seen.add(gate);
+      t.equal(gate, checkGolden(finding, 'docs').verdict, `${low} … ${high}`);
+    }
+  t.same(seen, new Set(['failed', 'inconclusive', 'successful']));
+  t.end();
+});
+
 t.test('the computed numbers of queries have the power that they were computed for', async (t) => {
-  const base = simulation(13);
-  const seen = await simulateLooks(base, ({ high }) => high < 0);
-  const ruledOut = await simulateLooks({ ...base, trueDifference: 0 }, ({ low }) => low > -MARGIN);
-  const alike = { ...base, trueDifference: 0, queries: queriesNeededForEquivalence(0.1, MARGIN, 0.9) };
-  const equivalent = await simulateLooks(alike, (found) => verdictOf(found, MARGIN) === 'equivalent');
-  for (const [what, share] of Object.entries({ seen, ruledOut, equivalent })) {
-    const { low, high } = binomialInterval(share);
-    t.ok(low <= POWER && high >= POWER, `${what}: ${share.happened} of ${share.trials}, ${low} … ${high}`);
+  for (const confidence of [0.9, ...PLANS.map((looks) => confidenceOf(looks, 0))]) {
+    const base = { ...simulation(13), confidence, queries: queriesNeeded(0.1, MARGIN, confidence) };
+    const seen = await simulateLooks(base, ({ high }) => high < 0);
+    const ruledOut = await simulateLooks({ ...base, trueDifference: 0 }, ({ low }) => low > -MARGIN);
+    const queries = queriesNeededForEquivalence(0.1, MARGIN, confidence);
+    const alike = { ...base, trueDifference: 0, queries };
+    const equivalent = await simulateLooks(alike, (found) => verdictOf(found, MARGIN) === 'equivalent');
+    for (const [what, share] of Object.entries({ seen, ruledOut, equivalent })) {
+      const { low, high } = binomialInterval(share, 0.999);
+      const said = `${what} at ${confidence}: ${share.happened} of ${share.trials}, ${low} … ${high}`;
+      t.ok(low <= POWER && high >= POWER, said);
+    }
   }
-  const half = await simulateLooks({ ...base, queries: 60 }, ({ high }) => high < 0);
+  const half = await simulateLooks({ ...simulation(13), queries: 60 }, ({ high }) => high < 0);
   t.ok(binomialInterval(half).high < POWER, `${half.happened} of ${half.trials} with too few queries`);
 });
 
