@@ -71,6 +71,12 @@ const PLACEMENTS: readonly (readonly [Placement, Partial<Facts>, readonly string
     { hadWeight: true },
     ['v1:a active 10000 0 dram', 'v2:b draining 0 0 dram', ...KEPT],
   ],
+  // The build that had weight drains, also when another one was verified since, or none.
+  [
+    { kind: 'restored' },
+    { hadWeight: true, served: digest('e'), verified: null },
+    ['v1:a active 10000 0 dram', 'v2:e draining 0 0 dram', ...KEPT],
+  ],
 ];
 
 t.test('a placement changes the two versions and leaves everything else where it is', async (t) => {

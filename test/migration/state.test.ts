@@ -113,7 +113,7 @@ const anyEvent = (plan: MigrationPlan): fc.Arbitrary<MigrationEventBody> =>
       { kind: 'analysis_failed', findings: null, why: 'worse', routeRevision: 50 },
       { kind: 'route_accepted', routeRevision: 9, why: 'a tier' },
       { kind: 'route_diverged', why: 'weights' },
-      { kind: 'version_changed', why: 'another default build' },
+      { kind: 'version_changed', why: 'another default build', routeRevision: 51 },
       { kind: 'settled', settled: { rollbackMs: 5, lagging: [] } },
     ),
     fc
@@ -225,6 +225,13 @@ for (const [number, plan] of PLANS.entries()) {
       ),
     );
 
+    await holds('a version that changed has no weight until it is verified again', ({ states, events }) =>
+      events.every((event, at) => {
+        const { facts } = states[at + 1] as MigrationState;
+        return event.kind !== 'version_changed' || (weightOf(facts) === 0 && facts.verified === null);
+      }),
+    );
+
     await t.test('left to itself it completes, with all weight on the new version', async (t) => {
       const { states } = walk(plan, new Array(60).fill(null));
       const last = states.at(-1) as MigrationState;
@@ -238,7 +245,8 @@ t.test('a version that changes before it has weight is verified and measured ane
   const { states } = walk(SHORT, [null, null, null, null]);
   const state = states.at(-1) as MigrationState;
   t.match(state, { kind: 'running', at: { step: 3 } });
-  const anew = transition(SHORT, state, { kind: 'version_changed', why: 'x' }, '2026-11-26T08:00:00.000Z');
+  const changed = { kind: 'version_changed', why: 'x', routeRevision: null } as const;
+  const anew = transition(SHORT, state, changed, '2026-11-26T08:00:00.000Z');
   t.match(anew, { kind: 'running', at: { step: 1 }, facts: { verified: null, gate: null } });
   const verified = transition(
     SHORT,
@@ -255,6 +263,31 @@ t.test('a version that changes before it has weight is verified and measured ane
   const placedAt = '2026-11-26T08:02:00.000Z';
   const placed = transition(SHORT, verified, { kind: 'route_placed', placement, routeRevision: 9 }, placedAt);
   t.match(placed, { at: { step: 2 }, facts: { placement, routeRevision: 9, measuredFrom: placedAt } });
+});
+
+t.test('one that changes under weight gives it back at once, and begins anew', async (t) => {
+  const state = walk(SHORT, new Array(6).fill(null)).states.at(-1) as MigrationState;
+  t.equal(weightOf(state.facts), 100);
+  const changed = { kind: 'version_changed', why: 'x', routeRevision: 9 } as const;
+  const anew = transition(SHORT, state, changed, '2026-11-26T08:00:00.000Z');
+  t.match(anew, {
+    kind: 'running',
+    at: { step: 1 },
+    facts: {
+      ...{ verified: null, gate: null, placement: { kind: 'restored' }, routeRevision: 9 },
+      ...{ hadWeight: true, served: NEW },
+    },
+  });
+  t.equal(weightOf(anew.facts), 0);
+  t.throws(() => transition(SHORT, state, { ...changed, routeRevision: null }, AT), TypeError);
+  const completing = walk(SHORT, new Array(14).fill(null)).states.find(
+    ({ facts }) => facts.placement.kind === 'released',
+  ) as MigrationState;
+  for (const other of [anew, completing])
+    t.throws(() => transition(SHORT, other, changed, AT), {
+      name: 'SwitchyardError',
+      reason: 'STATUS_CONFLICT',
+    });
 });
 
 t.test('a route that somebody changed pauses it; going on puts it back first', async (t) => {

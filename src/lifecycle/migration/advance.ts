@@ -41,13 +41,11 @@ async function routeChange(
   event: MigrationEventBody,
   facts: Migration['state']['facts'],
 ) {
-  const { kind } = event;
-  if (kind !== 'route_placed' && kind !== 'analysis_failed' && kind !== 'abort' && kind !== 'rollback')
+  if (!('routeRevision' in event) || event.kind === 'route_accepted' || event.routeRevision === null)
     return null;
-  if (event.routeRevision === null) return null;
   const route = await registry.routes.get(migration.corpus);
-  const isReturn = kind !== 'route_placed';
-  const placement = isReturn ? ({ kind: 'restored' } as const) : event.placement;
+  const isReturn = event.kind !== 'route_placed';
+  const placement = event.kind === 'route_placed' ? event.placement : ({ kind: 'restored' } as const);
   return {
     change: {
       expectedRevision: event.routeRevision - 1,

@@ -17,15 +17,17 @@ export async function changedOutside(
   const { corpus, toVersion, plan } = migration;
   const { facts } = state;
   const { kind } = stepOfPlan(plan, state.at.step);
-  if (facts.verified !== null && weightOf(facts) === 0) {
+  const route = await registry.routes.get(corpus);
+  // Behind complete the new version is what serves; another format of it is no matter of this migration.
+  if (facts.verified !== null && facts.placement.kind !== 'released') {
     const { defaultBuild } = await registry.corpusVersions.get({ corpus, version: toVersion });
     if (defaultBuild !== facts.verified.build)
       return {
         kind: 'version_changed',
         why: `the default build of ${corpus}/${toVersion} is ${defaultBuild?.slice(0, 16) ?? 'none'}, no longer ${facts.verified.build.slice(0, 16)}, which was verified`,
+        routeRevision: weightOf(facts) > 0 ? route.revision + 1 : null,
       };
   }
-  const route = await registry.routes.get(corpus);
   if (facts.isRouteLost) {
     const held = heldByOthers(facts, migration, route);
     if (held !== null) return { kind: 'route_diverged', why: held };

@@ -56,7 +56,17 @@ export function targetsFor(
     case 'restored':
       return [
         { ...old, role: 'active', weightBps: WEIGHT_TOTAL_BPS, mirrorBps: 0 },
-        ...(facts.hadWeight ? [{ ...fresh, role: 'draining' as const, weightBps: 0, mirrorBps: 0 }] : []),
+        ...(facts.hadWeight
+          ? [
+              {
+                ...fresh,
+                build: facts.served ?? build,
+                role: 'draining' as const,
+                weightBps: 0,
+                mirrorBps: 0,
+              },
+            ]
+          : []),
         ...rest.map(
           (other): RouteTargetInput =>
             other.weightBps > 0 ? { ...other, role: 'draining', weightBps: 0 } : other,

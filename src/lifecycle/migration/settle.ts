@@ -1,5 +1,6 @@
 import type { Registry } from '../../registry/registry.js';
 import { Followers } from './followers.js';
+import { forgetDesired } from './forget-desired.js';
 import type { Work } from './ports.js';
 import type { Migration } from './record.js';
 import type { MigrationEventBody, ReturningState } from './state.js';
@@ -23,13 +24,13 @@ export async function settle(
   const followers = new Followers({
     corpus,
     routeRevision: facts.routeRevision,
-    served: facts.hadWeight ? (facts.verified?.build ?? null) : null,
+    served: facts.hadWeight ? (facts.served ?? facts.verified?.build ?? null) : null,
     beganMs: migration.createdAt.getTime(),
     commandMs: sinceMs,
     aliveMsMax: registry.gateways.aliveMsMax,
   });
   // What a set_weight had loaded in advance is wanted no more.
-  await forgetDesired(registry, corpus, toVersion);
+  await forgetDesired(registry, corpus, toVersion, 'the migration went back to the old version');
   for (;;) {
     const [replicas, now] = await Promise.all([registry.gateways.list(), registry.migrations.now()]);
     const { lagging, total, tookMs } = followers.look(replicas);
@@ -52,13 +53,4 @@ export async function settle(
       };
     await work.wait(LOOK_MS);
   }
-}
-
-async function forgetDesired(registry: Registry, corpus: string, version: string): Promise<void> {
-  for (const target of await registry.desiredTargets.list({ corpus }))
-    if (target.version === version)
-      await registry.desiredTargets.remove(
-        { corpus, version, build: target.build },
-        { actor: 'migration', reason: 'the migration went back to the old version' },
-      );
 }

@@ -28,6 +28,8 @@ export interface Facts {
   readonly placement: Placement;
   /** Whether the new version has ever served by weight: its clients may send vectors of its model since. */
   readonly hadWeight: boolean;
+  /** Of the new version, the build that had weight last. Absent where none had, and in records of before. */
+  readonly served?: Digest;
   /** Of the route as this migration made or accepted it. */
   readonly routeRevision: number;
   /** Somebody changed the split, and a person said to go on: it is put back first. */
@@ -102,8 +104,8 @@ export type MigrationEventBody =
   | { readonly kind: 'route_accepted'; readonly routeRevision: number; readonly why: string }
   /** Somebody changed the split, or the new version itself. */
   | { readonly kind: 'route_diverged'; readonly why: string }
-  /** The new version is another one than was verified. */
-  | { readonly kind: 'version_changed'; readonly why: string }
+  /** The new version is another one than was verified. Carries the revision that takes its weight back, where it has any. */
+  | { readonly kind: 'version_changed'; readonly why: string; readonly routeRevision: number | null }
   | { readonly kind: 'verified'; readonly verified: Verified; readonly findings: unknown }
   /** Before a weight: what these consumers compare scores with does not fit the new version's. */
   | { readonly kind: 'consumers_warned'; readonly warnings: readonly ThresholdWarning[] }

@@ -59,7 +59,7 @@ export function transition(
       return { kind: 'paused', at, facts, cause: 'route_changed', why: event.why };
     }
     case 'version_changed':
-      return versionChanged(plan, runningIn(state, event.kind), event.why, atIso);
+      return versionChanged(plan, runningIn(state, event.kind), event.routeRevision, atIso);
     case 'verified': {
       const { at, facts } = runningAt(plan, state, ['verify'], event.kind);
       return enter(plan, at.step + 1, 1, { ...facts, verified: event.verified, measuredFrom: atIso }, atIso);
@@ -179,7 +179,10 @@ function place(
       // One of before does not say which build it mirrors to.
       if (facts.placement.kind === 'shadow' && facts.placement.build !== undefined && !isMirrored(facts))
         throw conflict('another build was mirrored than was verified');
-      return { ...running, facts: { ...after, hadWeight: true, gate: null } };
+      return {
+        ...running,
+        facts: { ...after, hadWeight: true, served: facts.verified.build, gate: null },
+      };
     case 'released':
       if (step.kind !== 'complete' || before !== WEIGHT_TOTAL_BPS)
         throw conflict('the old version leaves the route only in complete, when the new one has all weight');
@@ -193,19 +196,30 @@ function place(
 }
 
 /**
- * Before any weight it is verified, mirrored and measured anew; after that a person decides. Until the shadow step places
- * the new build, the route mirrors to the one of before, which then counts no more.
+ * It is verified, mirrored and measured anew, from whatever step. Weight that it has goes back in the same transaction, since
+ * what was measured is not what the version is any more. Until the shadow step places the new build, the route mirrors to
+ * the one of before, which then counts no more.
  */
 function versionChanged(
   plan: MigrationPlan,
   { at, facts }: RunningState,
-  why: string,
+  routeRevision: number | null,
   atIso: string,
 ): MigrationState {
+  if (facts.verified === null) throw conflict('nothing was verified that could be another one now');
+  if (facts.placement.kind === 'released')
+    throw conflict(
+      'the old version has left the route: the new one is what serves, whatever its default build',
+    );
+  if (routeRevision === null && weightOf(facts) > 0)
+    throw new TypeError('a version that changed gives its weight back in the same transaction');
   const verify = plan.steps.findIndex(({ kind }) => kind === 'verify');
-  if (weightOf(facts) > 0 || verify < 0 || at.step <= verify)
-    return { kind: 'paused', at, facts, cause: 'route_changed', why };
-  return enter(plan, verify, at.attempt + 1, { ...facts, verified: null, gate: null }, atIso);
+  const anew: Facts = { ...facts, verified: null, gate: null };
+  const restored: Facts =
+    routeRevision === null
+      ? anew
+      : { ...anew, placement: { kind: 'restored' }, routeRevision, isRouteLost: false };
+  return enter(plan, verify, at.attempt + 1, restored, atIso);
 }
 
 /** A person goes on: past a confirmation, or past an analysis that could not decide. */

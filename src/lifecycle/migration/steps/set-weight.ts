@@ -1,5 +1,6 @@
 import { SwitchyardError } from '../../../errors.js';
 import { cutoverWarnings } from '../cutover-warnings.js';
+import { forgetDesired } from '../forget-desired.js';
 import { allowedLag } from '../lag-gate.js';
 import { placed } from '../placed.js';
 import { replicaNames } from '../replicas.js';
@@ -26,7 +27,9 @@ export const runSetWeight: RunStep<'set_weight'> = async (context) => {
     return placed(context, { kind: 'weighted', weightBps: weight });
   }
   await untilApplied(context);
-  await released(context);
+  // Also what was asked for of a build of before, when the version changed meanwhile.
+  const { registry, migration } = context;
+  await forgetDesired(registry, migration.corpus, migration.toVersion, 'the route holds it');
   return { kind: 'step_done', findings: { weight } };
 };
 
@@ -51,15 +54,6 @@ const untilApplied = (context: StepContext<'set_weight'>): Promise<void> =>
     ({ appliedRevisions }) =>
       (appliedRevisions[context.migration.corpus] ?? 0) >= context.state.facts.routeRevision,
   );
-
-/** The route holds it now. */
-async function released({ migration, state, registry }: StepContext<'set_weight'>): Promise<void> {
-  const { corpus, toVersion: version } = migration;
-  await registry.desiredTargets.remove(
-    { corpus, version, build: state.facts.verified?.build ?? null },
-    { actor: 'migration', reason: 'the route holds it' },
-  );
-}
 
 /** Errors: TARGET_NOT_READY naming the replicas that took too long. */
 async function untilReplicas(
