@@ -1,18 +1,15 @@
-import { randomBytes } from 'node:crypto';
 import { link, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isSameProcess, startTicksOf } from './process-identity.js';
+import { isLiving, type Owner, Ownership, ownSpace } from './owner.js';
 
 const ATTEMPTS_MAX = 50;
 const RETRY_MS = 10;
-/** Locks this process holds: in a container every run has the same pid, so the pid alone does not tell. */
-const ownLocks = new Set<string>();
 
-interface Owner {
-  readonly pid: number;
-  /** Start of the process in clock ticks since boot, from /proc; null where there is no /proc. */
-  readonly startTicks: string | null;
-  readonly nonce: string;
+/** What a lock file says. */
+interface Holder extends Owner {
+  /** For people. */
+  readonly host: string;
 }
 
 export interface FileLock {
@@ -23,21 +20,32 @@ export interface FileLock {
 
 /** Who has it; null when that could not be told. */
 export interface LockedBy {
-  readonly lockedBy: number | null;
+  readonly lockedBy: LockOwner | null;
 }
 
+export interface LockOwner {
+  readonly pid: number;
+  /** Where that pid is to be looked for; null for this machine or container. */
+  readonly host: string | null;
+}
+
+/** For messages: who holds a lock. */
+export const lockOwnerName = (owner: LockOwner | null): string =>
+  owner === null
+    ? 'another process'
+    : `process ${owner.pid}${owner.host === null ? '' : ` of another container or host (${owner.host})`}`;
+
 /**
- * Tries to take a lock, which is a file with its owner's pid, start time and a nonce; it appears whole (link), and the
- * lock of a dead owner is replaced in one step (rename) by the one taker that holds a second, short-lived lock: between
+ * Tries to take a lock, which is a file that says whose it is and is touched while it is held; it appears whole (link), and
+ * the lock of a dead owner is replaced in one step (rename) by the one taker that holds a second, short-lived lock: between
  * reading a stale lock and replacing it nobody else can put a live one there. Its folder must exist.
  */
 export async function tryLock(lock: string): Promise<FileLock | LockedBy> {
-  const nonce = randomBytes(12).toString('hex');
-  const owner: Owner = { pid: process.pid, startTicks: await startTicksOf(process.pid), nonce };
-  const content = JSON.stringify(owner);
-  const draft = `${lock}.${nonce}`;
+  const ownership = await Ownership.begin();
+  const holder: Holder = { ...ownership.owner, host: hostname() };
+  const content = JSON.stringify(holder);
+  const draft = `${lock}.${holder.nonce}`;
   await writeFile(draft, content);
-  ownLocks.add(nonce);
   let isTaken = false;
   try {
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
@@ -45,27 +53,31 @@ export async function tryLock(lock: string): Promise<FileLock | LockedBy> {
       else {
         const found = await readOrNull(lock);
         if (found === null) continue;
-        const other = parseOwner(found);
-        if (other !== null && (await isRunning(other))) return { lockedBy: other.pid };
+        const other = await parseHolder(found);
+        if (other !== null && (await isLiving(other, lock)))
+          return {
+            lockedBy: { pid: other.pid, host: other.space === holder.space ? null : other.host },
+          };
         isTaken = await replacedStale(lock, found, draft);
       }
-      if (isTaken) return heldLock(lock, nonce, content);
+      if (isTaken) return heldLock(lock, ownership, content);
       await sleep(RETRY_MS);
     }
     return { lockedBy: null };
   } finally {
-    if (!isTaken) ownLocks.delete(nonce);
+    if (!isTaken) ownership.end();
     await rm(draft, { force: true });
   }
 }
 
-function heldLock(lock: string, nonce: string, content: string): FileLock {
+function heldLock(lock: string, ownership: Ownership, content: string): FileLock {
   const isHeld = async (): Promise<boolean> => (await readOrNull(lock)) === content;
+  ownership.beat(lock, isHeld);
   return {
     isHeld,
     async release() {
       if (await isHeld()) await rm(lock, { force: true });
-      ownLocks.delete(nonce);
+      ownership.end();
     },
   };
 }
@@ -75,8 +87,9 @@ async function replacedStale(lock: string, stale: string, draft: string): Promis
   const takeover = `${lock}.takeover`;
   if (!(await linked(draft, takeover))) {
     const other = await readOrNull(takeover);
-    const owner = other === null ? null : parseOwner(other);
-    if (other !== null && (owner === null || !(await isRunning(owner)))) await rm(takeover, { force: true });
+    const owner = other === null ? null : await parseHolder(other);
+    if (other !== null && (owner === null || !(await isLiving(owner, takeover))))
+      await rm(takeover, { force: true });
     return false;
   }
   const replacement = `${draft}.new`;
@@ -111,17 +124,21 @@ async function readOrNull(file: string): Promise<string | null> {
 }
 
 /** Null when it is no lock of ours: the rest of a crash of the machine, as good as dead. */
-function parseOwner(text: string): Owner | null {
-  let value: Partial<Owner> | null;
+async function parseHolder(text: string): Promise<Holder | null> {
+  let value: Partial<Holder> | null;
   try {
-    value = JSON.parse(text) as Partial<Owner> | null;
+    value = JSON.parse(text) as Partial<Holder> | null;
   } catch {
     return null;
   }
-  const { pid, startTicks, nonce } = value ?? {};
+  const { pid, startTicks, nonce, space, host } = value ?? {};
   if (!Number.isSafeInteger(pid) || (pid as number) <= 0 || typeof nonce !== 'string') return null;
-  return { pid: pid as number, startTicks: typeof startTicks === 'string' ? startTicks : null, nonce };
+  return {
+    pid: pid as number,
+    startTicks: typeof startTicks === 'string' ? startTicks : null,
+    nonce,
+    // Older releases wrote none, and judged every pid as one of this machine.
+    space: typeof space === 'string' ? space : await ownSpace(),
+    host: typeof host === 'string' ? host : '',
+  };
 }
-
-const isRunning = async (owner: Owner): Promise<boolean> =>
-  owner.pid === process.pid ? ownLocks.has(owner.nonce) : isSameProcess(owner.pid, owner.startTicks);

@@ -1,5 +1,4 @@
 import { readFile } from 'node:fs/promises';
-import { isAlive } from './publish.js';
 
 /** Start of a process in clock ticks since boot, from /proc; null where there is no /proc, or no such process. */
 export async function startTicksOf(pid: number): Promise<string | null> {
@@ -20,4 +19,13 @@ export async function isSameProcess(pid: number, startTicks: string | null): Pro
   if (!isAlive(pid)) return false;
   const now = await startTicksOf(pid);
   return now === null || startTicks === null || now === startTicks;
+}
+
+export function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
 }

@@ -2,22 +2,28 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { SwitchyardError } from '../errors.js';
+import { isLiving, Ownership, parseToken } from './owner.js';
 
 /**
  * Publishing a folder (invariant 4): everything is written under a temporary name beside its final place, fsynced,
  * and renamed. A reader sees the whole folder or none.
  */
 const TEMPORARY_PREFIX = '.tmp-';
-/** This process's own: in a container every run has the same pid, so the pid alone does not tell left-overs apart. */
-const ownFolders = new Set<string>();
+/** Of what only waits to be deleted. */
+const DOOMED_PREFIX = `${TEMPORARY_PREFIX}0-`;
 
-/** A fresh temporary folder inside `parent`; its name carries the owner's pid so left-overs can be told apart. */
+/** A fresh temporary folder inside `parent`; its name says whose it is, so that left-overs can be told apart. */
 export async function createTemporaryFolder(parent: string): Promise<string> {
-  const folder = path.join(parent, `${TEMPORARY_PREFIX}${process.pid}-${randomBytes(6).toString('hex')}`);
-  ownFolders.add(path.basename(folder));
+  const ownership = await Ownership.begin();
+  const folder = path.join(parent, `${TEMPORARY_PREFIX}${ownership.token}`);
   await mkdir(folder, { recursive: true });
+  ownership.beat(folder);
   return folder;
 }
+
+/** A name inside `parent` for what is to be deleted: whoever comes by may do it. */
+export const doomedName = (parent: string): string =>
+  path.join(parent, `${DOOMED_PREFIX}${randomBytes(6).toString('hex')}`);
 
 /** Fsyncs every file of `temporary`, renames it to `final`, fsyncs the parent. An existing `final` is kept as it is. */
 export async function publishFolder(temporary: string, final: string): Promise<'published' | 'existed'> {
@@ -36,7 +42,7 @@ export async function publishFolder(temporary: string, final: string): Promise<'
   return 'published';
 }
 
-/** Removes temporary folders whose process is gone: what a kill -9 left behind. Returns what was removed. */
+/** Removes temporary folders whose owner is gone: what a kill -9 left behind. Returns what was removed. */
 export async function reapTemporaryFolders(parent: string): Promise<string[]> {
   const removed: string[] = [];
   let entries: string[];
@@ -48,11 +54,10 @@ export async function reapTemporaryFolders(parent: string): Promise<string[]> {
   }
   for (const entry of entries) {
     if (!entry.startsWith(TEMPORARY_PREFIX)) continue;
-    const pid = Number(entry.slice(TEMPORARY_PREFIX.length).split('-')[0]);
-    const inUse =
-      pid === process.pid ? ownFolders.has(entry) : Number.isSafeInteger(pid) && pid > 0 && isAlive(pid);
-    if (inUse) continue;
-    await rm(path.join(parent, entry), { recursive: true, force: true });
+    const folder = path.join(parent, entry);
+    const owner = parseToken(entry.slice(TEMPORARY_PREFIX.length));
+    if (!entry.startsWith(DOOMED_PREFIX) && (await isLiving(owner, folder))) continue;
+    await rm(folder, { recursive: true, force: true });
     removed.push(entry);
   }
   return removed;
@@ -77,14 +82,5 @@ async function fsyncPath(file: string): Promise<void> {
     await handle.sync();
   } finally {
     await handle.close();
-  }
-}
-
-export function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
 }

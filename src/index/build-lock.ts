@@ -1,6 +1,6 @@
 import path from 'node:path';
 import { SwitchyardError } from '../errors.js';
-import { tryLock } from '../files/file-lock.js';
+import { type LockOwner, lockOwnerName, tryLock } from '../files/file-lock.js';
 
 const LOCK_FILE = '.build.lock';
 
@@ -22,12 +22,12 @@ export async function acquireBuildLock(versionFolder: string): Promise<BuildLock
   };
 }
 
-function locked(versionFolder: string, pid: number | null): SwitchyardError {
+function locked(versionFolder: string, owner: LockOwner | null): SwitchyardError {
   const version = path.basename(versionFolder);
   const corpus = path.basename(path.dirname(versionFolder));
   return new SwitchyardError(
     'BUILD_LOCKED',
-    `${corpus}/${version} is being built by ${pid === null ? 'another process' : `process ${pid}`}: wait for it or stop it`,
-    { details: { corpus, version, ...(pid === null ? {} : { pid: String(pid) }) } },
+    `${corpus}/${version} is being built by ${lockOwnerName(owner)}: wait for it or stop it`,
+    { details: { corpus, version, ...(owner === null ? {} : { pid: String(owner.pid) }) } },
   );
 }

@@ -31,7 +31,7 @@ t.test('one folder', async (t) => {
       t.equal((await stat(socketFolder)).mode & 0o777, 0o700, 'the socket is closed to others');
       t.same(
         (await readdir(path.join(varDir, 'postgres'))).sort(),
-        ['data', 'postgres.log'],
+        ['data', 'postgres.log', 'users'],
         'no half-made data folder is left',
       );
       await holders[0]?.close();

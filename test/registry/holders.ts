@@ -4,7 +4,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { isAlive } from '../../src/files/publish.js';
+import { isAlive } from '../../src/files/process-identity.js';
 import type { Teardown } from '../fixtures/postgres.js';
 
 const MAIN = fileURLToPath(new URL('./holder-main.js', import.meta.url));

@@ -1,22 +1,9 @@
-import { randomBytes } from 'node:crypto';
-import {
-  copyFile,
-  lstat,
-  mkdir,
-  readdir,
-  readlink,
-  rename,
-  rm,
-  stat,
-  statfs,
-  utimes,
-  writeFile,
-} from 'node:fs/promises';
+import { copyFile, lstat, mkdir, readdir, rename, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SwitchyardError } from '../../errors.js';
 import { type FileLock, tryLock } from '../../files/file-lock.js';
-import { isSameProcess, startTicksOf } from '../../files/process-identity.js';
+import { isLiving, Ownership, parseToken } from '../../files/owner.js';
 import type { Bundle } from '../manifest.js';
 import type { Placement } from '../placement.js';
 import { filesIn, residentBytes, searchedFiles } from '../placement.js';
@@ -27,14 +14,8 @@ const MEMORY_FILESYSTEMS = new Set([0x01021994, 0x858458f6, 0x958458f6]);
 /** Left free on top of a copy: others write there as well. */
 const SPARE_BYTES = 16 << 20;
 const LOCK_RETRY_MS = 50;
-const TOUCH_INTERVAL_MS = 30_000;
-/** A holder of another pid namespace (a container that shares the folder) is dead when it was silent for so long. */
-const FOREIGN_SILENT_MS_MAX = 300_000;
-const HOLDER = /^([0-9a-f]{64})\.(\d+)\.(\d*)\.([^.]*)\.([0-9a-f]+)\.holder$/;
+const HOLDER = /^([0-9a-f]{64})\.(.+)\.holder$/;
 const ENTRY = /^([0-9a-f]{64})(?:\.new)?$/;
-
-/** Of this process: in a container every run has the same pid, so the pid alone does not tell. */
-const ownHolders = new Set<string>();
 
 /** Why a bundle is not held in the folder; it is then kept in the page cache. */
 export interface NotHeld {
@@ -51,13 +32,9 @@ export const isMemoryBacked = async (folder: string): Promise<boolean> =>
  */
 export class MemoryFolder {
   readonly root: string;
-  readonly #namespace: string;
-  readonly #holders = new Set<string>();
-  #touch: NodeJS.Timeout | null = null;
 
-  private constructor(root: string, namespace: string) {
+  private constructor(root: string) {
     this.root = root;
-    this.#namespace = namespace;
   }
 
   /**
@@ -73,7 +50,7 @@ export class MemoryFolder {
         'INVALID_CONFIG',
         `${root} belongs to somebody else or others may write to it: remove it, or set tiers.memory_dir to another folder`,
       );
-    return new MemoryFolder(root, await pidNamespace());
+    return new MemoryFolder(root);
   }
 
   /** Removes every copy that no living process holds. Returns how many. */
@@ -109,12 +86,15 @@ export class MemoryFolder {
       await this.#livingHolders(digest);
       const copied = await this.#copy(bundle, signal);
       if ('notHeld' in copied) return copied;
-      const holder = await this.#writeHolder(digest);
+      const ownership = await Ownership.begin();
+      const holder = path.join(this.root, `${digest}.${ownership.token}.holder`);
+      await writeFile(holder, '');
+      ownership.beat(holder);
       return {
         kind: 'memory',
         files: { ...filesIn(bundle.folder), ...copied.files },
         identities: { ...identities, ...copied.identities },
-        release: () => this.#release(digest, holder),
+        release: () => this.#release(digest, holder, ownership),
       };
     } finally {
       await lock.release();
@@ -161,13 +141,8 @@ export class MemoryFolder {
     }
   }
 
-  async #release(digest: string, holder: string): Promise<void> {
-    this.#holders.delete(holder);
-    ownHolders.delete(holder);
-    if (this.#holders.size === 0 && this.#touch !== null) {
-      clearInterval(this.#touch);
-      this.#touch = null;
-    }
+  async #release(digest: string, holder: string, ownership: Ownership): Promise<void> {
+    ownership.end();
     const lock = await this.#lock(digest, undefined);
     try {
       await rm(holder, { force: true });
@@ -177,44 +152,17 @@ export class MemoryFolder {
     }
   }
 
-  async #writeHolder(digest: string): Promise<string> {
-    const ticks = (await startTicksOf(process.pid)) ?? '';
-    const name = `${digest}.${process.pid}.${ticks}.${this.#namespace}.${randomBytes(6).toString('hex')}.holder`;
-    const holder = path.join(this.root, name);
-    ownHolders.add(holder);
-    await writeFile(holder, '');
-    this.#holders.add(holder);
-    this.#touch ??= setInterval(() => this.#touchHolders(), TOUCH_INTERVAL_MS).unref();
-    return holder;
-  }
-
-  /** A sign of life for processes that cannot see this one. */
-  #touchHolders(): void {
-    const now = new Date();
-    // One that cannot be touched was released meanwhile, or its folder is gone: there is nothing left to keep.
-    for (const holder of this.#holders) utimes(holder, now, now).catch(() => this.#holders.delete(holder));
-  }
-
   /** How many processes use a copy. Holders of dead ones are removed. */
   async #livingHolders(digest: string): Promise<number> {
     let living = 0;
     for (const name of await readdir(this.root)) {
-      const [, of, pid, ticks, namespace] = HOLDER.exec(name) ?? [];
-      if (of !== digest) continue;
+      const [, of, token] = HOLDER.exec(name) ?? [];
+      if (of !== digest || token === undefined) continue;
       const holder = path.join(this.root, name);
-      if (await this.#isLiving(holder, Number(pid), ticks ?? '', namespace ?? '')) living++;
+      if (await isLiving(parseToken(token), holder)) living++;
       else await rm(holder, { force: true });
     }
     return living;
-  }
-
-  async #isLiving(holder: string, pid: number, ticks: string, namespace: string): Promise<boolean> {
-    if (namespace !== this.#namespace) {
-      const { mtimeMs } = await stat(holder);
-      return Date.now() - mtimeMs < FOREIGN_SILENT_MS_MAX;
-    }
-    if (pid === process.pid) return ownHolders.has(holder);
-    return isSameProcess(pid, ticks === '' ? null : ticks);
   }
 
   async #remove(digest: string): Promise<void> {
@@ -244,16 +192,6 @@ async function exists(folder: string): Promise<boolean> {
     return true;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
-    throw error;
-  }
-}
-
-/** Pids mean nothing across these. Empty where the system has none. */
-async function pidNamespace(): Promise<string> {
-  try {
-    return /\d+/.exec(await readlink('/proc/self/ns/pid'))?.[0] ?? '';
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return '';
     throw error;
   }
 }

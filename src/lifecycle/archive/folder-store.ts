@@ -3,6 +3,7 @@ import { copyFile, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promis
 import path from 'node:path';
 import { SwitchyardError } from '../../errors.js';
 import { summariseFile } from '../../files/hash.js';
+import { isLiving, Ownership, parseToken } from '../../files/owner.js';
 import { asDiskError } from '../../files/publish.js';
 import type { ArchiveStore, StoredFile } from './store-types.js';
 
@@ -24,9 +25,11 @@ export class FolderStore implements ArchiveStore {
       await dropDrafts(target);
       return;
     }
-    const draft = `${target}.${process.pid}${DRAFT}`;
+    const ownership = await Ownership.begin();
+    const draft = `${target}.${ownership.token}${DRAFT}`;
     try {
       await mkdir(path.dirname(target), { recursive: true });
+      ownership.beat(draft);
       await copyFile(file, draft);
       await synced(draft);
       await rename(draft, target);
@@ -35,6 +38,8 @@ export class FolderStore implements ArchiveStore {
     } catch (error) {
       await rm(draft, { force: true }).catch(() => undefined);
       throw unavailable(this.#folder, asDiskError(error, target));
+    } finally {
+      ownership.end();
     }
   }
 
@@ -55,15 +60,16 @@ export class FolderStore implements ArchiveStore {
   }
 }
 
-/**
- * What killed runs left of a file that is whole by now. Another run of the same that is at work on one fails by it, and
- * finds the file whole when it is run again.
- */
+/** What killed runs left of a file that is whole by now. */
 async function dropDrafts(target: string): Promise<void> {
   const folder = path.dirname(target);
-  for (const name of await readdir(folder))
-    if (name.startsWith(`${path.basename(target)}.`) && name.endsWith(DRAFT))
-      await rm(path.join(folder, name), { force: true });
+  const prefix = `${path.basename(target)}.`;
+  for (const name of await readdir(folder)) {
+    if (!name.startsWith(prefix) || !name.endsWith(DRAFT)) continue;
+    const draft = path.join(folder, name);
+    const owner = parseToken(name.slice(prefix.length, -DRAFT.length));
+    if (!(await isLiving(owner, draft))) await rm(draft, { force: true });
+  }
 }
 
 async function holds(file: string, content: StoredFile): Promise<boolean> {

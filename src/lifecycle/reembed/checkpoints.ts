@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { SwitchyardError, toSwitchyardError } from '../../errors.js';
-import { type FileLock, tryLock } from '../../files/file-lock.js';
+import { type FileLock, lockOwnerName, tryLock } from '../../files/file-lock.js';
 import { sha256Hex } from '../../files/hash.js';
 import type { Logger } from '../../telemetry/log.js';
 import { type CheckpointFooter, CheckpointWriter, takeBegun, verifyCheckpoint } from './checkpoint-file.js';
@@ -73,7 +73,7 @@ export class Checkpoints {
     if ('lockedBy' in lock)
       throw new SwitchyardError(
         'BUILD_LOCKED',
-        `${path.basename(path.dirname(path.dirname(folder)))}/${path.basename(path.dirname(folder))} is being embedded by ${lock.lockedBy === null ? 'another process' : `process ${lock.lockedBy}`}: wait for it or stop it`,
+        `${path.basename(path.dirname(path.dirname(folder)))}/${path.basename(path.dirname(folder))} is being embedded by ${lockOwnerName(lock.lockedBy)}: wait for it or stop it`,
       );
     return new Checkpoints(folder, lock, log);
   }

@@ -1,8 +1,7 @@
-import { randomBytes } from 'node:crypto';
 import { rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { realFolderInside } from '../../files/inside.js';
-import { reapTemporaryFolders } from '../../files/publish.js';
+import { doomedName, reapTemporaryFolders } from '../../files/publish.js';
 import { bundleFolder } from '../../index/bundle-folder.js';
 import type { CorpusVersionName } from '../../registry/corpus-versions.js';
 import type { Digest } from '../../vocabulary.js';
@@ -22,7 +21,7 @@ export async function deleteBundles(
   for (const build of builds) {
     const bundle = await realFolderInside(bundlesDir, bundleFolder(bundlesDir, corpus, version, build));
     if (bundle === null || (await stat(bundle)).mtimeMs >= writtenBeforeMs) continue;
-    const doomed = path.join(folder, `.tmp-0-${randomBytes(6).toString('hex')}`);
+    const doomed = doomedName(folder);
     try {
       await rename(bundle, doomed);
       deleted++;

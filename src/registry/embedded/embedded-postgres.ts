@@ -13,6 +13,7 @@ import { logTail, type PostmasterPlace, startPostmaster, stopPostmaster } from '
 import { isPostmasterAlive, readPostmasterFile, removeStaleFile } from './postmaster-file.js';
 import { chooseSocketFolder, makeSocketFolder, removeSocketFolder, SOCKET_PORT } from './runtime-folder.js';
 import { chooseServerUser } from './server-user.js';
+import { ServerUse } from './users.js';
 
 const ACQUIRE_MS_MAX = 60_000;
 const FAILED_STARTS_MAX = 20;
@@ -34,7 +35,7 @@ export interface EmbeddedPostgres {
  * starts it, the others attach, the last one out stops it, and a server left behind by a kill -9 is attached to.
  * Each process holds the server by a shared advisory lock in a session of its own (see hold.ts); when that session
  * breaks, the server is attached to or started again, with backoff, for as long as this process runs.
- * Errors: REGISTRY_UNAVAILABLE.
+ * Errors: REGISTRY_UNAVAILABLE, also while another container or host uses the folder (see users.ts).
  */
 export async function startEmbeddedPostgres(options: {
   readonly varDir: string;
@@ -42,9 +43,16 @@ export async function startEmbeddedPostgres(options: {
 }): Promise<EmbeddedPostgres> {
   try {
     await mkdir(path.join(options.varDir, 'postgres'), { recursive: true });
-    const server = new SupervisedServer(await preparePlace(await realpath(options.varDir)), options.log);
-    await server.ensureRunning();
-    return server;
+    const varDir = await realpath(options.varDir);
+    const use = await ServerUse.begin(varDir);
+    try {
+      const server = new SupervisedServer(await preparePlace(varDir), use, options.log);
+      await server.ensureRunning();
+      return server;
+    } catch (error) {
+      await use.end();
+      throw error;
+    }
   } catch (error) {
     const failure = asDiskError(error, options.varDir);
     if (failure instanceof SwitchyardError) throw failure;
@@ -74,14 +82,16 @@ async function preparePlace(varDir: string): Promise<PostmasterPlace> {
 class SupervisedServer implements EmbeddedPostgres {
   readonly connection: pg.ClientConfig;
   readonly #place: PostmasterPlace;
+  readonly #use: ServerUse;
   readonly #log: RegistryLog;
   readonly #closing = new AbortController();
   #hold: Hold | null = null;
   #acquiring: Promise<void> | null = null;
   #supervising: Promise<void> | null = null;
 
-  constructor(place: PostmasterPlace, log: RegistryLog) {
+  constructor(place: PostmasterPlace, use: ServerUse, log: RegistryLog) {
     this.#place = place;
+    this.#use = use;
     this.#log = log;
     this.connection = {
       host: place.socketFolder,
@@ -106,10 +116,12 @@ class SupervisedServer implements EmbeddedPostgres {
     await Promise.allSettled([this.#acquiring, this.#supervising]);
     const hold = this.#hold;
     this.#hold = null;
-    if (hold === null) return;
-    const isLast = await hold.release();
-    if (isLast) await this.#stopServer();
-    await hold.end();
+    if (hold !== null) {
+      const isLast = await hold.release();
+      if (isLast) await this.#stopServer();
+      await hold.end();
+    }
+    await this.#use.end();
   }
 
   async #stopServer(): Promise<void> {

@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { link, readFile, rename, unlink } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import { isAlive } from '../../files/publish.js';
+import { isAlive } from '../../files/process-identity.js';
 
 const run = promisify(execFile);
 

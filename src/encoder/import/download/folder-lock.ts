@@ -1,6 +1,5 @@
-import { open, readFile, rm } from 'node:fs/promises';
 import { SwitchyardError } from '../../../errors.js';
-import { isAlive } from '../../../files/publish.js';
+import { lockOwnerName, tryLock } from '../../../files/file-lock.js';
 
 /**
  * Runs `work` as the only one in a folder: two downloads that append to one file would mix it up. A lock whose process
@@ -8,29 +7,15 @@ import { isAlive } from '../../../files/publish.js';
  */
 export async function withFolderLock<T>(folder: string, work: () => Promise<T>): Promise<T> {
   const file = `${folder}.lock`;
-  await acquire(file);
+  const lock = await tryLock(file);
+  if ('lockedBy' in lock)
+    throw new SwitchyardError(
+      'STATUS_CONFLICT',
+      `these files are being downloaded already by ${lockOwnerName(lock.lockedBy)}; wait for it, or remove ${file} if nothing runs`,
+    );
   try {
     return await work();
   } finally {
-    await rm(file, { force: true });
+    await lock.release();
   }
-}
-
-async function acquire(file: string): Promise<void> {
-  for (let attempt = 0; attempt < 2; attempt++) {
-    try {
-      const handle = await open(file, 'wx');
-      await handle.writeFile(String(process.pid)).finally(() => handle.close());
-      return;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-    }
-    const pid = Number(await readFile(file, 'utf8').catch(() => ''));
-    if (Number.isSafeInteger(pid) && pid > 0 && isAlive(pid)) break;
-    await rm(file, { force: true });
-  }
-  throw new SwitchyardError(
-    'STATUS_CONFLICT',
-    `these files are being downloaded already (${file} names the process); wait for it, or remove that file if nothing runs`,
-  );
 }

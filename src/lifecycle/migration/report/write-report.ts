@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { mkdir, rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Registry } from '../../../registry/registry.js';
@@ -15,7 +16,7 @@ export async function writeReport(registry: Registry, migration: Migration, fold
     [`${name}.md`, markdown],
     [`${name}.html`, html],
   ] as const) {
-    const temporary = `${file}.${process.pid}.tmp`;
+    const temporary = `${file}.${randomBytes(6).toString('hex')}.tmp`;
     await writeFile(temporary, text);
     await rename(temporary, file);
   }
