@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
+import { readAheadOf } from '../src/files/read-ahead.js';
 import type { Bundle } from '../src/index/manifest.js';
 import { residentBytes } from '../src/index/placement.js';
 import { packageRoot } from '../src/package-root.js';
@@ -76,6 +77,7 @@ export const ssd: Bench = {
           index_mb: megabytes(indexBytes),
           index_and_vectors_mb: megabytes(residentBytes(ssdBundle.manifest)),
           memory_limit_mb: megabytes(limitBytes),
+          read_ahead_kib: readAheadOf(ssdBundle.folder)?.kib ?? 'unknown',
           searches: sorted.length,
           in_flight: 1,
           recall_at_10: Number(outcome.ssdRecall.toFixed(4)),

@@ -42,6 +42,8 @@ export interface LoadResult {
   readonly perSecond: number;
   /** From the moment a request was due (`open`) or sent (`closed`). Of answered requests. */
   readonly latencyUs: LatencyUs;
+  /** The same of those that the server took on, in time or not: of all but those it refused (UNAVAILABLE, RESOURCE_EXHAUSTED). */
+  readonly acceptedLatencyUs: LatencyUs;
   /** Share of the expected ids that came; null when none are expected. */
   readonly recall: number | null;
   /** CPU time of the generator itself, µs per request: it must be small beside the server's. */

@@ -9,6 +9,8 @@ import { tick } from './ticker.js';
 /** Answers may take this long after the last request. */
 const TAIL_MS_MAX = 30_000;
 const START_MARGIN_MS = 50;
+/** RESOURCE_EXHAUSTED and UNAVAILABLE: the server did not take the request on. */
+const REFUSED: ReadonlySet<number> = new Set([8, 14]);
 
 export const monotonicMs = (): number => {
   const [seconds, nanoseconds] = process.hrtime();
@@ -64,6 +66,7 @@ class Run {
   readonly #expected: readonly ReadonlySet<string>[] | null;
   readonly #from: number;
   readonly #latencies = new Latencies();
+  readonly #accepted = new Latencies();
   readonly #failed: Record<string, number> = {};
   readonly #cpuBefore = process.cpuUsage();
   /** Per request sent: when it was sent, or due. */
@@ -120,8 +123,10 @@ class Run {
 
   answered(connection: number, tag: number, status: number, message: Buffer | null): void {
     this.#answeredCount++;
+    const us = (monotonicMs() - (this.#startedMs[tag] as number)) * 1000;
+    if (!REFUSED.has(status)) this.#accepted.add(us);
     if (status === 0 && message !== null) {
-      this.#latencies.add((monotonicMs() - (this.#startedMs[tag] as number)) * 1000);
+      this.#latencies.add(us);
       if (this.#expected !== null) this.#compare(tag, message);
     } else this.#failed[status] = (this.#failed[status] ?? 0) + 1;
     this.#onAnswered?.(connection);
@@ -183,6 +188,7 @@ class Run {
       wallMs,
       perSecond: (this.#latencies.count * 1000) / wallMs,
       latencyUs: this.#latencies.summary(),
+      acceptedLatencyUs: this.#accepted.summary(),
       recall: this.#expectedIds === 0 ? null : this.#foundIds / this.#expectedIds,
       generatorCpuUs: (user + system) / Math.max(1, this.#answeredCount),
     };

@@ -27,8 +27,11 @@ const COMMANDS: Readonly<Record<string, () => Promise<AddTo>>> = {
   doctor: async () => (await import('./commands/doctor.js')).addDoctorCommand,
 };
 
+const VERSION_ASKED: readonly string[] = ['-V', '--version'];
+
 /** The commands that these words may mean; all of them where the words ask for help or name none. */
 export function commandsMeant(args: readonly string[]): readonly string[] {
+  if (args.length === 1 && VERSION_ASKED.includes(args[0] ?? '')) return [];
   const all = Object.keys(COMMANDS);
   const named = all.filter((name) => args.includes(name));
   return named.length === 0 || args[0] === 'help' ? all : named;

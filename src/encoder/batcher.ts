@@ -3,7 +3,7 @@ import type { BackgroundCap } from './background-cap.js';
 import type { RunShape } from './batch-tensors.js';
 import {
   type Batchable,
-  LOOKAHEAD_TEXTS,
+  lookaheadOf,
   PADDING_SHARE_MAX,
   paddedTokensMaxOf,
   pickBatch,
@@ -48,7 +48,7 @@ export class LengthSortedBatcher implements Batcher {
     const positions = pickBatch(waiting, {
       paddedTokensMax: paddedTokensMaxOf(lane, budget, this.#cost),
       paddingShareMax: PADDING_SHARE_MAX,
-      lookaheadTexts: LOOKAHEAD_TEXTS,
+      lookaheadTexts: lookaheadOf(lane, waiting),
     });
     const tokens = positions.reduce((max, at) => Math.max(max, waiting[at]?.tokens ?? 0), 1);
     return { positions, shape: { texts: positions.length, tokens } };
@@ -83,7 +83,8 @@ export class PinnedBatcher implements Batcher {
     const most = this.#textsMaxOf(lane, length);
     const positions: number[] = [];
     const shorter: number[] = [];
-    for (let at = 0; at < waiting.length && at < LOOKAHEAD_TEXTS && positions.length < most; at++) {
+    const lookahead = lookaheadOf(lane, waiting);
+    for (let at = 0; at < lookahead && positions.length < most; at++) {
       const own = this.#shapes.lengthOf(waiting[at]?.tokens ?? 1);
       if (own === length) positions.push(at);
       else if (own < length) shorter.push(at);

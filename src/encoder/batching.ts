@@ -1,9 +1,12 @@
+import { BACKGROUND_PATIENCE } from '../process/controlled-delay.js';
 import type { Lane } from '../vocabulary.js';
 
 /** What the policy needs to know of a text that waits in a lane. */
 export interface Batchable {
   /** Tokens it takes in a run. */
   readonly tokens: number;
+  /** Of a clock that all of a lane share. */
+  readonly arrivedAtMs: number;
 }
 
 export interface BatchLimits {
@@ -18,13 +21,29 @@ export interface BatchLimits {
 /** On a CPU a batch gains little, and every padded token is work for nothing. */
 export const PADDING_SHARE_MAX = 0.1;
 export const LOOKAHEAD_TEXTS = 1024;
+/**
+ * Who came so much later than the oldest live text does not share its run. Without this bound a text that fits is
+ * answered at once while others wait for a second, the least queue time of an interval stays low, and nobody upstream
+ * sees that the queue stands.
+ */
+const LOOKAHEAD_MS = 100;
+
+/** How many of the oldest texts of a lane may share the next run. `waiting` is in order of arrival. */
+export function lookaheadOf(lane: Lane, waiting: readonly Batchable[]): number {
+  const windowMs = lane === 'live' ? LOOKAHEAD_MS : LOOKAHEAD_MS * BACKGROUND_PATIENCE;
+  const untilMs = (waiting[0]?.arrivedAtMs ?? 0) + windowMs;
+  const most = Math.min(waiting.length, LOOKAHEAD_TEXTS);
+  let count = 0;
+  while (count < most && (waiting[count]?.arrivedAtMs ?? untilMs) <= untilMs) count++;
+  return count;
+}
 
 /**
  * Picks what runs next out of one lane: positions in `waiting`, which is in order of arrival; shortest text first.
  * The oldest text is always among them, so nothing starves. Around it come the texts of nearest length, as many as
  * fit the token budget, because a batch costs its longest text times its size.
  */
-export function pickBatch(waiting: readonly Batchable[], limits: BatchLimits): number[] {
+export function pickBatch(waiting: readonly Pick<Batchable, 'tokens'>[], limits: BatchLimits): number[] {
   const oldest = waiting[0];
   if (oldest === undefined) return [];
   const order = waiting
@@ -42,7 +61,7 @@ export function pickBatch(waiting: readonly Batchable[], limits: BatchLimits): n
     return padded - (tokens + extraTokens) <= padded * limits.paddingShareMax;
   };
   /** Padding that a neighbour would add: its own if it is shorter, everybody else's if it is longer. */
-  const addedPadding = (neighbour: Batchable): number =>
+  const addedPadding = (neighbour: Pick<Batchable, 'tokens'>): number =>
     neighbour.tokens <= longest
       ? longest - neighbour.tokens
       : (neighbour.tokens - longest) * (high - low + 1);

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import t from 'tap';
 import { BackgroundCap } from '../../src/encoder/background-cap.js';
-import { type Batchable, paddedTokensMaxOf, pickBatch, RunCost } from '../../src/encoder/batching.js';
+import { lookaheadOf, paddedTokensMaxOf, pickBatch, RunCost } from '../../src/encoder/batching.js';
 
 const waiting = fc.array(fc.record({ tokens: fc.integer({ min: 1, max: 300 }) }), {
   minLength: 1,
@@ -13,7 +13,7 @@ const limits = fc.record({
   lookaheadTexts: fc.integer({ min: 1, max: 100 }),
 });
 
-const tokensOf = (texts: readonly Batchable[], picked: readonly number[]): number[] =>
+const tokensOf = (texts: readonly { readonly tokens: number }[], picked: readonly number[]): number[] =>
   picked.map((position) => texts[position]?.tokens ?? Number.NaN);
 
 t.test('a batch holds the oldest text, each text once, shortest first, within the budget', async (t) => {
@@ -63,6 +63,18 @@ t.test('a short text is not padded to the length of a long one', async (t) => {
   const texts = [{ tokens: 10 }, { tokens: 250 }, { tokens: 11 }, { tokens: 240 }, { tokens: 9 }];
   const picked = pickBatch(texts, { paddedTokensMax: 4_000, paddingShareMax: 0.2, lookaheadTexts: 1024 });
   t.same([...picked].sort(), [0, 2, 4]);
+});
+
+t.test('who came much later than the oldest does not overtake those between', async (t) => {
+  const every = (ms: number) =>
+    Array.from({ length: 2_000 }, (_, at) => ({ tokens: 8, arrivedAtMs: at * ms }));
+  t.equal(lookaheadOf('live', every(1)), 101, 'a tenth of a second');
+  t.equal(lookaheadOf('bulk', every(1)), 1001, 'a second where nobody is in a hurry');
+  t.equal(lookaheadOf('shadow', every(1)), 1001);
+  t.equal(lookaheadOf('live', every(0)), 1024, 'as many as are looked at of those that came together');
+  t.equal(lookaheadOf('live', every(1_000)), 1, 'the oldest always');
+  t.equal(lookaheadOf('live', every(1).slice(0, 7)), 7);
+  t.equal(lookaheadOf('live', []), 0);
 });
 
 t.test('a text longer than the budget runs, alone', async (t) => {

@@ -17,10 +17,13 @@ const limits = fc.record({
   tokensMax: fc.integer({ min: 1, max: 8_000 }),
   textTokensMax: fc.constant(TEXT_TOKENS_MAX),
 });
-const waiting = fc.array(fc.record({ tokens: fc.integer({ min: 1, max: TEXT_TOKENS_MAX }) }), {
-  minLength: 1,
-  maxLength: 100,
-});
+const waiting = fc.array(
+  fc.record({ tokens: fc.integer({ min: 1, max: TEXT_TOKENS_MAX }), arrivedAtMs: fc.constant(0) }),
+  {
+    minLength: 1,
+    maxLength: 100,
+  },
+);
 
 const cap = (): BackgroundCap => new BackgroundCap(20, () => 0);
 
@@ -56,7 +59,7 @@ t.test('rows that would be padding are given to shorter texts', async (t) => {
     textTokensMax: 64,
   });
   const batcher = new PinnedBatcher(shapes, 0, cap(), measured(shapes, 1));
-  const texts = [20, 5, 30, 31, 32, 6, 7, 8, 40, 9].map((tokens) => ({ tokens }));
+  const texts = [20, 5, 30, 31, 32, 6, 7, 8, 40, 9].map((tokens) => ({ tokens, arrivedAtMs: 0 }));
   t.same(batcher.pick('live', texts), { positions: [0, 2, 3, 4], shape: { texts: 4, tokens: 32 } });
   t.same(batcher.pick('live', texts.slice(0, 4)), {
     positions: [0, 2, 3, 1],
@@ -71,7 +74,7 @@ t.test(
     const shapes = new PinnedShapes({ texts: [1, 8], lengths: [16], tokensMax: 1024, textTokensMax: 16 });
     const costs = new ShapeCosts();
     const batcher = new PinnedBatcher(shapes, 0, cap(), costs);
-    const texts = Array.from({ length: 8 }, () => ({ tokens: 10 }));
+    const texts = Array.from({ length: 8 }, () => ({ tokens: 10, arrivedAtMs: 0 }));
     t.equal(batcher.pick('bulk', texts).shape.texts, 1);
     batcher.observe('bulk', { texts: 8, tokens: 16 }, 5_000);
     t.equal(batcher.pick('bulk', texts).shape.texts, 8);

@@ -10,6 +10,7 @@ import { type Finding, fail, ok } from './finding.js';
 import { checkDisk, checkMemory, checkOpenFiles, checkProcessor } from './machine.js';
 import { checkPorts } from './ports.js';
 import { checkProviders } from './providers.js';
+import { checkReadAhead } from './read-ahead.js';
 
 const NODE_MAJOR_MIN = 20;
 
@@ -30,6 +31,7 @@ export async function examine(
     checkOpenFiles(config.connectionsMax),
     ...(await checkDram(config, bundles.verified)),
     ...(await checkDisk(config.varDir)),
+    ...checkReadAhead(config.bundlesDir),
     ...checkProviders(config),
     ...(await checkRegistry(config, log)),
     ...(await checkModels(config)),
