@@ -33,6 +33,8 @@ export interface AuthSettings {
   readonly pollIntervalMs: number;
   /** Keys that were not read again for this long let nobody in. */
   readonly stalenessMsMax: number;
+  /** The same for metrics and status alone. At least stalenessMsMax. */
+  readonly observeStalenessMsMax: number;
   /** Of a key that has no limit of its own; null: none. Per gateway process. */
   readonly requestsPerS: number | null;
   readonly concurrencyMax: number | null;

@@ -39,6 +39,10 @@ export function compileAuth({ auth }: ConfigFile, cwd: string, varDir: string): 
     throw invalid(
       `auth.staleness_ms_max ${auth.staleness_ms_max} must be >= 2 × auth.poll_interval_ms ${auth.poll_interval_ms}, or one late answer locks everybody out`,
     );
+  if (auth.observe_staleness_ms_max < auth.staleness_ms_max)
+    throw invalid(
+      `auth.observe_staleness_ms_max ${auth.observe_staleness_ms_max} must be >= auth.staleness_ms_max ${auth.staleness_ms_max}: who may search with a key may be watched with one`,
+    );
   return {
     hmacSecret: auth.hmac_secret,
     hmacSecretFile:
@@ -48,6 +52,7 @@ export function compileAuth({ auth }: ConfigFile, cwd: string, varDir: string): 
     isHmacSecretGiven: auth.hmac_secret_file !== null,
     pollIntervalMs: auth.poll_interval_ms,
     stalenessMsMax: auth.staleness_ms_max,
+    observeStalenessMsMax: auth.observe_staleness_ms_max,
     requestsPerS: auth.requests_per_s === 0 ? null : auth.requests_per_s,
     concurrencyMax: auth.concurrency_max === 0 ? null : auth.concurrency_max,
   };

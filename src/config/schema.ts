@@ -62,6 +62,8 @@ export const ConfigFileSchema = Type.Object(
         poll_interval_ms: count(5_000, 50, 20_000),
         /** Keys that could not be read again for this long let nobody in. */
         staleness_ms_max: count(30_000, 1_000, 86_400_000),
+        /** The same for /metrics and /v1/status alone: an outage has to be seen by those who watch. */
+        observe_staleness_ms_max: count(86_400_000, 1_000, 2_592_000_000),
         /** Of a key without limits of its own, per gateway process; 0: none. */
         requests_per_s: count(0, 0, 1_000_000),
         concurrency_max: count(0, 0, 1_000_000),

@@ -42,14 +42,17 @@ export const routeOf = async (adminUrl: string, corpus: string): Promise<RouteVi
   (await send(`${adminUrl}/v1/routes/${corpus}`, 'GET')).body as unknown as RouteView;
 
 /** Encoded and searched whatever is remembered, unless `body` says otherwise. */
-export const search = (httpUrl: string, body: Record<string, unknown> = {}): Promise<Answer> =>
-  send(`${httpUrl}/v1/search`, 'POST', {
-    corpus: 'docs',
-    text: 'an animal with stripes',
-    top_k: 3,
-    bypass_cache: true,
-    ...body,
-  });
+export const search = (
+  httpUrl: string,
+  body: Record<string, unknown> = {},
+  headers: Record<string, string> = {},
+): Promise<Answer> =>
+  send(
+    `${httpUrl}/v1/search`,
+    'POST',
+    { corpus: 'docs', text: 'an animal with stripes', top_k: 3, bypass_cache: true, ...body },
+    headers,
+  );
 
 /** Requests one after the other in the background; `stop` tells how many were answered and what was refused. */
 export function keepSearching(httpUrl: string): { stop(): Promise<{ answered: number; refused: string[] }> } {

@@ -24,6 +24,7 @@ t.test('keys in the registry', async (t) => {
     isHmacSecretGiven: false,
     pollIntervalMs: 20_000,
     stalenessMsMax: 60_000,
+    observeStalenessMsMax: 60_000,
     requestsPerS: null,
     concurrencyMax: null,
   };
@@ -98,7 +99,7 @@ t.test('keys in the registry', async (t) => {
     silentLog,
   );
   await link.connect();
-  const ring = new KeyRing({ secret, stalenessMsMax: 60_000, requestsPerS: null, concurrencyMax: null });
+  const ring = new KeyRing({ ...settings, secret });
   // Polling is far too slow for what follows: the notifications do it.
   const follower = new KeyFollower({ link, ring, pollIntervalMs: 600_000, log: silentLog });
   await follower.start();
@@ -143,7 +144,7 @@ t.test('keys in the registry', async (t) => {
   });
 
   await t.test('polling finds what no notification told', async (t) => {
-    const polled = new KeyRing({ secret, stalenessMsMax: 60_000, requestsPerS: null, concurrencyMax: null });
+    const polled = new KeyRing({ ...settings, secret });
     const poller = new KeyFollower({ link, ring: polled, pollIntervalMs: 50, log: silentLog });
     await poller.start();
     t.teardown(() => poller.close());

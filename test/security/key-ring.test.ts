@@ -54,7 +54,12 @@ t.test('minted keys have their form, and are never the same', async (t) => {
 t.test('keys that were not read again in time let nobody in', async (t) => {
   let now = 0;
   const made = makeKey();
-  const ring = ringOf([made], { stalenessMsMax: 30_000, now: () => now });
+  const watcher = makeKey({ role: 'monitor' });
+  const limits = { stalenessMsMax: 30_000, observeStalenessMsMax: 90_000 };
+  const ring = ringOf([made, watcher], { ...limits, now: () => now });
+  const guard = new KeyGuard(ring, { warn: () => undefined });
+  const admit = (key: typeof made, access: 'search' | 'observe' | 'operate'): string =>
+    reasonOf(() => guard.admit(`Bearer ${key.token}`, access));
   now = 30_000;
   t.equal(
     reasonOf(() => ring.verify(made.token)),
@@ -70,6 +75,13 @@ t.test('keys that were not read again in time let nobody in', async (t) => {
     'REGISTRY_UNAVAILABLE',
     'and tell nothing of what they were',
   );
+  t.equal(admit(watcher, 'observe'), 'OK', 'but for those who watch: an outage has to be seen');
+  t.equal(admit(watcher, 'operate'), 'REGISTRY_UNAVAILABLE');
+  t.equal(admit(made, 'search'), 'REGISTRY_UNAVAILABLE');
+  t.equal(admit(made, 'observe'), 'PERMISSION_DENIED', 'and a key watches that might before');
+  t.equal(ring.unreadMs, 30_001);
+  now = 90_001;
+  t.equal(admit(watcher, 'observe'), 'REGISTRY_UNAVAILABLE', 'nor they without end');
   ring.replace([made.stored]);
   t.equal(
     reasonOf(() => ring.verify(made.token)),

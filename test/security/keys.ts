@@ -41,6 +41,7 @@ export function ringOf(keys: readonly MadeKey[], options: Partial<KeyRingOptions
   const ring = new KeyRing({
     secret: SECRET,
     stalenessMsMax: 3_600_000,
+    observeStalenessMsMax: 3_600_000,
     requestsPerS: null,
     concurrencyMax: null,
     ...options,

@@ -2,7 +2,7 @@ import type { KeyRole } from '../../registry/schema.js';
 
 /**
  * What a request needs. `open`: nothing, for probes. `key`: any valid key. `search`: a key that may search, which is then
- * held to its corpora. `observe`: one that may see how the gateway is. `operate`, `administer`: a key of that role or
+ * held to its corpora. `observe`: one that may see how the gateway is, also while keys cannot be read again. `operate`, `administer`: a key of that role or
  * the one above.
  */
 export type Access = 'open' | 'key' | 'search' | 'observe' | 'operate' | 'administer';

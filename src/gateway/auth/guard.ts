@@ -46,7 +46,7 @@ export class KeyGuard implements Guard {
     const scheme = authorization.length > HEADER_CHARS_MAX ? null : SCHEME.exec(authorization);
     if (scheme === null)
       throw new SwitchyardError('UNAUTHENTICATED', 'the authorization must be `Bearer sy_…`');
-    const caller = this.#verify(authorization.slice(scheme[0].length));
+    const caller = this.#verify(authorization.slice(scheme[0].length), access === 'observe');
     if (allows(caller.role, access)) return caller;
     throw new SwitchyardError(
       'PERMISSION_DENIED',
@@ -54,9 +54,10 @@ export class KeyGuard implements Guard {
       { details: { role: caller.role, needed: leastRole(access) } },
     );
   }
-  #verify(token: string): ReturnType<KeyRing['verify']> {
+
+  #verify(token: string, toObserve: boolean): ReturnType<KeyRing['verify']> {
     try {
-      return this.#ring.verify(token);
+      return this.#ring.verify(token, toObserve);
     } catch (thrown) {
       // Named only for who knows the secret: strangers cannot fill the log.
       if (thrown instanceof SwitchyardError && thrown.details.key_id !== undefined)

@@ -8,8 +8,10 @@ import { Quota, type QuotaLimits } from './quota.js';
 
 export interface KeyRingOptions extends QuotaLimits {
   readonly secret: KeySecret;
-  /** Keys that were not read again for this long let nobody in. */
+  /** Keys that were not read again for this long let nobody in, */
   readonly stalenessMsMax: number;
+  /** and after this long nobody who only looks how the gateway is. */
+  readonly observeStalenessMsMax: number;
   /** Milliseconds, monotonic. */
   readonly now?: () => number;
 }
@@ -28,10 +30,12 @@ export class KeyRing {
   readonly #now: () => number;
   #keys: ReadonlyMap<string, RingKey> = new Map();
   #readAtMs = Number.NEGATIVE_INFINITY;
+  readonly #begunAtMs: number;
 
   constructor(options: KeyRingOptions) {
     this.#options = options;
     this.#now = options.now ?? (() => performance.now());
+    this.#begunAtMs = this.#now();
   }
 
   get count(): number {
@@ -41,6 +45,11 @@ export class KeyRing {
   /** Since the keys were last read; Infinity before they were. */
   get ageMs(): number {
     return this.#now() - this.#readAtMs;
+  }
+
+  /** The same as a number for watchers: where they were never read, since this ring began. */
+  get unreadMs(): number {
+    return this.#now() - Math.max(this.#readAtMs, this.#begunAtMs);
   }
 
   /** Keys that still work and end before `untilMs` (since 1970) with nothing that takes their place. */
@@ -85,11 +94,13 @@ export class KeyRing {
   }
 
   /**
-   * Who holds this key. Why a key that nobody has is refused is not told: only who knows the secret learns that it
+   * Who holds this key. `toObserve`: for nothing but metrics and status, which have to be seen in an outage too. Why a key that nobody has is refused is not told: only who knows the secret learns that it
    * expired or was revoked. Errors: UNAUTHENTICATED; REGISTRY_UNAVAILABLE when the keys are too old to be trusted.
    */
-  verify(token: string): Caller & { readonly role: StoredKey['role'] } {
-    if (this.ageMs > this.#options.stalenessMsMax) throw this.#stale();
+  verify(token: string, toObserve = false): Caller & { readonly role: StoredKey['role'] } {
+    const { stalenessMsMax, observeStalenessMsMax } = this.#options;
+    const limitMs = toObserve ? observeStalenessMsMax : stalenessMsMax;
+    if (this.ageMs > limitMs) throw this.#stale(limitMs);
     const keyId = claimedKeyId(token);
     const key = keyId === null ? undefined : this.#keys.get(keyId);
     if (key === undefined || !this.#isProven(key, token)) throw unknown();
@@ -107,13 +118,13 @@ export class KeyRing {
     return true;
   }
 
-  #stale(): SwitchyardError {
+  #stale(limitMs: number): SwitchyardError {
     const since = Number.isFinite(this.ageMs)
       ? `for ${Math.round(this.ageMs / 1_000)} s`
       : 'since this gateway began';
     return new SwitchyardError(
       'REGISTRY_UNAVAILABLE',
-      `the keys could not be read ${since} (limit ${this.#options.stalenessMsMax / 1_000} s), so none is trusted: check that PostgreSQL runs`,
+      `the keys could not be read ${since} (limit ${limitMs / 1_000} s), so none is trusted: check that PostgreSQL runs`,
     );
   }
 }

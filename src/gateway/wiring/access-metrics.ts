@@ -30,9 +30,9 @@ export function observeAccess(metrics: Metrics, keys: KeyRing | null): AccessMet
   );
   metrics.observe(
     'switchyard_api_keys_age_seconds',
-    'Since the API keys were last read; beyond auth.staleness_ms_max nobody is let in',
+    'Since the API keys were last read, or since the gateway began where they never were; beyond auth.staleness_ms_max nobody is let in but to observe',
     [],
-    () => (keys === null || !Number.isFinite(keys.ageMs) ? [] : [[{}, keys.ageMs / 1000]]),
+    () => (keys === null ? [] : [[{}, keys.unreadMs / 1000]]),
   );
   metrics.observe(
     'switchyard_api_key_end_seconds',
