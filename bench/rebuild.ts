@@ -1,20 +1,19 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { symlink, writeFile } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
+import { getPriority } from 'node:os';
 import path from 'node:path';
-import { registerModel } from '../src/lifecycle/register-model.js';
+import type { ModelFolder } from '../src/encoder/manifest.js';
 import { packageRoot } from '../src/package-root.js';
-import { openRegistry } from '../src/registry/registry.js';
-import { createLogger } from '../src/telemetry/log.js';
 import { modelRef } from '../src/vocabulary.js';
 import { builtBundle } from './data/built-bundle.js';
-import { allGlosses, benchModel } from './data/gloss-vectors.js';
+import { allGlosses } from './data/gloss-vectors.js';
 import { searchCorpus } from './data/search-corpus.js';
 import { withoutFailures } from './load/load-generator.js';
 import type { LatencyUs } from './load/load-protocol.js';
 import { type Bench, inputHash, median } from './report.js';
 import { temporaryFolder } from './rig/folders.js';
-import { ownNodeArguments, PROGRAM } from './rig/gateway.js';
+import { type GatewayRig, ownNodeArguments, PROGRAM } from './rig/gateway.js';
 import { openTextSide } from './rig/text-side.js';
 
 const SIZES = {
@@ -23,11 +22,13 @@ const SIZES = {
 } as const;
 const LOAD = 0.3;
 const IN_FLIGHT = 8;
+const REBUILT = 'rebuilt';
 
 /**
  * Text queries at 30 % of a gateway's capacity, each latency counted from the moment its request was due, alone and, in
- * turn with the same arrivals, while `switchyard corpus build` embeds all glosses by the same model on the same host as
- * it ships. `ratio`: the p99 beside a build ÷ alone, the median of the pairs.
+ * turn with the same arrivals, while `switchyard corpus build` embeds all glosses by the same model beside that gateway,
+ * as its client, which is how it knows that it must yield. Settings in the environment (`SWITCHYARD_REEMBED__*`) are the
+ * build's too. `ratio`: the p99 beside a build ÷ alone, the median of the pairs.
  */
 export const rebuild: Bench = {
   name: 'rebuild',
@@ -39,8 +40,10 @@ export const rebuild: Bench = {
     const opened: (() => Promise<void> | void)[] = [];
     const teardown = { teardown: (cleanUp: () => Promise<void> | void) => void opened.push(cleanUp) };
     try {
-      const builds = await openBuilds(await temporaryFolder(teardown, 'switchyard-bench-build-'));
-      const { load } = await openTextSide(teardown, corpus, bundle);
+      const { gateway, load } = await openTextSide(teardown, corpus, bundle);
+      const folder = await temporaryFolder(teardown, 'switchyard-bench-build-');
+      const builds = await openBuilds(folder, gateway, corpus.model);
+      teardown.teardown(() => builds.close());
       const capacity = withoutFailures(
         await load.run({ kind: 'closed', inFlight: IN_FLIGHT, seconds: plan.warmUpSeconds, from: 0 }),
       ).perSecond;
@@ -58,6 +61,7 @@ export const rebuild: Bench = {
       const alone: LatencyUs[] = [];
       const beside: LatencyUs[] = [];
       const embedded: number[] = [];
+      const niceness = new Set<number>();
       for (let pair = 0; pair < plan.pairs; pair++) {
         const turns = [
           async () => void alone.push(await side(pair)),
@@ -66,6 +70,7 @@ export const rebuild: Bench = {
             const before = build.documents();
             beside.push(await side(pair));
             embedded.push((build.documents() - before) / plan.seconds);
+            niceness.add(build.niceness);
             await build.interrupt();
           },
         ];
@@ -87,7 +92,11 @@ export const rebuild: Bench = {
         ratio: median(p99),
         results: [
           row('alone', alone),
-          { ...row('beside a build', beside), embedded_per_s: Math.round(median(embedded)) },
+          {
+            ...row('beside a build', beside),
+            embedded_per_s: Math.round(median(embedded)),
+            build_niceness: [...niceness].join(', '),
+          },
           {
             side: 'p99, beside ÷ alone',
             pairs: plan.pairs,
@@ -105,43 +114,42 @@ export const rebuild: Bench = {
 };
 
 interface RunningBuild {
+  /** Of its process. */
+  readonly niceness: number;
   /** Embedded so far, as it says itself. */
   documents(): number;
   interrupt(): Promise<void>;
 }
 
-/** Builds of all glosses in a folder of their own, each interrupted before it ends. */
-async function openBuilds(varDir: string): Promise<{ begin(): Promise<RunningBuild> }> {
-  const model = await benchModel();
-  await symlink(path.dirname(model.folder), path.join(varDir, 'models'));
-  const registry = await openRegistry({
-    databaseUrl: null,
-    varDir,
-    log: createLogger('silent'),
-    applicationName: 'switchyard-bench',
-  });
-  try {
-    await registerModel(registry, model);
-  } finally {
-    await registry.close();
-  }
-  const source = path.join(varDir, 'glosses.jsonl');
+/** Builds of all glosses beside a gateway, each interrupted before it ends; nothing is left of them. */
+async function openBuilds(
+  folder: string,
+  { admin, varDir }: GatewayRig,
+  model: ModelFolder,
+): Promise<{ begin(): Promise<RunningBuild>; close(): Promise<void> }> {
+  const source = path.join(folder, 'glosses.jsonl');
   const glosses = await allGlosses();
   await writeFile(source, glosses.map((text, at) => JSON.stringify({ id: `${at}`, text })).join('\n'));
+  // The folder of bundles is every bench's: neither does a build go on from what an earlier run left.
+  const clean = (): Promise<void> =>
+    rm(path.join(varDir, 'bundles', REBUILT), { recursive: true, force: true });
+  await clean();
   let count = 0;
   return {
     begin: async () => {
       // A version of its own each time, so that none goes on from another's checkpoints.
       const version = `v${++count}`;
-      const build = ['corpus', 'build', 'rebuilt', source, '--model', modelRef(model.manifest)];
+      const build = ['corpus', 'build', REBUILT, source, '--model', modelRef(model.manifest)];
+      const at = ['--var-dir', varDir, '--admin-port', new URL(admin).port];
       const { NODE_OPTIONS: _loader, ...environment } = process.env;
       const child = spawn(
         process.execPath,
-        [...ownNodeArguments(), PROGRAM, '--var-dir', varDir, ...build, '--corpus-version', version],
+        [...ownNodeArguments(), PROGRAM, ...at, ...build, '--no-reuse', '--corpus-version', version],
         { cwd: packageRoot(), stdio: ['ignore', 'ignore', 'pipe'], env: environment },
       );
       return embedding(child);
     },
+    close: clean,
   };
 }
 
@@ -159,6 +167,7 @@ function embedding(child: ChildProcess): Promise<RunningBuild> {
       documents = Number(last);
       if (documents === 0) return;
       resolve({
+        niceness: getPriority(child.pid),
         documents: () => documents,
         interrupt: async () => {
           child.kill('SIGTERM');

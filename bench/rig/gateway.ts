@@ -53,6 +53,7 @@ export interface GatewayRig {
   readonly grpc: { readonly host: string; readonly port: number };
   /** URL of the admin HTTP API, which serves `/metrics`. */
   readonly admin: string;
+  readonly varDir: string;
   close(): Promise<void>;
 }
 
@@ -155,6 +156,7 @@ async function serve(
       pid: child.pid as number,
       grpc: { host: grpc.slice(0, colon), port: Number(grpc.slice(colon + 1)) },
       admin,
+      varDir,
       close,
     };
   } catch (error) {

@@ -29,7 +29,8 @@ export function buildWatcher(silent: boolean, work = 'embedding'): BuildWatcher 
         if (phase === phaseNow) return;
         phaseNow = phase;
         stopBar();
-        if (phase === 'index') say('writing the index');
+        if (phase === 'link') say('linking the graph');
+        else if (phase === 'index') say('writing the index');
         else if (phase === 'recall') say('measuring recall against exact search');
         else say('publishing');
       },

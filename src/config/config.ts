@@ -148,8 +148,11 @@ export interface Config {
   readonly reembed: {
     readonly checkpointDocuments: number;
     readonly batchTextsMax: number;
+    /** Of a build that has the machine to itself, and of one beside a gateway. */
     readonly threads: number;
+    readonly threadsBeside: number;
     readonly niceness: number;
+    readonly scheduling: 'nice' | 'idle';
     readonly workKeepDays: number;
   };
   /** When a failing target is kept away from traffic. */

@@ -196,10 +196,12 @@ export const ConfigFileSchema = Type.Object(
         checkpoint_documents: count(100_000, 1, 100_000_000),
         /** Texts of one call of an encoder of its own or on a device. */
         batch_texts_max: count(1024, 1, 1024),
-        /** Threads of the encoder of a build; 0: as encoder.threads. */
+        /** Threads that embed and link in a build; 0: as encoder.threads, and beside a gateway half of the cores. */
         threads: count(0, 0, 256),
-        /** Of that encoder's process, as of nice(1): it yields to what serves from the same cores. */
+        /** Of a build beside a gateway, as of nice(1): it yields to what serves from the same cores. */
         niceness: count(10, 0, 19),
+        /** `idle`: only what nobody else wants (SCHED_IDLE, by chrt(1)). */
+        scheduling: Type.Union([Type.Literal('nice'), Type.Literal('idle')], { default: 'nice' }),
         /** What a build that was given up leaves is removed after so many days without a write. */
         work_keep_days: count(14, 1, 3_650),
       },

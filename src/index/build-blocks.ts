@@ -68,6 +68,7 @@ export class BuildBlocks {
     const block: BuildBlock = {
       kind: 'block',
       firstRow: this.#firstRow,
+      isDeferred: false,
       vectors: used === this.#vectors.length ? this.#vectors : this.#vectors.slice(0, used),
       documents: joined(this.#lines, this.#lineBytes),
       provenance: this.#storeProvenance

@@ -20,7 +20,7 @@ import type { BuiltFiles } from './build-protocol.js';
 import { BuildThread } from './build-thread.js';
 import { bundleFolder } from './bundle-folder.js';
 import { MANIFEST_FILE } from './file-names.js';
-import type { Bundle, BundleManifest } from './manifest.js';
+import type { Bundle, BundleManifest, ManifestSource } from './manifest.js';
 import { readBundle } from './read-bundle.js';
 
 /**
@@ -61,9 +61,13 @@ async function buildLocked(
     const input = new BuildInput(options, plan);
     const built = await writeFiles(options, plan, rows, temporary, input);
     options.signal?.throwIfAborted();
-    const sha256 = options.source.sha256;
-    const sourceSha256 = typeof sha256 === 'string' ? sha256 : await sha256();
-    const manifest = manifestOf(options, plan, input, built, sourceSha256);
+    const { sha256, watermark } = options.source;
+    const source = {
+      ...options.source,
+      sha256: typeof sha256 === 'string' ? sha256 : await sha256(),
+      watermark: typeof watermark === 'function' ? await watermark() : watermark,
+    };
+    const manifest = manifestOf(options, plan, input, built, source);
     const text = `${JSON.stringify(manifest, null, 2)}\n`;
     await writeFile(path.join(temporary, MANIFEST_FILE), text);
     options.onProgress?.({
@@ -115,9 +119,18 @@ async function writeFiles(
     (phase, rowsDone) => options.onProgress?.({ phase, rowsDone, rowsTotal: input.ids.rowCount }),
   );
   try {
-    const blocks = new BuildBlocks(plan.fullDimensions, options, (block) => thread.add(block));
+    let linkedCount: number | null = null;
+    const blocks = new BuildBlocks(plan.fullDimensions, options, (block) =>
+      thread.add({ ...block, isDeferred: linkedCount !== null }),
+    );
     for await (const batch of abortable(rows, options.signal)) {
       input.checkShape(batch);
+      if (batch.removed !== undefined) {
+        // What comes from here on may take the places of rows that are taken out, so it is linked in at the end.
+        if (linkedCount === null) await blocks.flush();
+        linkedCount ??= input.ids.rowCount;
+        input.remove(batch.removed);
+      }
       for (let i = 0; i < batch.rows.length; i++) {
         const isNewDocument = input.accept(batch, i);
         const full = blocks.append(batch, i, isNewDocument);
@@ -125,7 +138,7 @@ async function writeFiles(
         options.signal?.throwIfAborted();
       }
     }
-    input.finish(options.truncatedShareMax);
+    const compaction = input.finish(options.truncatedShareMax);
     await blocks.flush();
     const finished = thread.finish({
       kind: 'finish',
@@ -133,6 +146,8 @@ async function writeFiles(
       documentCount: input.ids.documentCount,
       ids: input.ids.pieces(),
       documentOffsets: blocks.documentOffsets(),
+      linkedCount: linkedCount ?? input.ids.rowCount,
+      compaction,
     });
     return await abortableWait(finished, options.signal);
   } catch (error) {
@@ -146,9 +161,9 @@ function manifestOf(
   plan: BuildPlan,
   input: BuildInput,
   built: BuiltFiles,
-  sourceSha256: string,
+  source: ManifestSource,
 ): BundleManifest {
-  if (!/^[0-9a-f]{64}$/.test(sourceSha256))
+  if (!/^[0-9a-f]{64}$/.test(source.sha256))
     throw new SwitchyardError('INVALID_ARGUMENT', 'source.sha256 must be 64 lower-case hex digits');
   const { name, version, fingerprint } = options.model;
   return {
@@ -179,7 +194,7 @@ function manifestOf(
       seed: plan.recall.seed,
     },
     unreachable_count: built.unreachableCount,
-    source: { ...options.source, sha256: sourceSha256 },
+    source,
   };
 }
 

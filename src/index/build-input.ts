@@ -1,5 +1,6 @@
 import { type Reason, SwitchyardError } from '../errors.js';
 import type { BuildBatch, BuildOptions, BuildPlan, BuildRow } from './build-options.js';
+import { type Compaction, planCompaction } from './compaction.js';
 import { DOCUMENT_ID_BYTES_MAX, IdsWriter } from './ids-file.js';
 import { ROW_COUNT_MAX } from './manifest-schema.js';
 import { findPrefixDefect, findVectorDefect, isUnitNorm, measureNorm } from './vector-check.js';
@@ -10,11 +11,13 @@ const LONE_SURROGATE = /\p{Surrogate}/u;
 
 /** Checks rows as they stream in and keeps what ids.bin needs. Refuses with the document's id, never its text. */
 export class BuildInput {
-  readonly ids = new IdsWriter();
+  #ids = new IdsWriter();
   readonly #plan: BuildPlan;
   readonly #metric: BuildOptions['metric'];
-  readonly #seen = new Set<string>();
-  #truncatedCount = 0;
+  /** Id → number of the document. */
+  readonly #seen = new Map<string, number>();
+  readonly #removed = new Set<number>();
+  readonly #truncated = new Set<number>();
   #current: string | null = null;
   #nextChunk = 0;
 
@@ -23,8 +26,26 @@ export class BuildInput {
     this.#plan = plan;
   }
 
+  get ids(): IdsWriter {
+    return this.#ids;
+  }
+
   get truncatedCount(): number {
-    return this.#truncatedCount;
+    return this.#truncated.size;
+  }
+
+  /** Errors: TypeError when documents have several rows each: closing up would tear them apart. */
+  remove(documentIds: Iterable<string>): void {
+    for (const id of documentIds) {
+      const row = this.#seen.get(id);
+      if (row === undefined) continue;
+      if (this.#ids.rowCount !== this.#ids.documentCount)
+        throw new TypeError('nothing is taken out of a build whose documents have several rows');
+      this.#seen.delete(id);
+      this.#removed.add(row);
+      this.#truncated.delete(row);
+      if (id === this.#current) this.#current = null;
+    }
   }
 
   checkShape(batch: BuildBatch): void {
@@ -34,7 +55,7 @@ export class BuildInput {
         'DIMENSION_MISMATCH',
         `a batch of ${batch.rows.length} rows has ${batch.vectors.length} numbers, not ${batch.rows.length} × ${dimensions}`,
       );
-    if (this.ids.rowCount + batch.rows.length > ROW_COUNT_MAX)
+    if (this.#ids.rowCount + batch.rows.length > ROW_COUNT_MAX)
       throw refused(`a build holds at most ${ROW_COUNT_MAX} rows: split the corpus`);
   }
 
@@ -43,8 +64,8 @@ export class BuildInput {
     const row = batch.rows[index] as BuildRow;
     this.#checkVector(batch.vectors, index * this.#plan.fullDimensions, row);
     const isNew = this.#acceptId(row);
-    this.ids.addRow(row.chunk);
-    if (row.truncated) this.#truncatedCount++;
+    if (row.truncated) this.#truncated.add(this.#ids.rowCount);
+    this.#ids.addRow(row.chunk);
     return isNew;
   }
 
@@ -66,8 +87,8 @@ export class BuildInput {
     if (chunk !== 0) throw refused(`${named(row)} is its document's first: chunks are numbered from 0`);
     if (this.#seen.size >= DOCUMENT_COUNT_MAX)
       throw refused(`a build holds at most ${DOCUMENT_COUNT_MAX} documents: split the corpus`);
-    this.#seen.add(documentId);
-    this.ids.addDocument(documentId);
+    this.#seen.set(documentId, this.#ids.documentCount);
+    this.#ids.addDocument(documentId);
     this.#current = documentId;
     this.#nextChunk = 1;
     return true;
@@ -87,17 +108,27 @@ export class BuildInput {
       );
   }
 
-  /** Once all rows came: an empty corpus, and too many chunks that were cut. */
-  finish(truncatedShareMax: number): void {
-    const { rowCount } = this.ids;
+  /**
+   * Once all rows came: how those that were taken out are closed up, null where there are none.
+   * Errors: an empty corpus, and too many chunks that were cut.
+   */
+  finish(truncatedShareMax: number): Compaction | null {
+    const compaction = planCompaction(this.#ids.rowCount, this.#removed);
+    if (compaction !== null) {
+      if (this.#ids.rowCount !== this.#ids.documentCount)
+        throw new TypeError('a document of several rows came to a build from which others were taken out');
+      this.#ids = this.#ids.compacted(compaction);
+    }
+    const { rowCount } = this.#ids;
     if (rowCount === 0) throw refused('the corpus is empty: a build needs at least one document');
-    const share = this.#truncatedCount / rowCount;
+    const share = this.#truncated.size / rowCount;
     if (share > truncatedShareMax)
       throw new SwitchyardError(
         'TRUNCATION_LIMIT',
-        `${this.#truncatedCount} of ${rowCount} chunks (${(share * 100).toFixed(1)} %) were cut at the model's max tokens, and at most ${(truncatedShareMax * 100).toFixed(1)} % may be: use smaller chunks or raise the limit`,
-        { details: { truncated_count: String(this.#truncatedCount), row_count: String(rowCount) } },
+        `${this.#truncated.size} of ${rowCount} chunks (${(share * 100).toFixed(1)} %) were cut at the model's max tokens, and at most ${(truncatedShareMax * 100).toFixed(1)} % may be: use smaller chunks or raise the limit`,
+        { details: { truncated_count: String(this.#truncated.size), row_count: String(rowCount) } },
       );
+    return compaction;
   }
 }
 

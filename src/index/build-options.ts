@@ -33,6 +33,11 @@ export interface BuildBatch {
   /** rows.length × dimensions, row-major. Copied before the next batch is asked for. */
   readonly vectors: Float32Array;
   readonly rows: readonly BuildRow[];
+  /**
+   * Documents that are taken out again, those of this batch excepted, which may bring them anew; ones that never came are
+   * no error. Only while every document has one row.
+   */
+  readonly removed?: Iterable<string>;
 }
 
 export interface BuildProgress {
@@ -76,9 +81,9 @@ export interface BuildOptions {
   readonly builder?: string;
   readonly source: {
     readonly name: string;
-    /** Of the source's bytes; a function is asked once all rows were read. */
+    /** Of the source's bytes; a function is asked once all rows were read, as for the watermark. */
     readonly sha256: string | (() => string | Promise<string>);
-    readonly watermark: string | null;
+    readonly watermark: string | null | (() => string | null | Promise<string | null>);
     /** The feed that the watermark is of. */
     readonly feed?: string;
   };

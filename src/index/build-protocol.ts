@@ -1,4 +1,5 @@
 import type { ErrorFrame } from '../errors.js';
+import type { Compaction } from './compaction.js';
 import type { BundleFile } from './manifest.js';
 import type { RecallSample } from './recall.js';
 import type { SearchableManifest } from './row-searcher.js';
@@ -18,6 +19,8 @@ export interface BuildWorkerData {
 export interface BuildBlock {
   readonly kind: 'block';
   readonly firstRow: number;
+  /** Written now and linked in at the end, when it is known where its rows come to lie. */
+  readonly isDeferred: boolean;
   /** rows × dimensions; transferred. */
   readonly vectors: Float32Array<ArrayBuffer>;
   /** Lines of documents.jsonl; empty without stored documents. */
@@ -34,8 +37,12 @@ export type ToBuildWorker =
       readonly documentCount: number;
       /** ids.bin in order. */
       readonly ids: readonly Uint8Array[];
-      /** documents.offsets; null without stored documents. */
+      /** documents.offsets, of all rows that were linked in; null without stored documents. */
       readonly documentOffsets: Uint8Array | null;
+      /** Rows that were linked in as they came: the first ones. */
+      readonly linkedCount: number;
+      /** Of rows that were taken out again; null where there are none. */
+      readonly compaction: Compaction | null;
     }
   | { readonly kind: 'stop' };
 

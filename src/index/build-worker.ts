@@ -5,6 +5,8 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { errorToFrame, SwitchyardError } from '../errors.js';
 import { asDiskError } from '../files/publish.js';
 import type { BuildBlock, BuildWorkerData, FromBuildWorker, ToBuildWorker } from './build-protocol.js';
+import { compactLines, compactRecords } from './compact-files.js';
+import type { Compaction } from './compaction.js';
 import {
   DOCUMENT_OFFSETS_FILE,
   DOCUMENTS_FILE,
@@ -19,6 +21,7 @@ import { findUnreachableRows } from './graph-reach.js';
 import { HashingWriter } from './hashing-writer.js';
 import type { BundleFile } from './manifest.js';
 import { filesIn } from './placement.js';
+import { PROVENANCE_BYTES } from './provenance.js';
 import { measureRecall } from './recall.js';
 import { graphParametersOf, RowSearcher } from './row-searcher.js';
 import { toGraphVectors } from './vector-check.js';
@@ -32,13 +35,16 @@ import { VectorsFile } from './vectors-file.js';
 const HASH_BLOCK_BYTES = 4 << 20;
 const PROBE_BYTES = 1 << 20;
 const ALONE_ROWS = 500;
+const ROWS_AT_ONCE = 1024;
+
+type Finish = Extract<ToBuildWorker, { kind: 'finish' }>;
 
 class Cancelled extends Error {}
 
 class BundleWriter {
   readonly #data: BuildWorkerData;
   readonly #cancel: Int32Array;
-  readonly #graph: Graph;
+  #graph: Graph;
   readonly #usearchMetric: UsearchMetric;
   readonly #vectors: HashingWriter;
   readonly #documents: HashingWriter | null;
@@ -50,7 +56,7 @@ class BundleWriter {
     const { manifest } = data;
     const format = formatOf(manifest);
     this.#usearchMetric = format.usearchMetric;
-    this.#graph = new Graph(graphParametersOf({ ...manifest, row_count: 0, document_count: 0 }, format));
+    this.#graph = this.#newGraph();
     this.#vectors = new HashingWriter(this.#path(VECTORS_FILE));
     this.#documents = data.storeDocuments ? new HashingWriter(this.#path(DOCUMENTS_FILE)) : null;
     this.#provenance = data.storeProvenance ? new HashingWriter(this.#path(PROVENANCE_FILE)) : null;
@@ -70,7 +76,13 @@ class BundleWriter {
     this.#vectors.write(new Uint8Array(vectors.buffer, vectors.byteOffset, vectors.byteLength));
     this.#documents?.write(block.documents);
     this.#provenance?.write(block.provenance);
-    this.#addToGraph(block.firstRow, this.#forGraph(vectors));
+    if (!block.isDeferred) this.#addToGraph(block.firstRow, this.#forGraph(vectors));
+  }
+
+  #newGraph(): Graph {
+    const { manifest } = this.#data;
+    const counts = { row_count: 0, document_count: 0 };
+    return new Graph(graphParametersOf({ ...manifest, ...counts }, formatOf(manifest)));
   }
 
   #forGraph(vectors: Float32Array<ArrayBuffer>): Float32Array<ArrayBuffer> {
@@ -88,16 +100,25 @@ class BundleWriter {
     if (rest.length > 0) this.#graph.add(firstRow + aloneRows, rest, this.#data.threads);
   }
 
-  finish(message: Extract<ToBuildWorker, { kind: 'finish' }>): void {
-    const { rowCount, documentCount } = message;
+  finish(message: Finish): void {
+    const { rowCount, documentCount, compaction, documentOffsets } = message;
     const files: Record<string, BundleFile> = {};
     files[VECTORS_FILE] = this.#vectors.finish();
     files[IDS_FILE] = this.#writeWhole(IDS_FILE, message.ids);
-    if (this.#documents !== null && message.documentOffsets !== null) {
-      files[DOCUMENTS_FILE] = this.#documents.finish();
-      files[DOCUMENT_OFFSETS_FILE] = this.#writeWhole(DOCUMENT_OFFSETS_FILE, [message.documentOffsets]);
-    }
+    if (this.#documents !== null) files[DOCUMENTS_FILE] = this.#documents.finish();
     if (this.#provenance !== null) files[PROVENANCE_FILE] = this.#provenance.finish();
+    let offsets = documentOffsets;
+    if (compaction !== null) {
+      Object.assign(files, this.#compactRecords(compaction));
+      if (documentOffsets !== null) {
+        const before = new BigUint64Array(documentOffsets.slice().buffer);
+        const lines = compactLines(this.#path(DOCUMENTS_FILE), before, compaction);
+        files[DOCUMENTS_FILE] = lines.written;
+        offsets = new Uint8Array(lines.offsets.buffer);
+      }
+    }
+    this.#linkRest(message);
+    if (offsets !== null) files[DOCUMENT_OFFSETS_FILE] = this.#writeWhole(DOCUMENT_OFFSETS_FILE, [offsets]);
     this.#checkCancelled();
     send({ kind: 'progress', phase: 'save', rowsDone: 0 });
     const { searcher, unreachableCount } = this.#saveAndMap(rowCount, documentCount);
@@ -114,6 +135,49 @@ class BundleWriter {
     } finally {
       searcher.close();
     }
+  }
+
+  /**
+   * Rows that took the places of others are linked in there, so that no slot of the graph is left over: usearch maps a file
+   * with such slots into too little memory. Where fewer rows stay than were linked in, all are linked in anew.
+   */
+  #linkRest({ linkedCount, rowCount, compaction }: Finish): void {
+    if (compaction === null && linkedCount === rowCount) return;
+    const { dimensions, full_dimensions } = this.#data.manifest;
+    const vectors = new VectorsFile(this.#path(VECTORS_FILE), rowCount, full_dimensions);
+    try {
+      const isAnew = rowCount < linkedCount;
+      if (isAnew) {
+        this.#graph.release();
+        this.#graph = this.#newGraph();
+      } else
+        for (const row of compaction?.to ?? []) {
+          this.#checkCancelled();
+          if (row < linkedCount)
+            this.#graph.relink(row, this.#forGraph(vectors.row(row)), this.#data.threads);
+        }
+      for (let first = isAnew ? 0 : linkedCount; first < rowCount; first += ROWS_AT_ONCE) {
+        this.#checkCancelled();
+        const count = Math.min(ROWS_AT_ONCE, rowCount - first);
+        const block = new Float32Array(count * dimensions);
+        for (let at = 0; at < count; at++)
+          block.set(this.#forGraph(vectors.row(first + at).slice()), at * dimensions);
+        this.#addToGraph(first, block);
+      }
+    } finally {
+      vectors.close();
+    }
+  }
+
+  #compactRecords(compaction: Compaction): Record<string, BundleFile> {
+    const vectorBytes = this.#data.manifest.full_dimensions * Float32Array.BYTES_PER_ELEMENT;
+    const compacted = (name: string, bytes: number) => ({
+      [name]: compactRecords(this.#path(name), bytes, compaction),
+    });
+    return {
+      ...compacted(VECTORS_FILE, vectorBytes),
+      ...(this.#provenance === null ? {} : compacted(PROVENANCE_FILE, PROVENANCE_BYTES)),
+    };
   }
 
   #writeWhole(name: string, pieces: readonly Uint8Array[]): BundleFile {

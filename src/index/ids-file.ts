@@ -1,3 +1,5 @@
+import { type Compaction, runsOf } from './compaction.js';
+
 /**
  * ids.bin, little-endian: "SWYIDS01", u32 rows, u32 documents, u64 bytes of all ids, u64 zero; then
  * u64[documents + 1] where each id starts among the id bytes, u32[rows] document ordinal, u32[rows] chunk,
@@ -52,6 +54,18 @@ export class IdsWriter {
     }
     this.#ordinals[this.#rowCount] = this.#documentCount - 1;
     this.#chunks[this.#rowCount++] = chunk;
+  }
+
+  /** Where every document has one row: the rows that stay, in their new order. */
+  compacted(compaction: Compaction): IdsWriter {
+    const writer = new IdsWriter();
+    for (const { first, count } of runsOf(compaction))
+      for (let row = first; row < first + count; row++) {
+        const start = row === 0 ? 0 : (this.#idEnds[row - 1] as number);
+        writer.addDocument(this.#idBytes.toString('utf8', start, this.#idEnds[row]));
+        writer.addRow(this.#chunks[row] as number);
+      }
+    return writer;
   }
 
   /** The file's content in pieces, in order. */

@@ -57,7 +57,8 @@ export interface CorpusBuildEvents {
   /** The source was read once: so many documents (or, from another build, rows) are to be done. */
   onCounted(documentCount: number): void;
   onDocuments(doneCount: number): void;
-  onPhase(phase: 'index' | 'recall' | 'publish'): void;
+  /** `link`: the graph is linked, and what comes to a feed meanwhile is embedded. */
+  onPhase(phase: 'link' | 'index' | 'recall' | 'publish'): void;
   /** A checkpoint was written: what was embedded so far is not embedded again. */
   onCheckpoint?(name: string): void;
 }
@@ -76,7 +77,7 @@ export interface BuildParts {
   readonly log: Logger;
   readonly events: CorpusBuildEvents;
   readonly signal: AbortSignal;
-  /** Whether something serves from the same cores, which the encoder then leaves to it. Default: false. */
+  /** Whether something serves from the same cores, which the build then leaves to it. Default: false. */
   readonly yields?: boolean;
 }
 
@@ -148,20 +149,25 @@ async function embedAndPublish(
     request.sourceFile ?? null,
   );
   try {
-    const written = { sha256: embedded.sourceSha256, watermark: embedded.watermark };
-    const feed = written.watermark === null ? undefined : await feedOf(request, source, config);
-    const options = optionsOf(request, parts, embedded.model, {
-      name: source.name,
-      ...written,
-      ...(feed === undefined ? {} : { feed }),
-    });
+    const read = await embedded.source();
+    const feed = read.watermark === null ? undefined : await feedOf(request, source, config);
+    const named = { name: source.name, ...(feed === undefined ? {} : { feed }) };
+    const options = (read: BuildOptions['source']) => optionsOf(request, parts, embedded.model, read);
     // A run that was killed may have published already; the same again would be another build of the same.
-    const published = embedded.isResumed ? await findPublished(options) : null;
-    const bundle = published ?? (await buildBundle({ ...options, storeProvenance: true }, embedded.rows));
+    const published = embedded.isResumed ? await findPublished(options({ ...named, ...read })) : null;
+    events.onPhase('link');
+    const asLinked = {
+      ...named,
+      sha256: async () => (await embedded.source()).sha256,
+      watermark: async () => (await embedded.source()).watermark,
+    };
+    const bundle =
+      published ?? (await buildBundle({ ...options(asLinked), storeProvenance: true }, embedded.rows));
     await records.record(bundle);
     const routed = await records.routeFirst(bundle);
+    const embedding = await embedded.report();
     await embedded.removeCheckpoints();
-    return { bundle, routed, embedding: embedded.report };
+    return { bundle, routed, embedding };
   } finally {
     await embedded.release();
   }
@@ -230,7 +236,7 @@ async function noteFailure(
 
 function optionsOf(
   request: CorpusBuildRequest,
-  { config, events, signal }: BuildParts,
+  { config, events, signal, yields = false }: BuildParts,
   model: ModelManifest,
   source: BuildOptions['source'],
 ): BuildOptions {
@@ -247,6 +253,7 @@ function optionsOf(
     ...chunkingOf(request),
     storeDocuments: true,
     truncatedShareMax: request.truncatedShareMax,
+    ...(yields ? { threads: config.reembed.threadsBeside } : {}),
     source,
     onProgress: ({ phase }) => announcePhase(phase, events),
     signal,

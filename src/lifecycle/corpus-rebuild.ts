@@ -42,7 +42,7 @@ export async function rebuildCorpusVersion(
   request: CorpusRebuildRequest,
   parts: BuildParts,
 ): Promise<CorpusBuildResult> {
-  const { config, records, events, signal } = parts;
+  const { config, records, events, signal, yields = false } = parts;
   const { variant } = request;
   const from = await recordedBundle(request, parts);
   const { manifest } = from;
@@ -65,6 +65,7 @@ export async function rebuildCorpusVersion(
       storeProvenance: manifest.files[PROVENANCE_FILE] !== undefined,
       truncatedShareMax: 1,
       truncatedCount: manifest.truncated_count,
+      ...(yields ? { threads: config.reembed.threadsBeside } : {}),
       source: manifest.source,
       onProgress: ({ phase }) => announcePhase(phase, events),
       signal,

@@ -74,7 +74,7 @@ const SMALL_BATCHES = { 'reembed.batch_texts_max': 16 };
 
 export interface BuildHooks {
   readonly onCheckpoint?: (name: string) => void;
-  readonly onPhase?: (phase: string) => void;
+  readonly onPhase?: (phase: string) => unknown;
   readonly onDocuments?: (done: number) => void;
   readonly signal?: AbortSignal;
 }
@@ -108,7 +108,8 @@ export function buildWith(
 export async function textsOf(bundle: Bundle): Promise<Map<string, string>> {
   const texts = new Map<string, string>();
   for await (const { rows } of storedRows(bundle))
-    for (const { documentId, document } of rows) {
+    for (const { documentId, chunk, document } of rows) {
+      if (chunk > 0) continue;
       if (texts.has(documentId)) throw new Error(`${documentId} comes twice`);
       texts.set(documentId, document?.text ?? '');
     }

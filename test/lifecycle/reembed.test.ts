@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
@@ -10,11 +11,14 @@ import { verifyBundle } from '../../src/index/verify-bundle.js';
 import { removeAbandonedWork } from '../../src/lifecycle/reembed/abandoned-work.js';
 import type { EmbedReport } from '../../src/lifecycle/reembed/embed-corpus.js';
 import { sourceLag } from '../../src/lifecycle/source/source-lag.js';
+import { parseWatermark } from '../../src/lifecycle/source/watermark.js';
 import { type Digest, digestPrefix, type Fingerprint } from '../../src/vocabulary.js';
 import { tinyModelFolder } from '../fixtures/tiny-model.js';
 import {
+  appendFeed,
   buildWith,
   documentsOf,
+  type FeedLine,
   fileRecords,
   recordedDigests,
   requestOf,
@@ -182,6 +186,94 @@ t.test('what a build that was given up leaves is removed after its time, and no 
   t.same(readdirSync(folder), [bundle], 'the bundle stays');
   t.same(await removeAbandonedWork(bundles, Date.now() + DAY_MS, log), []);
   t.same(await removeAbandonedWork(path.join(bundles, 'nothing'), Date.now(), log), []);
+});
+
+t.test('what comes to a feed while the graph is linked is in the build too', async (t) => {
+  const yard = await yardOf(t);
+  writeFeed(yard.feed, documentsOf(COUNT));
+  const records = fileRecords(yard.varDir, yard.fingerprint);
+  const came: string[] = [];
+  const { bundle, embedding } = await buildWith(yard.varDir, records, requestOf(yard.feed), {
+    onPhase: (phase) => {
+      came.push(phase);
+      if (phase !== 'link') return;
+      appendFeed(yard.feed, [
+        { id: 'd5', version: 2, text: 'changed while it was linked' },
+        { id: 'd7', version: 2, deleted: true },
+        { id: 'd7', version: 1, text: 'what was deleted stays deleted' },
+        { id: 'd8', version: 2, text: 'changed, and then deleted' },
+        { id: 'new', version: 1, text: 'came while it was linked' },
+        { id: 'd8', version: 3, deleted: true },
+      ]);
+    },
+    // And while what came is embedded.
+    onCheckpoint: (name) => {
+      came.push(name);
+      if (name === 'changes-000001.ckpt')
+        appendFeed(yard.feed, [
+          { id: 'new', version: 2, deleted: true },
+          { id: 'd5', version: 3, text: 'changed once more' },
+          ...documentsOf(60, 2, 200),
+        ]);
+    },
+  });
+  t.ok(came.indexOf('changes-000001.ckpt') > came.indexOf('link'), came.join(' '));
+  const expected = new Map(documentsOf(COUNT).map(({ id, text = '' }) => [id, text]));
+  for (const id of ['d7', 'd8']) expected.delete(id);
+  expected.set('d5', 'changed once more');
+  for (const { id, text = '' } of documentsOf(60, 2, 200)) expected.set(id, text);
+  t.same(await textsOf(bundle), expected);
+  await verifyBundle(bundle);
+  t.match(await sourceLag(yard.feed, bundle.manifest.source.watermark), { changesBehind: 0 });
+  t.match(embedding, {
+    changesReplayed: 6 + 62,
+    documents: COUNT + 2 + 61,
+    watermark: bundle.manifest.source.watermark,
+  });
+  const again = await buildWith(yard.varDir, records, requestOf(yard.feed, { version: 'v2' }));
+  t.equal(
+    again.bundle.manifest.source.sha256,
+    bundle.manifest.source.sha256,
+    'the hash is of all that was read',
+  );
+  t.same(await textsOf(again.bundle), expected);
+});
+
+t.test('a feed that never rests: a build says exactly how far it goes', async (t) => {
+  for (const chunking of [null, { tokensMax: 8, overlapTokens: 0 }]) {
+    const long = (lines: readonly FeedLine[]) =>
+      lines.map((line) => ({ ...line, text: `${line.text}, and so on and so forth`.repeat(3) }));
+    const yard = await yardOf(t);
+    writeFeed(yard.feed, long(documentsOf(COUNT)));
+    let round = 1;
+    const write = (): void => {
+      round++;
+      appendFeed(yard.feed, [
+        ...long(documentsOf(3, round, (round * 7) % COUNT)),
+        { id: `d${(round * 11) % COUNT}`, version: round, deleted: true },
+        { id: `new${round}`, version: 1, text: `came in round ${round}` },
+      ]);
+    };
+    const writing = setInterval(write, 5);
+    const records = fileRecords(yard.varDir, yard.fingerprint);
+    const { bundle } = await buildWith(yard.varDir, records, requestOf(yard.feed, { chunking }), {
+      onPhase: (phase) => phase === 'link' && write(),
+    }).finally(() => clearInterval(writing));
+    const { watermark, sha256 } = bundle.manifest.source;
+    const { offset } = parseWatermark(watermark ?? '');
+    const read = readFileSync(yard.feed).subarray(0, offset);
+    t.equal(createHash('sha256').update(read).digest('hex'), sha256);
+    const lines = read.toString('utf8').trimEnd().split('\n');
+    const living = new Map<string, { readonly version: number; readonly text: string | null }>();
+    for (const { id, version, text = null } of lines.map((line) => JSON.parse(line) as FeedLine))
+      if (version > (living.get(id)?.version ?? -1)) living.set(id, { version, text });
+    const expected = new Map<string, string>();
+    for (const [id, { text }] of living) if (text !== null) expected.set(id, text);
+    t.same(await textsOf(bundle), expected, 'as the feed was at the watermark');
+    if (chunking !== null) t.ok(bundle.manifest.row_count > bundle.manifest.document_count);
+    t.ok(lines.length > COUNT, `${lines.length - COUNT} lines came meanwhile and are in it`);
+    await verifyBundle(bundle);
+  }
 });
 
 t.test('two builds of one version at once: the second is refused', async (t) => {

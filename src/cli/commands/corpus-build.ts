@@ -6,6 +6,7 @@ import type { RouteView } from '../../gateway/admin/views.js';
 import type { BuildParts, CorpusBuildResult, IndexFormat } from '../../lifecycle/corpus-build.js';
 import { DEFAULT_DOCUMENT_TEMPLATE } from '../../lifecycle/document-text.js';
 import type { RebuildRequest } from '../../lifecycle/rebuild.js';
+import { yieldProcessors } from '../../process/yield-processors.js';
 import { digestPrefix, QUANTIZATIONS, type Quantization } from '../../vocabulary.js';
 import { adminRecords } from '../admin-records.js';
 import { addActorOption, assertSharedStorage, isGatewayRunning, withAdmin } from '../admin-session.js';
@@ -116,6 +117,9 @@ export function addCorpusBuild(corpus: Command): void {
       const config = commandConfig(options);
       const log = commandLog(config);
       const yields = await isGatewayRunning(config, options);
+      // Before there are threads, which inherit it.
+      if (yields && !yieldProcessors(config.reembed))
+        log.warn('reembed.scheduling idle cannot be had here: the niceness alone is');
       const watcher = buildWatcher(options.json === true, isEmbedded ? 'embedding' : 'adding rows');
       const { actor, reason = reasonOf(corpusName, file, options) } = options;
       // Embeds and publishes here; what is recorded goes through the gateway where one runs.

@@ -17,7 +17,7 @@ import type { Snapshot } from '../source/corpus-source.js';
 import { Checkpoints, checkpointsFolder, type ReembedPlan, readPlan } from './checkpoints.js';
 import { BlockEmbedder, type EmbedCounts } from './embed-blocks.js';
 import { KnownVectors } from './known-vectors.js';
-import { reembed } from './reembed.js';
+import { type ReadSource, reembed } from './reembed.js';
 
 /** A model is hashed, loaded and probed in it, by a process that yields to all others. */
 const START_MS_MAX = 600_000;
@@ -35,7 +35,7 @@ export interface EmbedParts {
   readonly config: Config;
   /** Builds of the same model, whose vectors are taken where the text is the same. */
   readonly earlier: readonly Bundle[];
-  /** Whether something serves from the same cores: its encoder then runs at `reembed.niceness`. Default: false. */
+  /** Whether something serves from the same cores: its encoder then has `reembed.niceness`, and fewer threads. Default: false. */
   readonly yields?: boolean;
   readonly onDocuments: (done: number) => void;
   readonly onCheckpoint: (name: string) => void;
@@ -60,12 +60,14 @@ export interface EmbedReport extends Readonly<EmbedCounts> {
 /** The rows of a corpus version, and checkpoints that are removed once its build was recorded. */
 export interface EmbeddedCorpus {
   readonly model: ModelFolder['manifest'];
+  /** Once: also what comes to a feed while they are linked in. */
   readonly rows: AsyncIterable<BuildBatch>;
-  readonly sourceSha256: string;
-  readonly watermark: string | null;
+  /** As far as it was read by now: once all rows came, as far as they go. */
+  source(): Promise<ReadSource>;
   /** Whether an interrupted run had come so far before: its bundle may have been published. */
   readonly isResumed: boolean;
-  readonly report: EmbedReport;
+  /** Up to now. */
+  report(): Promise<EmbedReport>;
   /** After the build was recorded. */
   removeCheckpoints(): Promise<void>;
   /** Whatever happened. What is not removed is there for the next run. */
@@ -107,6 +109,11 @@ export async function embedCorpus(
   );
   const known = new KnownVectors(dimensions);
   const encoders = new EncoderOnDemand(parts, fingerprint);
+  const release = async (): Promise<void> => {
+    await encoders.close();
+    await known.close();
+    await checkpoints.release();
+  };
   try {
     const before = await checkpoints.plan();
     const interval = request.checkpointDocuments ?? config.reembed.checkpointDocuments;
@@ -124,6 +131,7 @@ export async function embedCorpus(
       checkpoints,
       known,
       dimensions,
+      isOneRowEach: request.chunking === null,
       interval: goesOn ? before.interval : interval,
       onResumed: (documents) => {
         done += documents;
@@ -142,33 +150,30 @@ export async function embedCorpus(
         onDocument: () => parts.onDocuments(++done),
       }),
     });
-    await encoders.close();
-    await known.close();
+    // What comes while the rows are linked in has one started again.
+    await encoders.rest();
     if (sourceFile !== null) await assertUnchanged(sourceFile, snapshot);
     const { checkpointCounts } = embedded;
     return {
       model,
       rows: embedded.rows(),
-      sourceSha256: embedded.sourceSha256,
-      watermark: embedded.watermark,
+      source: embedded.source,
       isResumed,
-      report: {
+      report: async () => ({
         ...counts,
         checkpointsWritten: checkpointCounts.written,
         checkpointsResumed: checkpointCounts.resumed,
         documentsResumed: checkpointCounts.resumedDocuments,
         documentsReembedded: unfinished,
         checkpointsRedone: checkpointCounts.redone,
-        changesReplayed: embedded.changesReplayed,
-        watermark: embedded.watermark,
-      },
+        changesReplayed: embedded.changesReplayed(),
+        watermark: (await embedded.source()).watermark,
+      }),
       removeCheckpoints: () => checkpoints.remove(),
-      release: () => checkpoints.release(),
+      release,
     };
   } catch (error) {
-    await encoders.close();
-    await known.close();
-    await checkpoints.release();
+    await release();
     throw error;
   }
 }
@@ -231,6 +236,7 @@ class EncoderOnDemand {
   readonly #parts: EmbedParts;
   readonly #fingerprint: Fingerprint;
   #own: Promise<Encoder> | null = null;
+  #isClosed = false;
 
   constructor(parts: EmbedParts, fingerprint: Fingerprint) {
     this.#parts = parts;
@@ -238,14 +244,24 @@ class EncoderOnDemand {
   }
 
   async get(): Promise<Encoder> {
+    if (this.#isClosed) throw new SwitchyardError('SHUTTING_DOWN', 'the build that would embed has ended');
     this.#own ??= startBulkEncoder(this.#parts, this.#fingerprint);
     const encoder = await this.#own;
     await encoder.ready();
     return encoder;
   }
 
+  /** Until one is needed again. */
+  async rest(): Promise<void> {
+    const own = this.#own;
+    this.#own = null;
+    await (await own?.catch(() => null))?.close();
+  }
+
+  /** For good: also whoever is still reading rows of a build that ended gets no other. */
   async close(): Promise<void> {
-    await (await this.#own?.catch(() => null))?.close();
+    this.#isClosed = true;
+    await this.rest();
   }
 }
 
@@ -259,7 +275,7 @@ export async function startBulkEncoder(
     folder: await loadModelFolder(config.modelsDir, fingerprint),
     providers: encoder.providers,
     require: encoder.require,
-    threads: settings.threads,
+    threads: yields ? settings.threadsBeside : settings.threads,
     batchTokensMax: encoder.batchTokensMax,
     accelerator: encoder.accelerator,
     queueLengthMax: { live: 1, shadow: 1, bulk: encoder.queueLengthMax },

@@ -15,6 +15,8 @@ export interface ReembedParts {
   readonly embedder: BlockEmbedder;
   readonly known: KnownVectors;
   readonly dimensions: number;
+  /** Whether a document has one row at most: then one that was linked in can be taken out again. */
+  readonly isOneRowEach: boolean;
   /** Documents of one checkpoint. */
   readonly interval: number;
   /** Documents that a checkpoint holds already. */
@@ -33,18 +35,20 @@ export interface CheckpointCounts {
   redone: number;
 }
 
+/** What was read of a source: of a feed, everything before its watermark. */
+export interface ReadSource {
+  readonly sha256: string;
+  readonly watermark: string | null;
+}
+
 /** Everything embedded, and where the source stood. */
 export interface Reembedded {
-  /** Rows that are still current, for a build. */
+  /** Rows that are still current, for a build; then, round by round, what came to a feed while those were linked in. */
   rows(): AsyncIterable<BuildBatch>;
-  /** Of the whole that was read: of a feed up to its watermark. */
-  readonly sourceSha256: string;
-  readonly watermark: string | null;
+  /** As far as it was read by now: once all rows came, as far as they go. */
+  source(): Promise<ReadSource>;
   readonly checkpointCounts: CheckpointCounts;
-  readonly changesReplayed: number;
-  readonly replayRounds: number;
-  /** Embedded rows that a later change made void: they are in no bundle. */
-  readonly superseded: () => number;
+  changesReplayed(): number;
 }
 
 /** Rounds of what came meanwhile. A source that changes faster than it is embedded is left behind, and says so by its lag. */
@@ -52,7 +56,7 @@ const REPLAY_ROUNDS_MAX = 50;
 
 /**
  * Embeds a snapshot interval by interval, then what came to its feed meanwhile, round by round, until nothing new has
- * come: there the version is frozen. Each interval is a checkpoint, so a run that was killed goes on with the first one
+ * come; and once more when its rows were linked in: there the version is frozen. Each interval is a checkpoint, so a run that was killed goes on with the first one
  * that is missing or damaged.
  */
 export async function reembed(parts: ReembedParts): Promise<Reembedded> {
@@ -68,8 +72,9 @@ class Run {
   readonly #counts: CheckpointCounts = { written: 0, resumed: 0, resumedDocuments: 0, redone: 0 };
   #end: { offset: number; changes: number };
   #changesReplayed = 0;
-  #rounds = 0;
-  #superseded = 0;
+  /** Of the next checkpoint of changes. */
+  #number = 0;
+  #read: (ReadSource & { readonly offset: number }) | null = null;
 
   constructor(parts: ReembedParts) {
     this.#parts = parts;
@@ -103,8 +108,8 @@ class Run {
     const { changes } = this.#parts.snapshot;
     if (changes === null) return;
     let isCaughtUp = false;
-    for (let number = 0; !isCaughtUp && this.#rounds < REPLAY_ROUNDS_MAX; number++) {
-      const name = changesName(number);
+    for (let rounds = 0; !isCaughtUp && rounds < REPLAY_ROUNDS_MAX; ) {
+      const name = changesName(this.#number++);
       const known = await this.#find(name);
       if (known !== null && known.feed?.from === this.#end.offset) {
         // What the checkpoint covers is applied again; its rows were embedded then.
@@ -114,31 +119,59 @@ class Run {
       }
       const { changed, isEnd } = await this.#apply(null);
       isCaughtUp = isEnd && changed.size === 0;
-      this.#rounds++;
+      rounds++;
       if (changed.size > 0) await this.#embedChanges(name, changed);
     }
   }
 
-  /** Reads on in the feed: to `to`, or until enough documents changed or its end. */
-  async #apply(to: number | null): Promise<{
+  /**
+   * What came while the rows were linked in, and then while these rounds were: embedded, and linked in behind the others,
+   * with what each round made void. Where documents have several rows it ends before the first change that would do that.
+   */
+  async *#latecomers(): AsyncGenerator<BuildBatch> {
+    const { snapshot, dimensions, isOneRowEach } = this.#parts;
+    if (snapshot.changes === null) return;
+    for (let round = 0; round < REPLAY_ROUNDS_MAX; round++) {
+      const { changed, applied } = await this.#apply(null, isOneRowEach ? 'any' : 'new documents');
+      if (applied.size === 0) return;
+      if (isOneRowEach) yield { vectors: new Float32Array(0), rows: [], removed: applied };
+      if (changed.size === 0) continue;
+      const name = changesName(this.#number++);
+      await this.#embedChanges(name, changed);
+      yield* this.#rowsOf(name, dimensions);
+    }
+  }
+
+  /**
+   * Reads on in the feed: to `to`, or until enough documents changed or its end. `applied`: ids of documents that are
+   * others now than before, or gone.
+   */
+  async #apply(
+    to: number | null,
+    taken: 'any' | 'new documents' = 'any',
+  ): Promise<{
     readonly changed: ReadonlyMap<string, FeedChange>;
+    readonly applied: ReadonlySet<string>;
     readonly isEnd: boolean;
   }> {
     const { snapshot, interval, signal } = this.#parts;
     const { feed, state } = snapshot.changes as NonNullable<Snapshot['changes']>;
     const changed = new Map<string, FeedChange>();
+    const applied = new Set<string>();
     this.#from = { ...this.#end };
     const end = to ?? (await feed.endOffset());
     for await (const change of feed.changes(this.#end, { end, signal })) {
+      if (taken === 'new documents' && state.wouldVoid(change)) break;
       this.#end.changes++;
       this.#end.offset = change.offset + change.bytes + 1;
       this.#changesReplayed++;
       if (state.apply(change) !== 'applied') continue;
+      applied.add(change.id);
       if (change.isDeleted) changed.delete(change.id);
       else changed.set(change.id, change);
-      if (to === null && changed.size >= interval) return { changed, isEnd: false };
+      if (to === null && changed.size >= interval) return { changed, applied, isEnd: false };
     }
-    return { changed, isEnd: true };
+    return { changed, applied, isEnd: true };
   }
 
   #from = { offset: 0, changes: 0 };
@@ -218,58 +251,64 @@ class Run {
     onCheckpoint(name);
   }
 
-  async finished(): Promise<Reembedded> {
-    const { snapshot, checkpoints, signal } = this.#parts;
-    this.#counts.redone = checkpoints.damaged.length;
-    const { changes } = snapshot;
-    const atEnd =
-      changes === null
-        ? { sourceSha256: snapshot.sha256, watermark: snapshot.watermark }
-        : {
-            sourceSha256: await changes.feed.sha256(this.#end.offset, signal),
-            watermark: formatWatermark(await changes.feed.positionAt(this.#end.offset, this.#end.changes)),
-          };
+  finished(): Reembedded {
+    this.#counts.redone = this.#parts.checkpoints.damaged.length;
     return {
-      ...atEnd,
       rows: () => this.#rows(),
+      source: () => this.#source(),
       checkpointCounts: this.#counts,
-      changesReplayed: this.#changesReplayed,
-      replayRounds: this.#rounds,
-      superseded: () => this.#superseded,
+      changesReplayed: () => this.#changesReplayed,
     };
   }
 
-  /** Of each document the version that counts at the watermark, and nothing of one that was deleted. */
+  async #source(): Promise<ReadSource> {
+    const { snapshot, signal } = this.#parts;
+    const { changes, sha256, watermark } = snapshot;
+    if (changes === null) return { sha256, watermark };
+    const { offset } = this.#end;
+    // Hashing a feed takes long, and it is asked again and again.
+    if (this.#read?.offset !== offset)
+      this.#read = {
+        offset,
+        sha256: await changes.feed.sha256(offset, signal),
+        watermark: formatWatermark(await changes.feed.positionAt(offset, this.#end.changes)),
+      };
+    return this.#read;
+  }
+
   async *#rows(): AsyncGenerator<BuildBatch> {
-    const { checkpoints, dimensions, snapshot, signal } = this.#parts;
+    const { dimensions } = this.#parts;
+    for (const name of [...this.#names]) yield* this.#rowsOf(name, dimensions);
+    yield* this.#latecomers();
+  }
+
+  /** Of each document the version that counts by now, and nothing of one that was deleted. */
+  async *#rowsOf(name: string, dimensions: number): AsyncGenerator<BuildBatch> {
+    const { checkpoints, snapshot, signal } = this.#parts;
     const state = snapshot.changes?.state ?? null;
-    this.#superseded = 0;
-    for (const name of this.#names) {
-      for await (const block of readBlocks(checkpoints.fileOf(name), dimensions, { signal })) {
-        const current = block.rows.flatMap((row, at) =>
-          state === null || (row.sourceVersion !== null && state.isCurrent(row.documentId, row.sourceVersion))
-            ? [{ row, at }]
-            : [],
-        );
-        this.#superseded += block.rows.length - current.length;
-        const vectors = new Float32Array(current.length * dimensions);
-        for (const [to, { at }] of current.entries())
-          vectors.set(block.vectors.subarray(at * dimensions, (at + 1) * dimensions), to * dimensions);
-        yield {
-          vectors,
-          rows: current.map(({ row }) => ({
-            documentId: row.documentId,
-            chunk: row.chunk,
+    for await (const block of readBlocks(checkpoints.fileOf(name), dimensions, { signal })) {
+      const current = block.rows.flatMap((row, at) =>
+        state === null || (row.sourceVersion !== null && state.isCurrent(row.documentId, row.sourceVersion))
+          ? [{ row, at }]
+          : [],
+      );
+      const vectors = new Float32Array(current.length * dimensions);
+      for (const [to, { at }] of current.entries())
+        vectors.set(block.vectors.subarray(at * dimensions, (at + 1) * dimensions), to * dimensions);
+      yield {
+        vectors,
+        rows: current.map(({ row }) => ({
+          documentId: row.documentId,
+          chunk: row.chunk,
+          truncated: row.truncated,
+          ...(row.document === undefined ? {} : { document: row.document }),
+          provenance: {
+            textHash: Buffer.from(row.textHash, 'hex'),
+            sourceVersion: row.sourceVersion,
             truncated: row.truncated,
-            ...(row.document === undefined ? {} : { document: row.document }),
-            provenance: {
-              textHash: Buffer.from(row.textHash, 'hex'),
-              sourceVersion: row.sourceVersion,
-              truncated: row.truncated,
-            },
-          })),
-        };
-      }
+          },
+        })),
+      };
     }
   }
 }

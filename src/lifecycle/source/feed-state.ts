@@ -15,6 +15,12 @@ export class FeedState {
     return 'applied';
   }
 
+  /** Whether a change would make a document void, in the version of it that counts now. */
+  wouldVoid({ id, version }: FeedChange): boolean {
+    const known = this.#latest.get(id);
+    return known !== undefined && !known.isDeleted && version > known.version;
+  }
+
   /** Null for an id that never came. */
   latest(id: string): FeedChange | null {
     return this.#latest.get(id) ?? null;

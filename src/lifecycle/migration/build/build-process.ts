@@ -48,7 +48,6 @@ export async function buildInChild(
       : request.from;
   const order: BuildOrder = {
     fingerprint,
-    niceness: reembed.niceness,
     texts:
       from.kind === 'file' ? null : await records.findBuild({ corpus, version: from.version }, from.build),
     earlier: await records.buildsOf(corpus, fingerprint),

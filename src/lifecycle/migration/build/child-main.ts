@@ -1,7 +1,7 @@
-import { setPriority } from 'node:os';
 import { createInterface } from 'node:readline';
 import type { Config } from '../../../config/config.js';
 import { toSwitchyardError } from '../../../errors.js';
+import { yieldProcessors } from '../../../process/yield-processors.js';
 import { createLogger } from '../../../telemetry/log.js';
 import type { Digest, Fingerprint } from '../../../vocabulary.js';
 import type { BuildRecords } from '../../build-records.js';
@@ -17,8 +17,10 @@ const say = (reply: BuildReply): void => {
 };
 
 async function run(order: BuildOrder): Promise<void> {
-  const { request, fingerprint, config, niceness, texts, earlier } = order;
-  setPriority(niceness);
+  const { request, fingerprint, config, texts, earlier } = order;
+  const log = createLogger('warn');
+  // Before there are threads, which inherit it.
+  if (!yieldProcessors(config.reembed)) log.warn('scheduling idle cannot be had here: the niceness alone is');
   let published: { readonly digest: Digest; readonly rows: number } | null = null;
   const records: BuildRecords = {
     resolveModel: async () => fingerprint as Fingerprint,
@@ -37,7 +39,8 @@ async function run(order: BuildOrder): Promise<void> {
   const { embedding } = await rebuildCorpus(request, {
     config: config as Config,
     records,
-    log: createLogger('warn'),
+    log,
+    yields: true,
     events: {
       onCounted: (documents) => say({ kind: 'counted', documents }),
       onDocuments: (done) => say({ kind: 'documents', done }),

@@ -11,7 +11,6 @@ export interface BuildOrder {
   readonly texts: Awaited<ReturnType<BuildRecords['findBuild']>> | null;
   readonly earlier: Awaited<ReturnType<BuildRecords['buildsOf']>>;
   readonly config: Pick<Config, 'varDir' | 'modelsDir' | 'bundlesDir' | 'encoder' | 'limits' | 'reembed'>;
-  readonly niceness: number;
 }
 
 /** Lines on the child's stdout. */
