@@ -1,16 +1,21 @@
+import { LinkedList } from '../process/linked-list.js';
 import { LANES, type Lane } from '../vocabulary.js';
 
 export interface Queued {
   readonly lane: Lane;
 }
 
-/** One first-in first-out queue per lane, each with its own bound, so that bulk work cannot crowd live work out. */
+/**
+ * One first-in first-out queue per lane, each with its own bound, so that bulk work cannot crowd live work out. What was
+ * taken is held no longer: an array with a moving head would keep the queries before it, vectors and all, through
+ * collections of young garbage.
+ */
 export class LaneQueues<T extends Queued> {
   readonly #lengthMax: number;
-  readonly #lanes: Record<Lane, { items: T[]; head: number }> = {
-    live: { items: [], head: 0 },
-    shadow: { items: [], head: 0 },
-    bulk: { items: [], head: 0 },
+  readonly #lanes: Readonly<Record<Lane, LinkedList<T>>> = {
+    live: new LinkedList(),
+    shadow: new LinkedList(),
+    bulk: new LinkedList(),
   };
 
   constructor(lengthMax: number) {
@@ -18,7 +23,7 @@ export class LaneQueues<T extends Queued> {
   }
 
   lengthOf(lane: Lane): number {
-    return this.#lanes[lane].items.length - this.#lanes[lane].head;
+    return this.#lanes[lane].size;
   }
 
   get isEmpty(): boolean {
@@ -27,8 +32,9 @@ export class LaneQueues<T extends Queued> {
 
   /** False when the lane is full. */
   push(item: T): boolean {
-    if (this.lengthOf(item.lane) >= this.#lengthMax) return false;
-    this.#lanes[item.lane].items.push(item);
+    const queue = this.#lanes[item.lane];
+    if (queue.size >= this.#lengthMax) return false;
+    queue.add(item);
     return true;
   }
 
@@ -36,16 +42,9 @@ export class LaneQueues<T extends Queued> {
   take(lane: Lane, count: number, dropped: (item: T) => boolean): T[] {
     const queue = this.#lanes[lane];
     const taken: T[] = [];
-    while (taken.length < count && queue.head < queue.items.length) {
-      const item = queue.items[queue.head++] as T;
-      if (!dropped(item)) taken.push(item);
-    }
-    if (queue.head === queue.items.length) {
-      queue.items = [];
-      queue.head = 0;
-    } else if (queue.head > 1024 && queue.head * 2 > queue.items.length) {
-      queue.items.splice(0, queue.head);
-      queue.head = 0;
+    for (let place = queue.first; place !== null && taken.length < count; place = queue.first) {
+      queue.remove(place);
+      if (!dropped(place.value)) taken.push(place.value);
     }
     return taken;
   }
@@ -55,12 +54,11 @@ export class LaneQueues<T extends Queued> {
     const removed: T[] = [];
     for (const lane of LANES) {
       const queue = this.#lanes[lane];
-      queue.items = queue.items.slice(queue.head).filter((item) => {
-        if (!gone(item)) return true;
-        removed.push(item);
-        return false;
-      });
-      queue.head = 0;
+      for (const place of queue.places()) {
+        if (!gone(place.value)) continue;
+        queue.remove(place);
+        removed.push(place.value);
+      }
     }
     return removed;
   }
