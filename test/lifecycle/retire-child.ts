@@ -1,5 +1,4 @@
 import { loadConfig } from '../../src/config/load.js';
-import { archiveVersion, verifyArchive } from '../../src/lifecycle/archive/archive-version.js';
 import { registryVersionRecords, type VersionRecords } from '../../src/lifecycle/retire/records.js';
 import { retireVersion } from '../../src/lifecycle/retire/retire-version.js';
 import { openRegistry } from '../../src/registry/registry.js';
@@ -15,31 +14,20 @@ function say(point: string): void {
   if (process.env.HOLD_AT === point) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, HOLD_MS);
 }
 
-/** Says when each record is about to be written, and when it is. */
+/** Says when the archive is about to be recorded. */
 const told = (records: VersionRecords): VersionRecords => ({
   ...records,
   recordArchive: async (archive) => {
     say('recording');
     await records.recordArchive(archive);
-    say('recorded');
-  },
-  noteArchive: async (uri, step) => {
-    say(`noting ${step}`);
-    await records.noteArchive(uri, step);
-    say(`noted ${step}`);
-  },
-  markArchived: async (name) => {
-    say('marking');
-    await records.markArchived(name);
-    say('marked');
   },
 });
 
 /**
- * Archives or retires a version, for the tests that kill one: `retire-child.js <var folder> <database> <place> archive|retire`.
+ * Retires a version, for the test that kills it: `retire-child.js <var folder> <database> <place>`.
  * Prints each step as it comes, and the SHA-256 of the archive at its end.
  */
-async function main(varDir: string, databaseUrl: string, to: string, what: string): Promise<void> {
+async function main(varDir: string, databaseUrl: string, to: string): Promise<void> {
   const registry = await openRegistry({
     databaseUrl,
     varDir,
@@ -51,21 +39,14 @@ async function main(varDir: string, databaseUrl: string, to: string, what: strin
   const { signal } = new AbortController();
   const events = { onFile: (name: string) => say(`file ${name}`) };
   const parts = { config, records, log: silentLog, signal, events };
-  if (what === 'retire') {
-    const { sha256 } = await retireVersion(
-      { ...V1, to, quietDays: 0 },
-      { ...parts, onStep: (step) => say(`step ${step}`) },
-    );
-    say(`done ${sha256}`);
-  } else {
-    const { uri, sha256 } = await archiveVersion(V1, to, parts);
-    await verifyArchive(uri, sha256, parts);
-    await records.noteArchive(uri, 'verified');
-    say(`done ${sha256}`);
-  }
+  const { sha256 } = await retireVersion(
+    { ...V1, to, quietDays: 0 },
+    { ...parts, onStep: (step) => say(`step ${step}`) },
+  );
+  say(`done ${sha256}`);
   await registry.close();
 }
 
-const [, , varDir, databaseUrl, to, what] = process.argv;
-if (varDir !== undefined && databaseUrl !== undefined && to !== undefined && what !== undefined)
-  await main(varDir, databaseUrl, to, what);
+const [, , varDir, databaseUrl, to] = process.argv;
+if (varDir !== undefined && databaseUrl !== undefined && to !== undefined)
+  await main(varDir, databaseUrl, to);

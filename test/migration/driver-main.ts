@@ -1,120 +1,96 @@
 import path from 'node:path';
-import { buildInChild } from '../../src/lifecycle/migration/build/build-process.js';
+import { createInterface } from 'node:readline';
+import { GatewayClient } from '../../src/cli/gateway-client.js';
+import { httpVersionSearch } from '../../src/cli/http-version-search.js';
 import { MigrationMeter } from '../../src/lifecycle/migration/meter.js';
-import { writeReport } from '../../src/lifecycle/migration/report/write-report.js';
+import type { MigrationPorts } from '../../src/lifecycle/migration/ports.js';
 import { MigrationRunner } from '../../src/lifecycle/migration/runner.js';
-import type { MigrationState } from '../../src/lifecycle/migration/state.js';
-import { openRegistry, type Registry } from '../../src/registry/registry.js';
+import { migrationPorts } from '../../src/lifecycle/migration/standard-ports.js';
+import { openRegistry } from '../../src/registry/registry.js';
 import { createLogger } from '../../src/telemetry/log.js';
 import { testConfig } from '../control/yard.js';
+import { type Point, Watched } from './driver-points.js';
 
 /**
- * A driver of migrations in a process of its own, without a gateway, that kills itself at one point:
- * `before <n>`: event n is about to be written; `after <n>`: it was just written; `inside <n> <k>`: at the k-th call of
- * the registry behind event n; `embedded <n> <k>`: when the build behind event n says that k documents are on their way;
- * `report`: when the report was written and before that is noted.
+ * A driver of migrations in a process of its own, as `switchyard migrate run` is one: its golden queries go to a gateway.
+ * It says `ready` when it knows the registry, and drives from the first line of its stdin on. Each line is a point to kill
+ * itself at or to be held at, or `null`; `"go"` ends a holding. It says `held`, and what it embeds. Arguments: var folder,
+ * database, the gateway's URL, the lease in ms, how long a return waits for replicas.
  */
-const [varDir = '', databaseUrl = '', leaseMs = '500', point = 'never'] = process.argv.slice(2);
-const [when, number, count = '1'] = point.split(' ');
-const event = Number(number);
-
-const die = (): Promise<never> => {
-  process.kill(process.pid, 'SIGKILL');
-  return new Promise(() => undefined);
-};
-
-let sequence = 0;
-let calls = 0;
-
-/** The registry, with the point watched. */
-function watched(registry: Registry): Registry {
-  const wrap = <T extends object>(part: T): T =>
-    new Proxy(part, {
-      get: (target, name) => {
-        const value: unknown = Reflect.get(target, name, target);
-        if (typeof value !== 'function') return value;
-        // Rows come one by one; its calls count as the others do, at the first row that is asked for.
-        if (name === 'samplesSince')
-          return async function* (...args: readonly unknown[]): AsyncGenerator<unknown> {
-            if (when === 'inside' && sequence === event && ++calls >= Number(count)) await die();
-            yield* Reflect.apply(value, target, args) as AsyncGenerator<unknown>;
-          };
-        return async (...args: readonly unknown[]): Promise<unknown> => {
-          const isAdvance = name === 'advance';
-          if (isAdvance && when === 'before' && sequence + 1 === event) return die();
-          if (
-            when === 'inside' &&
-            sequence === event &&
-            !isAdvance &&
-            name !== 'renewLease' &&
-            ++calls >= Number(count)
-          )
-            return die();
-          const answer: unknown = await Reflect.apply(value, target, args);
-          const now = (answer as { readonly sequence?: unknown } | null)?.sequence;
-          if (typeof now === 'number' && (answer as { readonly state?: MigrationState }).state !== undefined)
-            sequence = now;
-          if (isAdvance && when === 'after' && sequence === event) return die();
-          return answer;
-        };
-      },
-    });
-  const { migrations, gateways, routes, builds, corpusVersions, desiredTargets } = registry;
-  return {
-    ...registry,
-    migrations: wrap(migrations),
-    gateways: wrap(gateways),
-    routes: wrap(routes),
-    builds: wrap(builds),
-    corpusVersions: wrap(corpusVersions),
-    desiredTargets: wrap(desiredTargets),
-  };
-}
-
+const [varDir = '', databaseUrl = '', gatewayUrl = '', leaseMs, settleMs] = process.argv.slice(2);
 const log = createLogger(process.env.LOG ?? 'silent');
 const settings = testConfig(varDir, databaseUrl);
 // It has no one to yield to here.
-const config = { ...settings, reembed: { ...settings.reembed, niceness: 0, batchTextsMax: 50 } };
+const config = {
+  ...settings,
+  archive: { ...settings.archive, uri: path.join(varDir, 'archives') },
+  reembed: { ...settings.reembed, niceness: 0, batchTextsMax: 50 },
+};
 const plain = await openRegistry({ databaseUrl, varDir, log, applicationName: 'switchyard-test-driver' });
-const registry = watched(plain);
-const runner = new MigrationRunner({
-  registry: () => registry,
-  gatewayId: `driver-${process.pid}`,
-  ports: () => ({
-    compareGolden: async () => null,
-    build: (request, work) =>
-      buildInChild(plain, config, request, {
-        ...work,
-        onProgress: (progress) => {
-          work.onProgress(progress);
-          const isEmbedding = progress.what === 'documents embedded' && progress.done >= Number(count);
-          if (when === 'embedded' && sequence === event && isEmbedding) void die();
+
+const watched = new Watched(() => process.stdout.write('held\n'));
+
+function drive(): MigrationRunner {
+  watched.threads();
+  const registry = watched.registry(plain);
+  const client = new GatewayClient(gatewayUrl);
+  const ports = migrationPorts(registry, {
+    config,
+    log,
+    searchOf: (corpus) => {
+      const { search } = httpVersionSearch(client, corpus);
+      return {
+        search: async (...args) => {
+          const answer = await search(...args);
+          await watched.reach('search', 'after');
+          return answer;
         },
-      }),
-    sourceLag: async () => null,
-    otherSource: async () => null,
-    retire: async () => ({ kind: 'blocked', why: 'a test' }),
-    writeReport: async (migration) => {
-      await writeReport(plain, migration, path.join(varDir, 'reports'));
-      if (when === 'report') await die();
+      };
     },
     worstMirrored: () => [],
-  }),
-  meter: new MigrationMeter(),
-  bundlesDir: config.bundlesDir,
-  settings: {
-    drive: true,
-    leaseMs: Number(leaseMs),
-    pollIntervalMs: 100,
-    sampleIntervalMs: 100_000,
-    settleTimeoutMs: 30_000,
-    samplesKeepDays: 30,
-  },
-  log,
+  });
+  const build: MigrationPorts['build'] = (request, work) =>
+    ports.build(request, {
+      ...work,
+      onProgress: (progress) => {
+        work.onProgress(progress);
+        const { what, done } = progress;
+        if (what === 'documents embedded') process.stdout.write(`embedded ${done}\n`);
+        void watched.reach(`progress ${what}`, 'after', done);
+      },
+    });
+  return new MigrationRunner({
+    registry: () => registry,
+    gatewayId: `driver-${process.pid}`,
+    ports: () => ({ ...ports, build }),
+    meter: new MigrationMeter(),
+    bundlesDir: config.bundlesDir,
+    settings: {
+      drive: true,
+      leaseMs: Number(leaseMs),
+      pollIntervalMs: 100,
+      sampleIntervalMs: 100_000,
+      settleTimeoutMs: Number(settleMs),
+      samplesKeepDays: 30,
+    },
+    log,
+  });
+}
+
+let runner: MigrationRunner | null = null;
+const end = async (): Promise<void> => {
+  await runner?.close();
+  await plain.close();
+  process.exit(0);
+};
+process.once('SIGTERM', () => void end());
+const lines = createInterface({ input: process.stdin });
+lines.on('line', (line) => {
+  const told = JSON.parse(line) as Point | 'go' | null;
+  if (told === 'go') watched.goOn();
+  else watched.await(told);
+  runner ??= drive();
 });
-process.once('SIGTERM', () => {
-  void runner
-    .close()
-    .then(() => plain.close())
-    .then(() => process.exit(0));
-});
+// Whoever began it is gone.
+lines.once('close', () => void end());
+process.stdout.write('ready\n');

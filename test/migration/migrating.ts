@@ -10,7 +10,16 @@ export interface Answered<T> {
   readonly body: T;
 }
 
+/** A machine that others keep busy may open a breaker: what says "try again" is tried again. */
 export async function ask<T>(url: string, method = 'GET', body?: object): Promise<Answered<T>> {
+  const { value } = await until(`an answer of ${url}`, async () => {
+    const answered = await askOnce<T>(url, method, body);
+    return answered.status === 503 ? null : answered;
+  });
+  return value;
+}
+
+export async function askOnce<T>(url: string, method = 'GET', body?: object): Promise<Answered<T>> {
   const response = await fetch(url, {
     method,
     signal: AbortSignal.timeout(300_000),
@@ -46,7 +55,7 @@ export async function untilMigration(
   }
 }
 
-/** Of each caller between two requests: load, and room for what is tested. */
+/** Load, and room for what is tested. */
 const PAUSE_MS = 5;
 
 /** Constant load over HTTP until stopped: what was answered by which version, and what failed. */
@@ -57,7 +66,8 @@ export class Load {
   #isStopped = false;
   readonly #done: Promise<unknown>;
 
-  constructor(url: string, corpus: string, texts: readonly string[], callers = 2) {
+  /** `pauseMs`: of each caller between two requests. */
+  constructor(url: string, corpus: string, texts: readonly string[], callers = 2, pauseMs = PAUSE_MS) {
     this.#done = Promise.all(
       Array.from({ length: callers }, async (_, caller) => {
         for (let at = caller; !this.#isStopped; at += callers) {
@@ -81,7 +91,7 @@ export class Load {
           } catch (error) {
             this.failures.push(String(error));
           }
-          await sleep(PAUSE_MS);
+          await sleep(pauseMs);
         }
       }),
     );

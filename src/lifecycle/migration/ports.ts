@@ -1,4 +1,4 @@
-import type { ManifestSource } from '../../index/manifest.js';
+import type { BundleManifest, ManifestSource } from '../../index/manifest.js';
 import type { Digest, Quantization } from '../../vocabulary.js';
 import type { Chunking } from '../chunking.js';
 import type { EvaluationComparison } from '../evaluation/compare.js';
@@ -90,6 +90,8 @@ export interface MigrationPorts {
   compareGolden(request: GoldenRequest, work: Work): Promise<GoldenFinding | null>;
   /** Brings the version up in a process of its own, niced, and records its build. */
   build(request: BuildRequest, work: Work): Promise<{ readonly findings: unknown }>;
+  /** Removes the checkpoints of a build that was recorded, which a driver that died left. */
+  forgetWork(built: Pick<BundleManifest, 'corpus' | 'version' | 'model' | 'source'>): Promise<void>;
   /** Documents that changed in the source since the watermark; null where it is no feed, or none is known. */
   sourceLag(source: string | null, watermark: string | null): Promise<number | null>;
   /** Why a build was not made of the source of this name, for a person; null when it was. */

@@ -3,6 +3,7 @@ import type { Config } from '../../config/config.js';
 import type { Registry } from '../../registry/registry.js';
 import type { Logger } from '../../telemetry/log.js';
 import type { VersionSearch } from '../evaluation/version-search.js';
+import { removeWorkOf } from '../reembed/abandoned-work.js';
 import { otherSource } from '../source/same-source.js';
 import { sourceLag } from '../source/source-lag.js';
 import { sourceFile } from '../source/sources-folder.js';
@@ -27,6 +28,7 @@ export const migrationPorts = (
 ): MigrationPorts => ({
   compareGolden: (request, work) => lookAtGoldenSet(registry, searchOf(request.corpus), request, work),
   build: (request, work) => buildInChild(registry, config, request, work),
+  forgetWork: (built) => removeWorkOf(config.bundlesDir, built, log),
   sourceLag: documentsBehind(config.varDir),
   otherSource: async (source, built) => otherSource(await sourceFile(config.varDir, source), built),
   retire: oldVersionRetirer(registry, config, log),

@@ -1,9 +1,11 @@
 import { readdir, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { toSwitchyardError } from '../../errors.js';
+import type { BundleManifest } from '../../index/manifest.js';
+import type { CorpusVersionName } from '../../registry/corpus-versions.js';
 import type { Logger } from '../../telemetry/log.js';
 import { ARCHIVE_FOLDER } from '../rebuild.js';
-import { Checkpoints, checkpointsFolder } from './checkpoints.js';
+import { Checkpoints, checkpointsFolder, readPlan } from './checkpoints.js';
 
 /**
  * Removes what builds that were given up left beside the bundles: checkpoints, and what was fetched from an archive to be
@@ -22,19 +24,39 @@ export async function removeAbandonedWork(
       const fetched = path.join(bundlesFolder, corpus, version, ARCHIVE_FOLDER);
       const writtenMs = Math.max(await newestMs(checkpoints), await newestMs(fetched));
       if (writtenMs === Number.NEGATIVE_INFINITY || writtenMs > olderThanMs) continue;
-      try {
-        const held = await Checkpoints.open(checkpoints, log);
-        await rm(fetched, { recursive: true, force: true });
-        await held.remove();
-        removed.push(`${corpus}/${version}`);
-        log.info({ corpus, version }, 'what a build that was given up left was removed');
-      } catch (thrown) {
-        const { reason, message } = toSwitchyardError(thrown);
-        if (reason !== 'BUILD_LOCKED')
-          log.warn({ corpus, version }, `what a build left was not removed: ${message}`);
-      }
+      if (await isRemoved(bundlesFolder, { corpus, version }, log)) removed.push(`${corpus}/${version}`);
     }
   return removed;
+}
+
+/** Removes the checkpoints that a build was made of, once it is recorded; those of another source or model stay. */
+export async function removeWorkOf(
+  bundlesFolder: string,
+  { corpus, version, model, source }: Pick<BundleManifest, 'corpus' | 'version' | 'model' | 'source'>,
+  log: Logger,
+): Promise<void> {
+  const plan = await readPlan(checkpointsFolder(bundlesFolder, corpus, version));
+  if (plan === null || plan.fingerprint !== model.fingerprint || plan.source.name !== source.name) return;
+  await isRemoved(bundlesFolder, { corpus, version }, log);
+}
+
+async function isRemoved(
+  bundlesFolder: string,
+  { corpus, version }: CorpusVersionName,
+  log: Logger,
+): Promise<boolean> {
+  try {
+    const held = await Checkpoints.open(checkpointsFolder(bundlesFolder, corpus, version), log);
+    await rm(path.join(bundlesFolder, corpus, version, ARCHIVE_FOLDER), { recursive: true, force: true });
+    await held.remove();
+    log.info({ corpus, version }, 'what a build that was given up left was removed');
+    return true;
+  } catch (thrown) {
+    const { reason, message } = toSwitchyardError(thrown);
+    if (reason !== 'BUILD_LOCKED')
+      log.warn({ corpus, version }, `what a build left was not removed: ${message}`);
+    return false;
+  }
 }
 
 /** When anything in a folder was written last; −∞ where there is none. */

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { Config } from '../../../config/config.js';
-import { REASONS, type Reason, SwitchyardError } from '../../../errors.js';
+import { REASONS, type Reason, SwitchyardError, toSwitchyardError } from '../../../errors.js';
 import type { Registry } from '../../../registry/registry.js';
 import { registryRecords } from '../../build-records.js';
 import { TEXT_NORMALISATION } from '../../document-text.js';
@@ -11,7 +11,7 @@ import type { RebuildSource } from '../../rebuild.js';
 import { recordBuild } from '../../record-build.js';
 import { sourceFile } from '../../source/sources-folder.js';
 import type { BuildRequest, Work } from '../ports.js';
-import type { BuildOrder, BuildReply } from './protocol.js';
+import { type BuildOrder, type BuildReply, RECORDED } from './protocol.js';
 
 type Built = Extract<BuildReply, { readonly kind: 'built' }>;
 
@@ -65,10 +65,9 @@ export async function buildInChild(
       expansionSearch: request.expansionSearch,
     },
   };
-  const built = await runChild(order, work);
-  await recordBuild(registry, bundlesDir, {
-    ...{ corpus, version, digest: built.digest, makeDefault: false },
-    author: { actor: ACTOR, reason: `built for the migration of ${corpus} to ${version}` },
+  const author = { actor: ACTOR, reason: `built for the migration of ${corpus} to ${version}` };
+  const built = await runChild(order, work, async (digest) => {
+    await recordBuild(registry, bundlesDir, { corpus, version, digest, makeDefault: false, author });
   });
   return {
     findings: {
@@ -80,7 +79,12 @@ export async function buildInChild(
   };
 }
 
-async function runChild(order: BuildOrder, { signal, onProgress }: Work): Promise<Built> {
+/** `record`: what was published, before the child removes what it made it of. */
+async function runChild(
+  order: BuildOrder,
+  { signal, onProgress }: Work,
+  record: (digest: string) => Promise<void>,
+): Promise<Built> {
   signal.throwIfAborted();
   const child = spawn(process.execPath, [PROGRAM], { stdio: ['pipe', 'pipe', 'inherit'] });
   const end = (): void => {
@@ -94,6 +98,16 @@ async function runChild(order: BuildOrder, { signal, onProgress }: Work): Promis
   let first: { readonly done: number; readonly atMs: number } | null = null;
   let built: Built | null = null;
   let failure: SwitchyardError | null = null;
+  const recorded = async (digest: string): Promise<void> => {
+    try {
+      signal.throwIfAborted();
+      await record(digest);
+      child.stdin.write(`${RECORDED}\n`);
+    } catch (error) {
+      failure ??= toSwitchyardError(error);
+      end();
+    }
+  };
   createInterface({ input: child.stdout }).on('line', (line) => {
     const reply = replyOf(line);
     if (reply === null) return;
@@ -111,6 +125,7 @@ async function runChild(order: BuildOrder, { signal, onProgress }: Work): Promis
       });
     } else if (reply.kind === 'phase')
       onProgress({ what: `building: ${reply.phase}`, done: total ?? 0, total, etaMs: null });
+    else if (reply.kind === 'published') void recorded(reply.digest);
     else if (reply.kind === 'built') built = reply;
     else failure = new SwitchyardError(reasonOf(reply.reason), reply.message);
   });

@@ -6,17 +6,17 @@ import { createLogger } from '../../../telemetry/log.js';
 import type { Digest, Fingerprint } from '../../../vocabulary.js';
 import type { BuildRecords } from '../../build-records.js';
 import { rebuildCorpus } from '../../rebuild.js';
-import type { BuildOrder, BuildReply } from './protocol.js';
+import { type BuildOrder, type BuildReply, RECORDED } from './protocol.js';
 
 /**
  * Builds one corpus version in a process of its own, away from what serves. It writes files and no registry: the parent
- * records what is published. When the parent is gone, so is this.
+ * records what is published, and checkpoints are kept until it says so. When the parent is gone, so is this.
  */
 const say = (reply: BuildReply): void => {
   process.stdout.write(`${JSON.stringify(reply)}\n`);
 };
 
-async function run(order: BuildOrder): Promise<void> {
+async function run(order: BuildOrder, untilRecorded: Promise<void>): Promise<void> {
   const { request, fingerprint, config, texts, earlier } = order;
   const log = createLogger('warn');
   // Before there are threads, which inherit it.
@@ -33,6 +33,8 @@ async function run(order: BuildOrder): Promise<void> {
     fail: async () => undefined,
     record: async ({ digest, manifest }) => {
       published = { digest, rows: manifest.row_count };
+      say({ kind: 'published', digest });
+      await untilRecorded;
     },
     routeFirst: async () => false,
   };
@@ -55,8 +57,13 @@ async function run(order: BuildOrder): Promise<void> {
 const lines = createInterface({ input: process.stdin });
 // The parent holds the other end for as long as it lives.
 lines.once('close', () => process.exit(1));
+const untilRecorded = new Promise<void>((resolve) => {
+  lines.on('line', (line) => {
+    if (line === RECORDED) resolve();
+  });
+});
 lines.once('line', (line) => {
-  run(JSON.parse(line) as BuildOrder).then(
+  run(JSON.parse(line) as BuildOrder, untilRecorded).then(
     () => process.stdout.write('', () => process.exit(0)),
     (thrown: unknown) => {
       const { reason, message } = toSwitchyardError(thrown);

@@ -3,7 +3,7 @@ import type { BuildRecords } from '../../build-records.js';
 import type { CorpusBuildResult } from '../../corpus-build.js';
 import type { RebuildRequest } from '../../rebuild.js';
 
-/** The first and only line on the child's stdin; what holds secrets is not among it. */
+/** The first line on the child's stdin; what holds secrets is not among it. */
 export interface BuildOrder {
   readonly request: RebuildRequest;
   readonly fingerprint: string;
@@ -13,11 +13,16 @@ export interface BuildOrder {
   readonly config: Pick<Config, 'varDir' | 'modelsDir' | 'bundlesDir' | 'encoder' | 'limits' | 'reembed'>;
 }
 
+/** The second one, when what was published is recorded: until then the child keeps what it made it of. */
+export const RECORDED = 'recorded';
+
 /** Lines on the child's stdout. */
 export type BuildReply =
   | { readonly kind: 'counted'; readonly documents: number }
   | { readonly kind: 'documents'; readonly done: number }
   | { readonly kind: 'phase'; readonly phase: string }
+  /** Waits until it is recorded. */
+  | { readonly kind: 'published'; readonly digest: string }
   | {
       readonly kind: 'built';
       readonly digest: string;

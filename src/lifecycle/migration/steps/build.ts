@@ -65,6 +65,7 @@ async function takenBuild({ migration, registry, ports, step: { options } }: Con
   const other = options.source === null ? null : await ports.otherSource(options.source, manifest.source);
   const found = [...differences(before, options, fingerprint), ...(other === null ? [] : [other])];
   if (found.length > 0) throw differing(before, found);
+  await ports.forgetWork(manifest);
   const { model, source } = manifest;
   return { built: false, why: takenAsItIs(before), build, model: `${model.name}@${model.version}`, source };
 }
