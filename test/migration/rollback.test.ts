@@ -1,11 +1,19 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import path from 'node:path';
 import t, { type Test } from 'tap';
 import { SilentProxy } from '../../bench/chaos/silent-proxy.js';
 import { Checker } from '../../bench/judge/checker.js';
+import { processTree } from '../../bench/load/process-cpu.js';
 import { packageBinaries, startGivenServer } from '../../bench/rig/given-server.js';
+import type { MigrationEventView, MigrationView } from '../../src/gateway/admin/migration-views.js';
+import { modelRef } from '../../src/vocabulary.js';
 import { startGatewayProcess } from '../control/processes.js';
-import { builtBundle, builtBundles, CORPUS, makeYard, until } from '../control/yard.js';
-import { type Confirmation, Confirmed } from './confirming.js';
+import { AUTHOR, builtBundle, builtBundles, CORPUS, makeYard, until } from '../control/yard.js';
+import { wordNetGlosses } from '../fixtures/glosses.js';
+import type { Point } from './driver-points.js';
+import { DriverProcess } from './drivers.js';
 import { JudgedLoad, type Seen } from './judged-load.js';
+import { ask, askOnce, untilMigration } from './migrating.js';
 
 const QUERIES = [
   'a striped animal',
@@ -25,7 +33,9 @@ const BOUND_MS = 1_000;
 const BOUND_REQUESTS = 20;
 const BATCH = 40;
 /** Answers of each replica that are looked at behind the bound. */
-const LOOKED_AT = 20;
+const LOOKED_AT = 10;
+/** Of a build that takes longer than a command. */
+const GLOSSES = 2_000;
 
 const SETTINGS = {
   // A machine that others keep busy is not what is tested.
@@ -35,9 +45,66 @@ const SETTINGS = {
   SWITCHYARD_ROUTER__POLL_INTERVAL_MS: '60000',
   SWITCHYARD_ROUTER__HEARTBEAT_INTERVAL_MS: '200',
   SWITCHYARD_MIGRATION__SAMPLE_INTERVAL_MS: '50',
-  SWITCHYARD_MIGRATION__POLL_INTERVAL_MS: '100',
-  SWITCHYARD_MIGRATION__SETTLE_TIMEOUT_MS: '2000',
+  SWITCHYARD_MIGRATION__DRIVE: 'false',
 };
+const LEASE_MS = 1_500;
+const SETTLE_MS = 2_000;
+
+const timeout_s = 300;
+const LOOK = { interval_s: 0.05, timeout_s };
+const SHADOW = { shadow: { compared_min: 1, failed_share_max: 1, late_share_max: 1 }, ...LOOK };
+const SERVED = { error_rate: { samples_min: 1, increase_max: 1 }, ...LOOK };
+const UP = [{ build: {} }, { verify: {} }];
+const CUT_OVER = [
+  { set_weight: { weight: 5_000, timeout_s } },
+  { analysis: SERVED },
+  { pause: { duration_s: 0.1 } },
+  { set_weight: { weight: 10_000, timeout_s } },
+  { analysis: SERVED },
+  { complete: {} },
+];
+const MIRRORED = [
+  ...UP,
+  { shadow: { duration_s: 0, compared_min: 1, timeout_s } },
+  { analysis: SHADOW },
+  ...CUT_OVER,
+];
+/** Without mirrors a version that was rolled back stays loaded where it serves from: the next one begins at once. */
+const STEPS = [...UP, { analysis: { cost: {} } }, ...CUT_OVER, { retire: { quiet_days: 0 } }];
+
+interface Where extends Omit<Point, 'isHeld'> {
+  readonly step: string;
+  /** Of the new version, basis points. */
+  readonly weight: number;
+  readonly verb: 'abort' | 'rollback';
+  readonly steps?: readonly object[];
+  /** The old version has left the route: it is loaded first, and no bound is promised. */
+  readonly isReleased?: true;
+}
+
+const behind = (event: number, at: string, nth = 1) => ({ event, at, nth, when: 'before' }) as const;
+
+const IN_PAUSE = 7;
+
+/** The driver is in the middle of each: what it does there has begun and is not over when the command comes. */
+const EVERYWHERE: readonly Where[] = [
+  { step: 'verify', ...behind(2, 'builds.get'), weight: 0, verb: 'abort' },
+  { step: 'shadow', ...behind(4, 'migrations.samplesSince'), weight: 0, verb: 'rollback', steps: MIRRORED },
+  { step: 'analysis', ...behind(5, 'migrations.samplesSince'), weight: 0, verb: 'rollback', steps: MIRRORED },
+  // Loading the new version; then: the weight is given, and not every replica may have heard of it.
+  { step: 'set_weight', ...behind(4, 'gateways.list'), weight: 0, verb: 'rollback' },
+  { step: 'set_weight', ...behind(5, 'gateways.list'), weight: 5_000, verb: 'rollback' },
+  { step: 'analysis', ...behind(6, 'migrations.samplesSince'), weight: 5_000, verb: 'abort' },
+  { step: 'pause', ...behind(IN_PAUSE, 'migrations.now'), weight: 5_000, verb: 'rollback' },
+  { step: 'set_weight', ...behind(9, 'gateways.list'), weight: 10_000, verb: 'rollback' },
+  // About to take the old version out of the route.
+  { step: 'complete', ...behind(11, 'routes.get', 2), weight: 10_000, verb: 'rollback' },
+  // The archive is written and verified, and the old version is about to be taken out of service.
+  {
+    ...{ step: 'retire', ...behind(13, 'corpusVersions.archive'), weight: 10_000 },
+    ...{ verb: 'rollback', isReleased: true },
+  },
+];
 
 t.test('two gateways under load go back to the old version', async (t) => {
   const server = await startGivenServer(t, await packageBinaries(t));
@@ -46,14 +113,17 @@ t.test('two gateways under load go back to the old version', async (t) => {
   const yard = await makeYard(t, server.url());
   const { registry, varDir } = yard;
   const checker = await checkerOf({ v1: yard.fp16, v2: yard.int8 });
-  const start = (databaseUrl: string, drive: boolean) =>
-    startGatewayProcess(t, varDir, {
-      ...SETTINGS,
-      DATABASE_URL: databaseUrl,
-      SWITCHYARD_MIGRATION__DRIVE: String(drive),
-    });
   const throughProxy = server.url().replace(`:${server.port}/`, `:${proxy.port}/`);
-  const [near, far] = await Promise.all([start(server.url(), true), start(throughProxy, false)]);
+  const [near, far] = await Promise.all(
+    [server.url(), throughProxy].map((databaseUrl) =>
+      startGatewayProcess(t, varDir, { ...SETTINGS, DATABASE_URL: databaseUrl }),
+    ),
+  );
+  if (near === undefined || far === undefined) throw new Error('two were started');
+  const driver = new DriverProcess(t, {
+    ...{ varDir, databaseUrl: server.url(), url: near.http },
+    ...{ leaseMs: LEASE_MS, settleMs: SETTLE_MS },
+  });
   const replicas = [near.http, far.http];
   const load = new JudgedLoad({
     checker,
@@ -64,7 +134,18 @@ t.test('two gateways under load go back to the old version', async (t) => {
     callers: 1,
   });
   t.teardown(() => load.stop());
-  const confirmed = new Confirmed(near.admin);
+  const migrations = `${near.admin}/v1/migrations/${CORPUS}`;
+  const ended = () =>
+    untilMigration(near.admin, CORPUS, 'ended', ({ finished_at, state }) => {
+      return finished_at !== null && state !== 'completed';
+    });
+  const start = async (t: Test, to_version: string, steps: readonly object[]): Promise<void> => {
+    const plan = JSON.stringify({ steps });
+    const { status, body } = await ask(migrations, 'POST', { to_version, plan, ...AUTHOR });
+    t.equal(status, 200, status === 200 ? 'started' : JSON.stringify(body));
+  };
+  /** Of requests that were under way, those that the revision of before answered when the command was in force. */
+  let answeredByOld = 0;
 
   await t.test('the checker tells the versions’ answers apart', async (t) => {
     const builds = (await registry.builds.list({ corpus: CORPUS })).map(({ digest }) => digest.slice(0, 16));
@@ -81,84 +162,144 @@ t.test('two gateways under load go back to the old version', async (t) => {
     }
   });
 
-  const returned = async (t: Test, where: Confirmation | 'complete') => {
-    await confirmed.begin(t);
-    await confirmed.goTo(t, where === 'complete' ? 'all' : where);
-    if (where === 'complete') {
-      await confirmed.command('promote');
-      await confirmed.until('completed', ({ state }) => state === 'completed');
-    }
-    const inFlight = Promise.all(replicas.map((replica) => load.batch(replica, BATCH)));
+  /** The command, while requests are under way. What was answered around it is right, and none of it failed. */
+  const command = async (t: Test, verb: Where['verb']) => {
+    const batches = Promise.all(replicas.map((replica) => load.batch(replica, BATCH)));
     // A failure is seen when it is awaited; until then it must not count as unhandled.
-    inFlight.catch(() => undefined);
-    const commandMs = performance.now();
-    const { status, body } = await confirmed.command('rollback');
+    batches.catch(() => undefined);
+    const { value } = await until('the command is answered', async () => {
+      const commandMs = performance.now();
+      const answered = await askOnce<MigrationView>(`${migrations}:${verb}`, 'POST', AUTHOR);
+      // Not taken: the registry could not be reached in time.
+      return answered.status === 503 ? null : { ...answered, commandMs };
+    });
+    const { status, body, commandMs } = value;
     const answeredMs = performance.now();
     t.equal(status, 200, status === 200 ? 'the command is taken' : JSON.stringify(body));
-    t.match(body, { state: 'rolled_back', weight: 0 }, 'the old version has everything');
-    const batches = await inFlight;
-    return { commandMs, answeredMs, revision: body.route_revision, batches: batches.flat() };
+    const state = verb === 'abort' ? 'aborted' : 'rolled_back';
+    t.match(body, { state, weight: 0 }, 'the old version has everything');
+    const around = [...(await batches).flat(), ...load.seen].filter(({ endedMs }) => endedMs > commandMs);
+    const inFlight = around.filter(({ startedMs }) => startedMs < commandMs);
+    t.ok(inFlight.length > 0, `${inFlight.length} requests were in flight at the command`);
+    const revision = body.route_revision;
+    answeredByOld += inFlight.filter((one) => one.endedMs > answeredMs && one.revision < revision).length;
+    judge(t, around, revision);
+    return { commandMs, revision };
   };
 
-  for (const [where, weight] of [
-    ['shadow', 0],
-    ['half', 5_000],
-    ['all', 10_000],
-  ] as const)
-    await t.test(`from "${where}", where the new version has ${weight / 100} %`, async (t) => {
-      const { commandMs, answeredMs, revision, batches } = await returned(t, where);
-      const boundMs = boundOf(load);
-      await untilAnswered(load, replicas, commandMs + boundMs);
-      const seen = load.seen.filter(({ endedMs }) => endedMs > commandMs);
-      judge(t, [...seen, ...batches], revision);
-      const late = seen.filter(
-        ({ startedMs, version }) => startedMs > commandMs + boundMs && version !== 'v1',
-      );
-      t.same(late, [], `nothing that began ${boundMs} ms after the command is served by the new version`);
-      const last = Math.max(
-        0,
-        ...seen.filter(({ version }) => version === 'v2').map(({ startedMs }) => startedMs - commandMs),
-      );
-      t.comment(
-        `the last request that the new version served began ${last.toFixed(0)} ms after the command, which took ${(answeredMs - commandMs).toFixed(0)} ms; ${batches.filter(({ endedMs }) => endedMs > answeredMs).length} of ${batches.length} batched ones were in flight`,
-      );
-      const ended = await confirmed.until('ended', ({ finished_at }) => finished_at !== null);
-      t.same(ended.lagging, [], 'every replica followed');
-      if (weight === 0) t.equal(ended.rollback_ms, null, 'it had served nothing');
-      else t.ok((ended.rollback_ms ?? Number.POSITIVE_INFINITY) <= boundMs, `${ended.rollback_ms} ms`);
+  /** Every replica reaches the registry: within the bound the old version serves alone. */
+  const followed = async (t: Test, { commandMs, revision }: { commandMs: number; revision: number }) => {
+    const boundMs = boundOf(load);
+    await untilAnswered(load, replicas, commandMs + boundMs);
+    const after = load.seen.filter(({ startedMs }) => startedMs > commandMs);
+    const late = after.filter(({ startedMs, version }) => {
+      return startedMs > commandMs + boundMs && version !== 'v1';
+    });
+    t.same(late, [], `nothing that began ${boundMs} ms after the command is served by the new version`);
+    judge(t, after, revision);
+    for (const replica of replicas) {
+      const last = load.since(replica, commandMs).findLast(({ version }) => version === 'v2');
+      if (last !== undefined)
+        t.comment(`last served by the new version ${(last.startedMs - commandMs).toFixed(0)} ms after it`);
+    }
+    return boundMs;
+  };
+
+  await t.test('from the middle of build, which ends', async (t) => {
+    const source = 'glosses.jsonl';
+    const glosses = await wordNetGlosses(GLOSSES);
+    await mkdir(path.join(varDir, 'sources'));
+    await writeFile(
+      path.join(varDir, 'sources', source),
+      glosses.map((text, at) => `${JSON.stringify({ id: `d${at}`, text })}\n`).join(''),
+    );
+    const inBuild = { event: 1, at: 'progress documents embedded', nth: 1, when: 'after' } as const;
+    const isThere = driver.driveUntil(inBuild);
+    const [, ...rest] = STEPS;
+    await start(t, 'v3', [{ build: { model: modelRef(yard.int8.manifest), source } }, ...rest]);
+    await isThere;
+    t.ok(processTree(driver.child.pid ?? 0).length > 1, 'a process of its own embeds');
+    await command(t, 'abort');
+    t.match(await ended(), { state: 'aborted', step: 1, weight: 0, rollback_ms: null, lagging: [] });
+    await until('it is gone', async () => processTree(driver.child.pid ?? 0).length === 1);
+    t.match(await registry.corpusVersions.get({ corpus: CORPUS, version: 'v3' }), {
+      status: 'building',
+      defaultBuild: null,
+    });
+    driver.goOn();
+  });
+
+  for (const { step, weight, verb, isReleased, steps = STEPS, ...point } of EVERYWHERE)
+    await t.test(`from the middle of ${step}, where the new version has ${weight / 100} %`, async (t) => {
+      const isThere = driver.driveUntil(point);
+      await start(t, 'v2', steps);
+      await isThere;
+      const view = (await ask<MigrationView>(migrations)).body;
+      const at = view.steps[(view.step ?? 0) - 1]?.name ?? '';
+      t.match({ ...view, at }, { state: 'running', weight, at: new RegExp(`^${step}`) });
+      if (weight > 0) await untilServed(load, replicas, 'v2');
+      const told = await command(t, verb);
+      if (isReleased) {
+        // What the driver had in hand meets the return.
+        driver.goOn();
+        await untilServed(load, replicas, 'v1', told.revision);
+        await untilAnswered(load, replicas, performance.now());
+        judge(
+          t,
+          load.seen.filter(({ startedMs }) => startedMs > told.commandMs),
+          told.revision,
+        );
+        t.match(await ended(), { state: 'rolled_back', lagging: [] });
+      } else {
+        const boundMs = await followed(t, told);
+        const view = await ended();
+        t.same(view.lagging, [], 'every replica followed');
+        if (weight === 0) t.equal(view.rollback_ms, null, 'it had served nothing');
+        else t.ok((view.rollback_ms ?? Number.POSITIVE_INFINITY) <= boundMs, `${view.rollback_ms} ms`);
+      }
+      // Nobody waited for what the driver had in hand; it comes to its end now, and to nothing.
+      driver.goOn();
+      await untilAnswered(load, replicas, performance.now());
+      const { body } = await ask<{ events: readonly MigrationEventView[] }>(`${migrations}/events`);
+      const after = body.events.slice(point.event).map(({ event }) => event);
+      // Where nothing was placed and nothing asked to load, there is nobody to wait for.
+      t.same(after, step === 'verify' ? [verb] : [verb, 'settled']);
+      t.same(await registry.desiredTargets.list({ corpus: CORPUS }), [], 'nothing is to be loaded any more');
+      t.match(await registry.routes.get(CORPUS), { revision: told.revision });
+      t.not((await registry.corpusVersions.get({ corpus: CORPUS, version: 'v1' })).status, 'archived');
     });
 
-  await t.test(
-    'from a migration that completed: the old version is loaded first, and nothing fails',
-    async (t) => {
-      const { commandMs, revision, batches } = await returned(t, 'complete');
-      for (const replica of replicas)
-        await until(
-          `${replica} serves it`,
-          async () => load.since(replica, commandMs).at(-1)?.revision === revision,
-        );
-      const followedMs = performance.now();
-      await untilAnswered(load, replicas, followedMs);
-      judge(t, [...load.seen.filter(({ endedMs }) => endedMs > commandMs), ...batches], revision);
-      for (const replica of replicas)
-        t.same(versions(load.since(replica, followedMs)), ['v1'], 'the old version serves');
-      await confirmed.until('ended', ({ finished_at }) => finished_at !== null);
-    },
-  );
+  await t.test('from one that completed: the old version is loaded first, and nothing fails', async (t) => {
+    await driver.drive(null);
+    await start(
+      t,
+      'v2',
+      STEPS.filter((step) => !('retire' in step)),
+    );
+    await untilMigration(near.admin, CORPUS, 'completed', ({ state }) => state === 'completed');
+    await untilServed(load, replicas, 'v2');
+    t.match(await ask(`${migrations}:abort`, 'POST', AUTHOR), { status: 409 }, 'there is nothing to abort');
+    const told = await command(t, 'rollback');
+    await untilServed(load, replicas, 'v1', told.revision);
+    const followedMs = performance.now();
+    await untilAnswered(load, replicas, followedMs);
+    for (const replica of replicas)
+      t.same(versions(load.since(replica, followedMs)), ['v1'], 'the old version serves');
+    t.match(await ended(), { state: 'rolled_back', lagging: [] });
+  });
 
   await t.test(
     'a replica that is cut off from the registry is named, and follows when it is back',
     async (t) => {
-      await confirmed.begin(t);
-      await confirmed.goTo(t, 'half');
+      const isThere = driver.driveUntil(behind(IN_PAUSE, 'migrations.now'));
+      await start(t, 'v2', STEPS);
+      await isThere;
+      await untilServed(load, replicas, 'v2');
       const cutOff = (await registry.gateways.list()).find(({ address }) => address === far.admin)?.gatewayId;
       t.type(cutOff, 'string');
       proxy.silence();
-      const commandMs = performance.now();
-      const { body } = await confirmed.command('rollback');
-      const { route_revision: revision } = body;
-      const ended = await confirmed.until('ended', ({ finished_at }) => finished_at !== null);
-      t.match(ended, { state: 'rolled_back', lagging: [cutOff], rollback_ms: null });
+      const { commandMs, revision } = await command(t, 'rollback');
+      t.match(await ended(), { state: 'rolled_back', lagging: [cutOff], rollback_ms: null });
       const boundMs = boundOf(load);
       await untilAnswered(load, replicas, commandMs + boundMs);
       t.same(versions(load.since(near.http, commandMs + boundMs)), ['v1'], 'the other followed');
@@ -169,7 +310,7 @@ t.test('two gateways under load go back to the old version', async (t) => {
       );
       t.same(versions(stale), ['v1', 'v2'], 'and says so with every answer');
       proxy.resume();
-      await until('it follows', async () => load.since(far.http, commandMs).at(-1)?.revision === revision);
+      await untilServed(load, replicas, 'v1', revision);
       const followedMs = performance.now();
       await untilAnswered(load, replicas, followedMs);
       t.same(versions(load.since(far.http, followedMs)), ['v1']);
@@ -178,10 +319,13 @@ t.test('two gateways under load go back to the old version', async (t) => {
         load.seen.filter(({ endedMs }) => endedMs > commandMs),
         revision,
       );
+      driver.goOn();
     },
   );
 
+  t.equal(await driver.stop(), 0);
   await load.stop();
+  t.ok(answeredByOld > 0, `${answeredByOld} requests that a command overtook were answered as they began`);
   t.same(load.failures, [], 'no request failed');
   t.equal(
     load.seen.filter(({ verdict }) => verdict !== 'right').length,
@@ -228,6 +372,23 @@ async function untilAnswered(
 ): Promise<void> {
   for (const replica of replicas)
     await until(`${replica} answers`, async () => load.since(replica, startedMs).length >= LOOKED_AT);
+}
+
+/** Until each replica serves a version, under this revision of the route or a later one. */
+async function untilServed(
+  load: JudgedLoad,
+  replicas: readonly string[],
+  version: string,
+  revision = 0,
+): Promise<void> {
+  const sinceMs = performance.now();
+  for (const replica of replicas)
+    await until(
+      `${replica} serves ${version}`,
+      async () =>
+        load.since(replica, sinceMs).some((one) => one.version === version && one.revision >= revision),
+      120_000,
+    );
 }
 
 async function checkerOf(models: Parameters<typeof builtBundles>[0]): Promise<Checker> {

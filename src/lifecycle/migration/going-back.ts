@@ -1,8 +1,10 @@
+import { type MigrationPlan, stepOfPlan } from './plan-schema.js';
 import { unfitting } from './refusals.js';
 import type { Facts, MigrationEventBody, MigrationState, Position, ReturningState } from './state.js';
 
 /** From everywhere. An ended migration can only be rolled back, and only when it had completed. */
 export function goBack(
+  plan: MigrationPlan,
   state: MigrationState,
   { kind, routeRevision }: Extract<MigrationEventBody, { readonly kind: 'abort' | 'rollback' }>,
   atIso: string,
@@ -22,6 +24,7 @@ export function goBack(
         routeRevision,
         why,
         atIso,
+        stepOfPlan(plan, state.at.step).kind === 'set_weight',
       );
     case 'completed': {
       if (kind === 'abort') throw unfitting(state, kind);
@@ -36,7 +39,10 @@ export function goBack(
   }
 }
 
-/** `routeRevision` null: the old version had everything, and the route need not change. */
+/**
+ * `routeRevision` null: the old version had everything, and the route need not change. `mayBeLoading`: replicas may have
+ * been asked to load the new version in advance, which is still to be taken back.
+ */
 export function returned(
   kind: 'aborted' | 'rolled_back',
   cause: ReturningState['cause'],
@@ -45,6 +51,7 @@ export function returned(
   routeRevision: number | null,
   why: string,
   sinceAt: string,
+  mayBeLoading = false,
 ): MigrationState {
   const isTouched = facts.placement.kind !== 'untouched';
   if (routeRevision === null && isTouched)
@@ -54,6 +61,6 @@ export function returned(
     gate: null,
     ...(routeRevision === null ? {} : { placement: { kind: 'restored' }, routeRevision }),
   };
-  const settled = routeRevision === null ? { rollbackMs: null, lagging: [] } : null;
+  const settled = routeRevision === null && !mayBeLoading ? { rollbackMs: null, lagging: [] } : null;
   return { kind, at, facts: after, cause, why, sinceAt, settled };
 }

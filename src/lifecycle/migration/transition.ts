@@ -106,7 +106,7 @@ export function transition(
       return promoted(plan, state, atIso);
     case 'abort':
     case 'rollback':
-      return goBack(state, event, atIso);
+      return goBack(plan, state, event, atIso);
     default:
       return event satisfies never;
   }
