@@ -4,6 +4,7 @@ import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
+import { ownSpace } from '../../src/files/owner.js';
 import { readBundle } from '../../src/index/read-bundle.js';
 import { archiveBundle } from '../../src/lifecycle/archive/archive.js';
 import {
@@ -72,7 +73,8 @@ t.test('a retirement that is killed anywhere ends as one that nobody disturbed',
     t.same(copies, [expected.digest.slice(0, 16)], 'nothing was deleted');
   }
   // Of a run that was killed within a file.
-  writeFileSync(path.join(place, `${rowsFileName(0)}.4194303.part`), 'half');
+  const dead = `4194303-1-${await ownSpace()}-${'0'.repeat(12)}`;
+  writeFileSync(path.join(place, `${rowsFileName(0)}.${dead}.part`), 'half');
   const { sha256 } = await run(yard, null);
   t.equal(sha256, expected.sha256, 'the same archive');
   const files = Object.keys(
