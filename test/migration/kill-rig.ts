@@ -24,7 +24,7 @@ const TEXT_WORDS = 6;
 const GOLDEN_WORDS = 4;
 const VERSION = 'v3';
 const SOURCE = 'glosses.jsonl';
-const LOAD_PAUSE_MS = 25;
+const LOAD_PAUSE_MS = 50;
 const TEXTS = ['a cat', 'a bird', 'some bread', 'red wine', 'a planet', 'a bicycle', 'a cobbler', 'snow'];
 
 const timeout_s = 300;
@@ -86,7 +86,7 @@ export async function killRig(t: Teardown): Promise<KillRig> {
       ...config,
       mirror: { ...config.mirror, niceness: 0 },
       overload: { ...config.overload, enabled: false },
-      migration: { ...config.migration, drive: false, sampleIntervalMs: 50, pollIntervalMs: 100 },
+      migration: { ...config.migration, drive: false, sampleIntervalMs: 100, pollIntervalMs: 200 },
     },
     silentLog,
   );
@@ -130,26 +130,34 @@ export async function killRig(t: Teardown): Promise<KillRig> {
   };
 }
 
-/** Drivers one after the other, the next one begun while one is at work. */
+/** A process takes half a second of a core to begin. */
+const BEGUN_AHEAD = 2;
+
+/** Drivers one after the other, the next ones begun while one is at work. */
 export class Relay {
   readonly #t: Teardown;
   readonly #settings: DriverSettings;
-  #next: DriverProcess;
+  readonly #next: DriverProcess[] = [];
 
   constructor(t: Teardown, settings: DriverSettings) {
     this.#t = t;
     this.#settings = settings;
-    this.#next = new DriverProcess(t, settings);
+    for (let ahead = 0; ahead < BEGUN_AHEAD; ahead++) this.#begin();
   }
 
   take(): DriverProcess {
-    const taken = this.#next;
-    this.#next = new DriverProcess(this.#t, this.#settings);
+    this.#begin();
+    const taken = this.#next.shift();
+    if (taken === undefined) throw new TypeError('one was begun just now');
     return taken;
   }
 
   async end(): Promise<void> {
-    await this.#next.stop();
+    await Promise.all(this.#next.map((driver) => driver.stop()));
+  }
+
+  #begin(): void {
+    this.#next.push(new DriverProcess(this.#t, this.#settings));
   }
 }
 

@@ -38,9 +38,8 @@ function workOf(step: PlanStep, { placement }: Migration['state']['facts']): rea
       return step.options.golden === undefined
         ? [inside('migrations.samplesSince', 3)]
         : [
-            // The new version's queries; its evaluation is written down; the old version's; what was mirrored.
+            // The new version's queries; the old version's, when those are written down; what was mirrored.
             inside('search', 20),
-            inside('evaluations.finish'),
             inside('search', 80),
             inside('migrations.samplesSince'),
           ];
@@ -54,9 +53,8 @@ function workOf(step: PlanStep, { placement }: Migration['state']['facts']): rea
       return placement.kind === 'released' ? [] : [inside('routes.get', 2)];
     case 'retire':
       return [
-        // The archive's rows are written; it is recorded, verified, the version taken out of service; deleted.
+        // The archive's rows are written; it is verified, the version taken out of service; deleted.
         inside('switchyard-archive file'),
-        inside('archives.record'),
         inside('archives.note', 1, 'before'),
         inside('corpusVersions.archive', 1, 'before'),
         inside('corpusVersions.archive'),
