@@ -1,5 +1,6 @@
 import { readdir, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { toSwitchyardError } from '../../errors.js';
 import type { BundleManifest } from '../../index/manifest.js';
 import type { CorpusVersionName } from '../../registry/corpus-versions.js';
@@ -24,12 +25,20 @@ export async function removeAbandonedWork(
       const fetched = path.join(bundlesFolder, corpus, version, ARCHIVE_FOLDER);
       const writtenMs = Math.max(await newestMs(checkpoints), await newestMs(fetched));
       if (writtenMs === Number.NEGATIVE_INFINITY || writtenMs > olderThanMs) continue;
-      if (await isRemoved(bundlesFolder, { corpus, version }, log)) removed.push(`${corpus}/${version}`);
+      if ((await remove(bundlesFolder, { corpus, version }, log)) === 'removed')
+        removed.push(`${corpus}/${version}`);
     }
   return removed;
 }
 
-/** Removes the checkpoints that a build was made of, once it is recorded; those of another source or model stay. */
+/** A process that lost its parent ends at once, which takes its time where processors are busy. */
+const HELD_MS_MAX = 10_000;
+const HELD_LOOK_MS = 100;
+
+/**
+ * Removes the checkpoints that a build was made of, once it is recorded; those of another source or model stay, and after a
+ * while those that a process still holds.
+ */
 export async function removeWorkOf(
   bundlesFolder: string,
   { corpus, version, model, source }: Pick<BundleManifest, 'corpus' | 'version' | 'model' | 'source'>,
@@ -37,25 +46,28 @@ export async function removeWorkOf(
 ): Promise<void> {
   const plan = await readPlan(checkpointsFolder(bundlesFolder, corpus, version));
   if (plan === null || plan.fingerprint !== model.fingerprint || plan.source.name !== source.name) return;
-  await isRemoved(bundlesFolder, { corpus, version }, log);
+  for (let waitedMs = 0; waitedMs < HELD_MS_MAX; waitedMs += HELD_LOOK_MS) {
+    if ((await remove(bundlesFolder, { corpus, version }, log)) !== 'held') return;
+    await sleep(HELD_LOOK_MS);
+  }
 }
 
-async function isRemoved(
+async function remove(
   bundlesFolder: string,
   { corpus, version }: CorpusVersionName,
   log: Logger,
-): Promise<boolean> {
+): Promise<'removed' | 'held' | 'failed'> {
   try {
     const held = await Checkpoints.open(checkpointsFolder(bundlesFolder, corpus, version), log);
     await rm(path.join(bundlesFolder, corpus, version, ARCHIVE_FOLDER), { recursive: true, force: true });
     await held.remove();
     log.info({ corpus, version }, 'what a build that was given up left was removed');
-    return true;
+    return 'removed';
   } catch (thrown) {
     const { reason, message } = toSwitchyardError(thrown);
-    if (reason !== 'BUILD_LOCKED')
-      log.warn({ corpus, version }, `what a build left was not removed: ${message}`);
-    return false;
+    if (reason === 'BUILD_LOCKED') return 'held';
+    log.warn({ corpus, version }, `what a build left was not removed: ${message}`);
+    return 'failed';
   }
 }
 
