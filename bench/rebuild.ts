@@ -11,6 +11,7 @@ import { allGlosses } from './data/gloss-vectors.js';
 import { searchCorpus } from './data/search-corpus.js';
 import { withoutFailures } from './load/load-generator.js';
 import type { LatencyUs } from './load/load-protocol.js';
+import { treeCpuUs } from './load/process-cpu.js';
 import { type Bench, inputHash, median } from './report.js';
 import { temporaryFolder } from './rig/folders.js';
 import { type GatewayRig, ownNodeArguments, PROGRAM } from './rig/gateway.js';
@@ -23,6 +24,8 @@ const SIZES = {
 const LOAD = 0.3;
 const IN_FLIGHT = 8;
 const REBUILT = 'rebuilt';
+/** Documents that a build reads before the first call of its encoder, of 1 024 texts, is through. */
+const READ_AHEAD = 2_048;
 
 /**
  * Text queries at 30 % of a gateway's capacity, each latency counted from the moment its request was due, alone and, in
@@ -60,16 +63,16 @@ export const rebuild: Bench = {
         ).latencyUs;
       const alone: LatencyUs[] = [];
       const beside: LatencyUs[] = [];
-      const embedded: number[] = [];
+      const cores: number[] = [];
       const niceness = new Set<number>();
       for (let pair = 0; pair < plan.pairs; pair++) {
         const turns = [
           async () => void alone.push(await side(pair)),
           async () => {
             const build = await builds.begin();
-            const before = build.documents();
+            const [beganMs, before] = [performance.now(), build.cpuUs()];
             beside.push(await side(pair));
-            embedded.push((build.documents() - before) / plan.seconds);
+            cores.push((build.cpuUs() - before) / ((performance.now() - beganMs) * 1000));
             niceness.add(build.niceness);
             await build.interrupt();
           },
@@ -94,7 +97,7 @@ export const rebuild: Bench = {
           row('alone', alone),
           {
             ...row('beside a build', beside),
-            embedded_per_s: Math.round(median(embedded)),
+            build_cores: rounded(median(cores)),
             build_niceness: [...niceness].join(', '),
           },
           {
@@ -116,8 +119,8 @@ export const rebuild: Bench = {
 interface RunningBuild {
   /** Of its process. */
   readonly niceness: number;
-  /** Embedded so far, as it says itself. */
-  documents(): number;
+  /** Of its process and those that it started. */
+  cpuUs(): number;
   interrupt(): Promise<void>;
 }
 
@@ -153,22 +156,20 @@ async function openBuilds(
   };
 }
 
-/** Resolves when the build embeds. */
+/** Resolves when the build has embedded its first texts: its encoder has started. */
 function embedding(child: ChildProcess): Promise<RunningBuild> {
   const exited = once(child, 'exit');
   let said = '';
-  let documents = 0;
   return new Promise((resolve, reject) => {
     child.once('exit', (code) => reject(new Error(`the build ended with ${code}: ${said}`)));
     child.stderr?.on('data', (chunk: Buffer) => {
       said = `${said}${chunk.toString('utf8')}`.slice(-4096);
-      const last = [...said.matchAll(/embedding: (\d+)\/\d+ documents/g)].at(-1)?.[1];
-      if (last === undefined) return;
-      documents = Number(last);
-      if (documents === 0) return;
+      const read = Number([...said.matchAll(/embedding: (\d+)\/\d+ documents/g)].at(-1)?.[1] ?? 0);
+      if (read <= READ_AHEAD) return;
+      const pid = child.pid as number;
       resolve({
-        niceness: getPriority(child.pid),
-        documents: () => documents,
+        niceness: getPriority(pid),
+        cpuUs: () => treeCpuUs(pid),
         interrupt: async () => {
           child.kill('SIGTERM');
           await exited;

@@ -200,8 +200,8 @@ export const ConfigFileSchema = Type.Object(
         threads: count(0, 0, 256),
         /** Of a build beside a gateway, as of nice(1): it yields to what serves from the same cores. */
         niceness: count(10, 0, 19),
-        /** `idle`: only what nobody else wants (SCHED_IDLE, by chrt(1)). */
-        scheduling: Type.Union([Type.Literal('nice'), Type.Literal('idle')], { default: 'nice' }),
+        /** `idle`: only what nobody else wants (SCHED_IDLE of Linux, by chrt(1)), else by its niceness alone. */
+        scheduling: Type.Union([Type.Literal('nice'), Type.Literal('idle')], { default: 'idle' }),
         /** What a build that was given up leaves is removed after so many days without a write. */
         work_keep_days: count(14, 1, 3_650),
       },

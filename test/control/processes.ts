@@ -22,6 +22,8 @@ export interface GatewayProcess {
 const environment = (more: Readonly<Record<string, string>>): Record<string, string> => ({
   PATH: process.env.PATH ?? '',
   HOME: process.env.HOME ?? '',
+  // Builds that leave every core to other tests would never end.
+  SWITCHYARD_REEMBED__NICENESS: '0',
   ...more,
 });
 

@@ -9,7 +9,7 @@ const held = async (step: string): Promise<void> => {
 
 /**
  * A build for the tests that kill one: `reembed-child.js <var folder> <feed> <fingerprint>`. Prints each step as it comes.
- * Before its fifth checkpoint the feed grows once, so that there is something to replay.
+ * Before its fifth checkpoint the feed grows once, so that there is something to replay, and once more when it is linked.
  */
 async function main(varDir: string, feed: string, fingerprint: string): Promise<void> {
   const say = (line: string): boolean => process.stdout.write(`${line}\n`);
@@ -39,7 +39,14 @@ async function main(varDir: string, feed: string, fingerprint: string): Promise<
         say(`checkpoint ${name}`);
       },
       onDocuments: (done) => say(`documents ${done}`),
-      onPhase: (phase) => say(`phase ${phase}`),
+      onPhase: (phase) => {
+        if (phase === 'link' && process.env.GROW === 'yes')
+          appendFeed(feed, [
+            { id: 'd6', version: 2, deleted: true },
+            { id: 'linked', version: 1, text: 'came while it was linked' },
+          ]);
+        say(`phase ${phase}`);
+      },
     },
   );
   say(`done ${JSON.stringify(result.embedding)}`);

@@ -119,7 +119,7 @@ export function addCorpusBuild(corpus: Command): void {
       const yields = await isGatewayRunning(config, options);
       // Before there are threads, which inherit it.
       if (yields && !yieldProcessors(config.reembed))
-        log.warn('reembed.scheduling idle cannot be had here: the niceness alone is');
+        log.info('reembed.scheduling idle cannot be had here: the niceness alone is');
       const watcher = buildWatcher(options.json === true, isEmbedded ? 'embedding' : 'adding rows');
       const { actor, reason = reasonOf(corpusName, file, options) } = options;
       // Embeds and publishes here; what is recorded goes through the gateway where one runs.

@@ -20,7 +20,7 @@ async function run(order: BuildOrder, untilRecorded: Promise<void>): Promise<voi
   const { request, fingerprint, config, texts, earlier } = order;
   const log = createLogger('warn');
   // Before there are threads, which inherit it.
-  if (!yieldProcessors(config.reembed)) log.warn('scheduling idle cannot be had here: the niceness alone is');
+  if (!yieldProcessors(config.reembed)) log.info('scheduling idle cannot be had here: the niceness alone is');
   let published: { readonly digest: Digest; readonly rows: number } | null = null;
   const records: BuildRecords = {
     resolveModel: async () => fingerprint as Fingerprint,
