@@ -6,9 +6,13 @@ import { type ChaosRig, openChaosRig } from './chaos/rig.js';
 import { type Bench, inputHash } from './report.js';
 
 const SIZES = {
-  smoke: { glossStep: 400, perSecond: 20, holdMs: 150, deadlineMs: 10_000 },
+  smoke: { glossStep: 800, perSecond: 60, holdMs: 150, deadlineMs: 10_000 },
   full: { glossStep: 200, perSecond: 40, holdMs: 3_000, deadlineMs: 5_000 },
 } as const;
+/** What each fault sees at least. */
+const REQUESTS_MIN = 30;
+const MET_MS_MAX = 60_000;
+const LOOK_MS = 25;
 /** A service that is not well after so long never will be. */
 const RECOVERY_MS_MAX = 120_000;
 
@@ -84,16 +88,19 @@ async function applied(
   holdMs: number,
 ): Promise<Record<string, number | string>> {
   const { name, expected } = fault;
+  const begunAtMs = performance.now();
+  await untilSo(`"${name}" can be met`, async () => (await fault.ready?.(rig)) ?? true);
+  const before = (await fault.met?.(rig)) ?? 0;
   const skipped = await fault.inject(rig, load);
   if (typeof skipped === 'string') {
+    if (fault.maySkip !== true) throw new Error(`"${name}" cannot be injected: ${skipped}`);
     process.stderr.write(`bench chaos SKIPPED "${name}": ${skipped}\n`);
-    await fault.heal(rig);
+    await fault.heal?.(rig);
     await load.endPhase();
     return { name, skipped };
   }
-  await sleep(holdMs);
-  await fault.heal(rig);
-  const recoveryMs = await load.untilWell(RECOVERY_MS_MAX);
+  const recoveryMs = await recovery(fault, rig, load, { holdMs, before });
+  while (load.phaseRequests < REQUESTS_MIN) await sleep(LOOK_MS);
   const tally = await load.endPhase();
   return {
     name,
@@ -105,9 +112,39 @@ async function applied(
     wrong_answers: tally.wrong,
     mispaired_responses: tally.mispaired,
     recovery_ms: Math.round(recoveryMs),
+    took_ms: Math.round(performance.now() - begunAtMs),
     ...(tally.reasons.size === 0
       ? {}
       : { refused_by: [...tally.reasons].map((one) => one.join(' ')).join(', ') }),
     ...(tally.examples.size === 0 ? {} : { examples: [...tally.examples].join('; ') }),
   };
+}
+
+/** From the end of the fault: where somebody heals it from then on, else from the end of its injection. */
+async function recovery(
+  fault: Fault,
+  rig: ChaosRig,
+  load: ConstantLoad,
+  { holdMs, before }: { readonly holdMs: number; readonly before: number },
+): Promise<number> {
+  if (fault.heal === undefined) {
+    const recoveryMs = await load.untilWell(RECOVERY_MS_MAX, holdMs);
+    await untilMet(fault, rig, before);
+    return recoveryMs;
+  }
+  await sleep(holdMs);
+  await untilMet(fault, rig, before);
+  await fault.heal(rig);
+  return load.untilWell(RECOVERY_MS_MAX);
+}
+
+const untilMet = async (fault: Fault, rig: ChaosRig, before: number): Promise<void> =>
+  untilSo(`"${fault.name}" was met`, async () => fault.met === undefined || (await fault.met(rig)) > before);
+
+async function untilSo(what: string, isSo: () => Promise<boolean>): Promise<void> {
+  const endMs = performance.now() + MET_MS_MAX;
+  while (!(await isSo())) {
+    if (performance.now() > endMs) throw new Error(`not within ${MET_MS_MAX} ms: ${what}`);
+    await sleep(LOOK_MS);
+  }
 }

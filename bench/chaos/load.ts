@@ -83,19 +83,30 @@ export class ConstantLoad {
     return tally;
   }
 
-  /** Milliseconds until requests that nothing remembers are answered rightly by both models, several in a row. */
-  async untilWell(capMs: number): Promise<number> {
+  /** Requests of this phase so far. */
+  get phaseRequests(): number {
+    return this.#phase.requests;
+  }
+
+  /**
+   * Milliseconds until requests that nothing remembers are answered rightly by both models, several in a row. Looks for at
+   * least `watchMs`: what becomes unwell again meanwhile is well only afterwards.
+   */
+  async untilWell(capMs: number, watchMs = 0): Promise<number> {
     const startedAtMs = performance.now();
-    for (let row = 0; row < WELL_IN_A_ROW; ) {
-      const elapsedMs = performance.now() - startedAtMs;
-      if (elapsedMs > capMs) throw new Error(`requests are not answered again after ${capMs} ms`);
+    let wellAfterMs = 0;
+    for (let row = 0; ; ) {
       const at = Math.floor(this.#random.next() * this.#options.queries.length);
       const request = { ...this.#text(at), bypass_cache: true, corpus_version: row % 2 === 0 ? 'v1' : 'v2' };
       const outcome = await this.#options.client.search(request, this.#options.deadlineMs);
+      const elapsedMs = performance.now() - startedAtMs;
       row = outcome.kind === 'answer' && this.#verdict(at, outcome.answer) === 'right' ? row + 1 : 0;
-      if (row < WELL_IN_A_ROW) await sleep(PROBE_INTERVAL_MS);
+      if (row === WELL_IN_A_ROW) wellAfterMs = elapsedMs;
+      if (row >= WELL_IN_A_ROW && elapsedMs >= watchMs) return wellAfterMs;
+      if (row < WELL_IN_A_ROW && elapsedMs > capMs)
+        throw new Error(`requests are not answered again after ${capMs} ms`);
+      await sleep(PROBE_INTERVAL_MS);
     }
-    return performance.now() - startedAtMs;
   }
 
   /** One request more than the rate asks for. */

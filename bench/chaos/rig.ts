@@ -119,10 +119,12 @@ export async function openChaosRig(glossStep: number): Promise<ChaosRig> {
     await mkdir(bundlesFolder);
     const memoryFolder = await mountMemory(varDir);
     if (memoryFolder !== null) t.teardown(() => unmount(memoryFolder));
-    const corpus = await chaosCorpus(bundlesFolder, glossStep);
+    const [corpus, postgres, redis] = await Promise.all([
+      chaosCorpus(bundlesFolder, glossStep),
+      packageBinaries(t).then((binaries) => startGivenServer(t, binaries)),
+      startRedis(t),
+    ]);
     await symlink(corpus.modelsFolder, path.join(varDir, 'models'));
-    const postgres = await startGivenServer(t, await packageBinaries(t));
-    const redis = await startRedis(t);
     const postgresProxy = await SilentProxy.open(postgres.port);
     t.teardown(() => postgresProxy.close());
     const redisProxy = await SilentProxy.open(redis.port);

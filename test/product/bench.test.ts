@@ -79,14 +79,15 @@ function judgeChaos(t: Test, results: readonly Readonly<Record<string, unknown>>
     faultsOf('smoke').map(({ name }) => name),
     'the whole table, but for what other tests do',
   );
+  const maySkip = new Set(FAULTS.filter((fault) => fault.maySkip === true).map(({ name }) => name));
   for (const row of results) {
     const { name, requests, expected_lost, lost_requests, wrong_answers, mispaired_responses } = row;
     if (row.skipped !== undefined) {
-      t.comment(`SKIPPED ${name}: ${row.skipped}`);
+      t.ok(maySkip.has(String(name)), `SKIPPED ${name}: ${row.skipped}`);
       continue;
     }
     t.same([wrong_answers, mispaired_responses], [0, 0], `${name}: ${JSON.stringify(row)}`);
-    t.ok(Number(requests) > 0, `${name}: there was load`);
+    t.ok(Number(requests) >= 30, `${name}: there was load`);
     if (expected_lost === 'none') t.ok(Number(row.answered) > 0, `${name}: and answers`);
     if (expected_lost === 'none') t.equal(lost_requests, 0, `${name}: ${JSON.stringify(row)}`);
   }
