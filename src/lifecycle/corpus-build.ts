@@ -155,7 +155,7 @@ async function embedAndPublish(
     const options = (read: BuildOptions['source']) => optionsOf(request, parts, embedded.model, read);
     // A run that was killed may have published already; the same again would be another build of the same.
     const published = embedded.isResumed ? await findPublished(options({ ...named, ...read })) : null;
-    events.onPhase('link');
+    if (published === null) events.onPhase('link');
     const asLinked = {
       ...named,
       sha256: async () => (await embedded.source()).sha256,
