@@ -265,15 +265,16 @@ export class SearchPool {
     if (waiting === 0) return false;
     const isLive = lane === 'live';
     let seat: SearchSeat<PendingQuery> | null = null;
-    let room = 0;
+    let seats = 0;
     for (const candidate of this.#seats) {
       if (!candidate.isReady || candidate.groupCount >= GROUPS_PER_WORKER) continue;
       if (!isLive && candidate.hasBackgroundGroup) continue;
-      room += GROUPS_PER_WORKER - candidate.groupCount;
+      seats++;
       if (seat === null || candidate.groupCount < seat.groupCount) seat = candidate;
     }
     if (seat === null) return false;
-    const size = Math.min(isLive ? GROUP_SIZE_MAX : BACKGROUND_GROUP_SIZE_MAX, Math.ceil(waiting / room));
+    // What waits is shared among workers, not among their places: half the messages, and what comes next finds the second place.
+    const size = Math.min(isLive ? GROUP_SIZE_MAX : BACKGROUND_GROUP_SIZE_MAX, Math.ceil(waiting / seats));
     const nowMs = performance.now();
     const queries = this.#queues.take(lane, size, (query) => this.#drops(query, nowMs));
     const last = queries.at(-1);
