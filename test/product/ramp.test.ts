@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -14,8 +14,10 @@ import type { Bundle } from '../../src/index/manifest.js';
 import { readBundle } from '../../src/index/read-bundle.js';
 import type { ModelSpec } from '../../src/router/targets.js';
 import { createLogger } from '../../src/telemetry/log.js';
+import { modelRef } from '../../src/vocabulary.js';
 import { wordNetGlosses } from '../fixtures/glosses.js';
 import { type GrpcAnswer, searchClient } from '../fixtures/grpc-client.js';
+import { miniLmFolder } from '../fixtures/model.js';
 import { type RunningGateway, runSwitchyard, serve } from '../fixtures/product.js';
 
 /** Two versions of one corpus whose models both have 384 dimensions: no length gives a wrong pairing away. */
@@ -36,14 +38,18 @@ const models: Record<string, ModelFolder> = {};
 let queries: string[] = [];
 
 t.before(async () => {
-  const texts = await wordNetGlosses(400);
+  const texts = await wordNetGlosses(200);
   queries = texts.slice(0, QUERY_COUNT).map((text) => text.split(';')[0] ?? text);
   const ids = texts.map((_, at) => `g${at}`);
   const file = path.join(varDir, 'glosses.jsonl');
   writeFileSync(file, texts.map((text, at) => `${JSON.stringify({ id: ids[at], text })}\n`).join(''));
   for (const [version, precision] of Object.entries(PRECISIONS)) {
-    await run('model', 'import', 'minilm', '--precision', precision);
-    const model = `all-minilm-l6-v2@1-${precision}`;
+    const { folder, manifest } = await miniLmFolder(precision);
+    const { fingerprint } = manifest;
+    cpSync(folder, path.join(varDir, 'models', fingerprint), { recursive: true });
+    const registered = await run('model', 'register', fingerprint, '--reason', 'a test');
+    if (registered.code !== 0) throw new Error(registered.stderr);
+    const model = modelRef(manifest);
     const built = await run(
       'corpus',
       'build',
