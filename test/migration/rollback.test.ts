@@ -6,13 +6,15 @@ import { Checker } from '../../bench/judge/checker.js';
 import { processTree } from '../../bench/load/process-cpu.js';
 import { packageBinaries, startGivenServer } from '../../bench/rig/given-server.js';
 import type { MigrationEventView, MigrationView } from '../../src/gateway/admin/migration-views.js';
+import { STEP_KINDS } from '../../src/lifecycle/migration/plan-schema.js';
 import { modelRef } from '../../src/vocabulary.js';
 import { startGatewayProcess } from '../control/processes.js';
 import { AUTHOR, builtBundle, builtBundles, CORPUS, makeYard, until } from '../control/yard.js';
 import { wordNetGlosses } from '../fixtures/glosses.js';
-import type { Point } from './driver-points.js';
 import { DriverProcess } from './drivers.js';
-import { JudgedLoad, type Seen } from './judged-load.js';
+import { behind, EVERYWHERE, IN_PAUSE, STEPS, type Where } from './everywhere.js';
+import { JudgedLoad } from './judged-load.js';
+import { boundOf, judge, untilAnswered, untilServed, versions } from './judging.js';
 import { ask, askOnce, untilMigration } from './migrating.js';
 
 const QUERIES = [
@@ -27,13 +29,7 @@ const QUERIES = [
 ];
 const IDS = Array.from({ length: 8 }, (_, at) => `d${at}`);
 const TOP_K = 5;
-/** The bound that is promised: no request that begins later is served by the new version. */
-const BOUND_MS = 1_000;
-/** On a machine where a request takes so long that this many take longer than that, it is as many of them. */
-const BOUND_REQUESTS = 20;
 const BATCH = 40;
-/** Answers of each replica that are looked at behind the bound. */
-const LOOKED_AT = 10;
 /** Of a build that takes longer than a command. */
 const GLOSSES = 2_000;
 
@@ -49,62 +45,6 @@ const SETTINGS = {
 };
 const LEASE_MS = 1_500;
 const SETTLE_MS = 2_000;
-
-const timeout_s = 300;
-const LOOK = { interval_s: 0.05, timeout_s };
-const SHADOW = { shadow: { compared_min: 1, failed_share_max: 1, late_share_max: 1 }, ...LOOK };
-const SERVED = { error_rate: { samples_min: 1, increase_max: 1 }, ...LOOK };
-const UP = [{ build: {} }, { verify: {} }];
-const CUT_OVER = [
-  { set_weight: { weight: 5_000, timeout_s } },
-  { analysis: SERVED },
-  { pause: { duration_s: 0.1 } },
-  { set_weight: { weight: 10_000, timeout_s } },
-  { analysis: SERVED },
-  { complete: {} },
-];
-const MIRRORED = [
-  ...UP,
-  { shadow: { duration_s: 0, compared_min: 1, timeout_s } },
-  { analysis: SHADOW },
-  ...CUT_OVER,
-];
-/** Without mirrors a version that was rolled back stays loaded where it serves from: the next one begins at once. */
-const STEPS = [...UP, { analysis: { cost: {} } }, ...CUT_OVER, { retire: { quiet_days: 0 } }];
-
-interface Where extends Omit<Point, 'isHeld'> {
-  readonly step: string;
-  /** Of the new version, basis points. */
-  readonly weight: number;
-  readonly verb: 'abort' | 'rollback';
-  readonly steps?: readonly object[];
-  /** The old version has left the route: it is loaded first, and no bound is promised. */
-  readonly isReleased?: true;
-}
-
-const behind = (event: number, at: string, nth = 1) => ({ event, at, nth, when: 'before' }) as const;
-
-const IN_PAUSE = 7;
-
-/** The driver is in the middle of each: what it does there has begun and is not over when the command comes. */
-const EVERYWHERE: readonly Where[] = [
-  { step: 'verify', ...behind(2, 'builds.get'), weight: 0, verb: 'abort' },
-  { step: 'shadow', ...behind(4, 'migrations.samplesSince'), weight: 0, verb: 'rollback', steps: MIRRORED },
-  { step: 'analysis', ...behind(5, 'migrations.samplesSince'), weight: 0, verb: 'rollback', steps: MIRRORED },
-  // Loading the new version; then: the weight is given, and not every replica may have heard of it.
-  { step: 'set_weight', ...behind(4, 'gateways.list'), weight: 0, verb: 'rollback' },
-  { step: 'set_weight', ...behind(5, 'gateways.list'), weight: 5_000, verb: 'rollback' },
-  { step: 'analysis', ...behind(6, 'migrations.samplesSince'), weight: 5_000, verb: 'abort' },
-  { step: 'pause', ...behind(IN_PAUSE, 'migrations.now'), weight: 5_000, verb: 'rollback' },
-  { step: 'set_weight', ...behind(9, 'gateways.list'), weight: 10_000, verb: 'rollback' },
-  // About to take the old version out of the route.
-  { step: 'complete', ...behind(11, 'routes.get', 2), weight: 10_000, verb: 'rollback' },
-  // The archive is written and verified, and the old version is about to be taken out of service.
-  {
-    ...{ step: 'retire', ...behind(13, 'corpusVersions.archive'), weight: 10_000 },
-    ...{ verb: 'rollback', isReleased: true },
-  },
-];
 
 t.test('two gateways under load go back to the old version', async (t) => {
   const server = await startGivenServer(t, await packageBinaries(t));
@@ -229,6 +169,11 @@ t.test('two gateways under load go back to the old version', async (t) => {
     driver.goOn();
   });
 
+  t.same(
+    new Set(['build', ...EVERYWHERE.map(({ step }) => step)]),
+    new Set(STEP_KINDS),
+    'and from the middle of every kind of step',
+  );
   for (const { step, weight, verb, isReleased, steps = STEPS, ...point } of EVERYWHERE)
     await t.test(`from the middle of ${step}, where the new version has ${weight / 100} %`, async (t) => {
       const isThere = driver.driveUntil(point);
@@ -333,63 +278,6 @@ t.test('two gateways under load go back to the old version', async (t) => {
     `all ${load.seen.length} answers are right`,
   );
 });
-
-/** By what a request took lately. */
-function boundOf({ seen }: JudgedLoad): number {
-  const took = seen.slice(-200).map(({ startedMs, endedMs }) => endedMs - startedMs);
-  const median = took.sort((a, b) => a - b)[took.length >> 1] ?? 0;
-  return Math.max(BOUND_MS, Math.round(BOUND_REQUESTS * median));
-}
-
-const versions = (seen: readonly Seen[]): readonly string[] =>
-  [...new Set(seen.map(({ version }) => version))].sort();
-
-/** Whatever the clock says: the return's revision serves the old version alone, and no replica goes back behind it. */
-function judge(t: Test, seen: readonly Seen[], revision: number): void {
-  t.same(
-    seen.filter(({ verdict }) => verdict !== 'right'),
-    [],
-    `${seen.length} answers around the command are right, each of the version it names`,
-  );
-  t.same(
-    seen.filter((one) => one.revision >= revision && one.version !== 'v1'),
-    [],
-    `nothing is served by the new version under revision ${revision}`,
-  );
-  const wentBack = seen.filter((one) =>
-    seen.some(
-      (other) =>
-        other.replica === one.replica && other.endedMs < one.startedMs && other.revision > one.revision,
-    ),
-  );
-  t.same(wentBack, [], 'what begins after an answer is never served by an older revision');
-}
-
-async function untilAnswered(
-  load: JudgedLoad,
-  replicas: readonly string[],
-  startedMs: number,
-): Promise<void> {
-  for (const replica of replicas)
-    await until(`${replica} answers`, async () => load.since(replica, startedMs).length >= LOOKED_AT);
-}
-
-/** Until each replica serves a version, under this revision of the route or a later one. */
-async function untilServed(
-  load: JudgedLoad,
-  replicas: readonly string[],
-  version: string,
-  revision = 0,
-): Promise<void> {
-  const sinceMs = performance.now();
-  for (const replica of replicas)
-    await until(
-      `${replica} serves ${version}`,
-      async () =>
-        load.since(replica, sinceMs).some((one) => one.version === version && one.revision >= revision),
-      120_000,
-    );
-}
 
 async function checkerOf(models: Parameters<typeof builtBundles>[0]): Promise<Checker> {
   const checker = new Checker(TOP_K);
