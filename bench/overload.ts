@@ -24,6 +24,9 @@ const MIBIBYTE = 2 ** 20;
 /** What must hold at full size: goodput ÷ capacity, each per CPU second; p99 of what was accepted, in deadlines; and after. */
 const FLOOR = { text: 0.85, vector: 0.6 } as const;
 const RECOVERY_MS_MAX = 2_000;
+const MEMORY_GROWTH_MIB_MAX = 256;
+/** Of answers a second, whatever the generator takes of the same cores: who refuses nearly everybody is cheap per CPU second. */
+const WALL_FLOOR = 0.5;
 
 interface Measured {
   readonly result: LoadResult;
@@ -107,10 +110,12 @@ export const overload: Bench = {
       holds:
         size === 'smoke' ||
         results.every(
-          ({ kind, goodput_per_cpu, accepted_p99_ms, recovery_ms }) =>
-            goodput_per_cpu >= FLOOR[kind] &&
-            accepted_p99_ms <= DEADLINE_MS &&
-            recovery_ms <= RECOVERY_MS_MAX,
+          (row) =>
+            row.goodput_per_cpu >= FLOOR[row.kind] &&
+            row['goodput ÷ capacity'] >= WALL_FLOOR &&
+            row.accepted_p99_ms_most <= DEADLINE_MS &&
+            row.recovery_ms_most <= RECOVERY_MS_MAX &&
+            row.memory_growth_mib <= MEMORY_GROWTH_MIB_MAX,
         ),
     };
   },
@@ -189,6 +194,7 @@ async function measure(
 
 function row(kind: 'text' | 'vector', seconds: number, rounds: readonly Round[]) {
   const of = (pick: (round: Round) => number): number => median(rounds.map(pick));
+  const most = (pick: (round: Round) => number): number => Math.max(...rounds.map(pick));
   return {
     kind,
     seconds,
@@ -203,7 +209,9 @@ function row(kind: 'text' | 'vector', seconds: number, rounds: readonly Round[])
     late: Math.round(of(({ late }) => late)),
     deadline_ms: DEADLINE_MS,
     accepted_p99_ms: Number((of(({ p99Us }) => p99Us) / 1000).toFixed(1)),
-    memory_growth_mib: Math.round(of(({ memoryBytes }) => memoryBytes) / MIBIBYTE),
+    accepted_p99_ms_most: Number((most(({ p99Us }) => p99Us) / 1000).toFixed(1)),
+    memory_growth_mib: Math.round(most(({ memoryBytes }) => memoryBytes) / MIBIBYTE),
     recovery_ms: Math.round(of(({ recoveryMs }) => recoveryMs)),
+    recovery_ms_most: Math.round(most(({ recoveryMs }) => recoveryMs)),
   };
 }
