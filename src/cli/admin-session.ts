@@ -34,13 +34,19 @@ export async function withAdmin<T>(
   const client = gatewayClient(config, options);
   if ((await client.getIfRunning('/livez')) !== null) return work(remoteAdmin(client), null);
   // PostgreSQL's client and the engines that verify files: only for who has no gateway to ask.
-  const [{ AdminOperations }, { withRegistry }] = await Promise.all([
-    import('../gateway/admin/operations.js'),
+  return withOwnAdmin(config, work);
+}
+
+/** The operations over the registry itself. */
+export async function withOwnAdmin<T>(
+  config: Config,
+  work: (admin: AdminApi, registry: Registry) => Promise<T>,
+): Promise<T> {
+  const [{ adminOn }, { withRegistry }] = await Promise.all([
+    import('./own-admin.js'),
     import('./registry-session.js'),
   ]);
-  return withRegistry(config, commandLog(config), (registry) =>
-    work(new AdminOperations({ registry: () => registry, facts: null, storage: config }), registry),
-  );
+  return withRegistry(config, commandLog(config), (registry) => work(adminOn(registry, config), registry));
 }
 
 export const gatewayClient = (config: Config, access: AccessOptions = {}): GatewayClient =>

@@ -174,6 +174,7 @@ export async function startGateway(
             look: () => retirements.look(),
           }),
           storage: config,
+          keySecret: () => loadKeySecret(config.auth),
         }),
         views: adminViews({ gatewayId, varDir, router, engines, metrics, follower: following }),
         routes: following.feed,

@@ -54,6 +54,7 @@ async function adminApp(): Promise<{ readonly app: FastifyInstance; readonly rou
     },
     facts: null,
     storage: { modelsDir: '/nowhere', bundlesDir: '/nowhere' },
+    keySecret: () => Promise.reject(new Error('no key is made here')),
   });
   addAdminRoutes(app, api, {
     status: async () => ({}),
@@ -112,7 +113,13 @@ t.test('the admin OpenAPI document', async (t) => {
 t.test('the faces have the same operations', async (t) => {
   t.test('gRPC has each of them once', async (t) => {
     const { root } = loadAdminProtos();
-    const methods = ['RouterService', 'RegistryService', 'EvaluationService', 'MigrationService']
+    const methods = [
+      'RouterService',
+      'RegistryService',
+      'EvaluationService',
+      'MigrationService',
+      'KeyService',
+    ]
       .flatMap((service) => root.lookupService(`switchyard.v1.${service}`).methodsArray)
       .filter(({ responseStream }) => responseStream !== true)
       .map(({ name }) => `${name.charAt(0).toLowerCase()}${name.slice(1)}`);

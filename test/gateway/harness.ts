@@ -105,6 +105,7 @@ export const adminSources = (routes: RouteFeed): AdminSources => ({
     },
     facts: null,
     storage: { modelsDir: '/nowhere', bundlesDir: '/nowhere' },
+    keySecret: () => Promise.reject(new Error('no key is made here')),
   }),
   views: {
     status: async () => ({ state: 'ok' }),

@@ -37,9 +37,6 @@ t.test('keys in the registry', async (t) => {
       name: 'shop',
       role: 'search',
       corpora: ['docs'],
-      requests_per_s: null,
-      concurrency_max: null,
-      expires_at: null,
       ...AUTHOR,
       ...part,
     });
@@ -126,14 +123,14 @@ t.test('keys in the registry', async (t) => {
   await t.test('a rotation is without a gap', async (t) => {
     const before = await create({ requests_per_s: 5 });
     await until('the key is known', async () => verifies(before.key), 60_000);
-    const after = await keys.rotateKey({ key_id: before.key_id, overlap_s: 2, expires_at: null, ...AUTHOR });
+    const after = await keys.rotateKey({ key_id: before.key_id, overlap_s: 2, ...AUTHOR });
     t.match(after, { role: 'search', corpora: ['docs'], requests_per_s: 5, state: 'valid' });
     t.ok(verifies(before.key), 'the old one goes on');
     await until('the new one works', async () => verifies(after.key), 60_000);
     await until('the old one ends', async () => !verifies(before.key), 60_000);
     t.ok(verifies(after.key));
     await t.rejects(
-      keys.rotateKey({ key_id: before.key_id, overlap_s: 1, expires_at: null, ...AUTHOR }),
+      keys.rotateKey({ key_id: before.key_id, overlap_s: 1, ...AUTHOR }),
       refusal('STATUS_CONFLICT'),
     );
     const listed = await keys.listKeys();

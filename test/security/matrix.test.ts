@@ -12,6 +12,7 @@ const SEARCH = 'search';
 const KEY = 'key';
 const OBSERVE = 'observe';
 const OPERATE = 'operate';
+const ADMINISTER = 'administer';
 const EXPECTED: Readonly<Record<string, readonly string[]>> = {
   open: [
     'http GET /livez',
@@ -41,6 +42,15 @@ const EXPECTED: Readonly<Record<string, readonly string[]>> = {
     'adminGrpc /grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo',
   ],
   [OBSERVE]: ['admin GET /v1/status', 'admin GET /metrics'],
+  [ADMINISTER]: [
+    'admin GET /v1/keys',
+    'admin POST /v1/keys',
+    'admin POST /v1/keys/{key_id}:rotate',
+    'admin POST /v1/keys/{key_id}:revoke',
+    ...['ListKeys', 'CreateKey', 'RotateKey', 'RevokeKey'].map(
+      (name) => `adminGrpc /switchyard.v1.KeyService/${name}`,
+    ),
+  ],
   [OPERATE]: [
     'admin GET /openapi.json',
     'admin GET /v1/storage',
@@ -164,6 +174,7 @@ const OF_ACCESS: Readonly<Record<string, readonly string[]>> = {
   key: ['search', 'animals', 'other', 'monitor', 'operator', 'admin'],
   observe: ['monitor', 'operator', 'admin'],
   operate: ['operator', 'admin'],
+  administer: ['admin'],
 };
 const VALID: readonly string[] = OF_ACCESS.key ?? [];
 

@@ -1,11 +1,11 @@
 import { type Command, InvalidArgumentError } from 'commander';
-import { KeyOperations, type KeyView, type NewKeyView } from '../../gateway/auth/key-operations.js';
-import { loadKeySecret } from '../../gateway/auth/key-secret.js';
+import type { AdminApi } from '../../gateway/admin/api.js';
+import type { KeyView, NewKeyView } from '../../gateway/admin/key-views.js';
 import { KEY_ROLES, type KeyRole } from '../../registry/schema.js';
-import { addChangeOptions, type ChangeOptions } from '../admin-session.js';
-import { type CommonOptions, commandConfig, commandLog, commandOutput, positiveInteger } from '../options.js';
+import { addChangeOptions, type ChangeOptions, withAdmin, withOwnAdmin } from '../admin-session.js';
+import { clientAccess } from '../client-access.js';
+import { type CommonOptions, commandConfig, commandOutput, positiveInteger } from '../options.js';
 import { table } from '../output.js';
-import { withRegistry } from '../registry-session.js';
 
 interface CreateOptions extends ChangeOptions {
   readonly role: KeyRole;
@@ -21,8 +21,9 @@ interface RotateOptions extends ChangeOptions {
 }
 
 /**
- * API keys. These commands go to the registry themselves, also while a gateway runs: who can read the HMAC's secret and
- * write the registry may make keys, and the first one has to come from somewhere.
+ * API keys. With an admin's key these commands are a running gateway's clients. Without a key they go to the registry
+ * themselves, also while a gateway runs: who can read the HMAC's secret and write the registry may make keys, and the first
+ * one has to come from somewhere.
  */
 export function addKeyCommands(program: Command): void {
   const key = program.command('key').description('API keys for listeners with auth: keys');
@@ -43,14 +44,14 @@ export function addKeyCommands(program: Command): void {
       .option('--expires <date>', 'when it ends, e.g. 2027-01-31 (default: in a year)'),
   ).action(async (name: string, _options: unknown, command: Command) => {
     const options = command.optsWithGlobals<CreateOptions>();
-    const made = await withKeys(options, (keys) =>
-      keys.createKey({
+    const made = await withKeys(options, (admin) =>
+      admin.createKey({
         name,
         role: options.role,
         corpora: options.corpus,
-        requests_per_s: options.requestsPerS ?? null,
-        concurrency_max: options.concurrencyMax ?? null,
-        expires_at: options.expires ?? null,
+        ...(options.requestsPerS === undefined ? {} : { requests_per_s: options.requestsPerS }),
+        ...(options.concurrencyMax === undefined ? {} : { concurrency_max: options.concurrencyMax }),
+        ...(options.expires === undefined ? {} : { expires_at: options.expires }),
         actor: options.actor,
         reason: options.reason,
       }),
@@ -72,10 +73,14 @@ export function addKeyCommands(program: Command): void {
   ).action(async (keyId: string, _options: unknown, command: Command) => {
     const options = command.optsWithGlobals<RotateOptions>();
     const { actor, reason } = options;
-    const overlap_s = options.overlap ?? null;
-    const expires_at = options.expires ?? null;
-    const made = await withKeys(options, (keys) =>
-      keys.rotateKey({ key_id: keyId, overlap_s, expires_at, actor, reason }),
+    const made = await withKeys(options, (admin) =>
+      admin.rotateKey({
+        key_id: keyId,
+        ...(options.overlap === undefined ? {} : { overlap_s: options.overlap }),
+        ...(options.expires === undefined ? {} : { expires_at: options.expires }),
+        actor,
+        reason,
+      }),
     );
     commandOutput(options).answer(made, formatNewKey);
   });
@@ -85,7 +90,7 @@ export function addKeyCommands(program: Command): void {
   ).action(async (keyId: string, _options: unknown, command: Command) => {
     const options = command.optsWithGlobals<ChangeOptions>();
     const { actor, reason } = options;
-    const ended = await withKeys(options, (keys) => keys.revokeKey({ key_id: keyId, actor, reason }));
+    const ended = await withKeys(options, (admin) => admin.revokeKey({ key_id: keyId, actor, reason }));
     commandOutput(options).answer(ended, (view) => formatKeys([view]));
   });
 
@@ -94,20 +99,13 @@ export function addKeyCommands(program: Command): void {
     .description('keys, without what they are')
     .action(async (_options: unknown, command: Command) => {
       const options = command.optsWithGlobals<CommonOptions>();
-      commandOutput(options).answer(await withKeys(options, (keys) => keys.listKeys()), formatKeys);
+      commandOutput(options).answer(await withKeys(options, (admin) => admin.listKeys()), formatKeys);
     });
 }
 
-function withKeys<T>(options: CommonOptions, work: (keys: KeyOperations) => Promise<T>): Promise<T> {
-  const config = commandConfig(options);
-  return withRegistry(config, commandLog(config), (registry) =>
-    work(
-      new KeyOperations(
-        () => registry,
-        () => loadKeySecret(config.auth),
-      ),
-    ),
-  );
+function withKeys<T>(options: CommonOptions, work: (admin: AdminApi) => Promise<T>): Promise<T> {
+  if (clientAccess(options).key !== null) return withAdmin(options, work);
+  return withOwnAdmin(commandConfig(options), work);
 }
 
 function formatNewKey(view: NewKeyView): string {

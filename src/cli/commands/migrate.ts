@@ -129,13 +129,13 @@ function addRun(migrate: Command): void {
       const output = commandOutput(options);
       const config = commandConfig(options);
       const stopped = untilStopped();
-      const [{ AdminOperations }, { withRegistry }, { driveFromHere }] = await Promise.all([
-        import('../../gateway/admin/operations.js'),
+      const [{ adminOn }, { withRegistry }, { driveFromHere }] = await Promise.all([
+        import('../own-admin.js'),
         import('../registry-session.js'),
         import('../migration-drive.js'),
       ]);
       const view = await withRegistry(config, commandLog(config), async (registry) => {
-        const admin = new AdminOperations({ registry: () => registry, facts: null, storage: config });
+        const admin = adminOn(registry, config);
         const { migration_id } = await admin.getMigration({ corpus });
         let said = '';
         const read = async (): Promise<MigrationView> => {

@@ -1,5 +1,6 @@
 import { ARCHIVE_OPERATIONS } from './archive-operations.js';
 import { EVALUATION_OPERATIONS } from './evaluation-operations.js';
+import { KEY_OPERATIONS } from './key-operations.js';
 import { MIGRATION_OPERATIONS } from './migration-operations.js';
 import type { InputOf, Operation, OutputOf } from './operation.js';
 import { REGISTRY_OPERATIONS } from './registry-operations.js';
@@ -12,6 +13,7 @@ export const OPERATIONS = {
   ...EVALUATION_OPERATIONS,
   ...MIGRATION_OPERATIONS,
   ...ARCHIVE_OPERATIONS,
+  ...KEY_OPERATIONS,
 };
 export type OperationName = keyof typeof OPERATIONS;
 

@@ -58,8 +58,11 @@ export async function startAdminFace({
 
 /** All that the listener answers. */
 export function addAdminRoutes(app: FastifyInstance, api: AdminApi, views: AdminViews): void {
-  for (const { name, method, address } of places())
-    app.route({ method, url: fastifyPath(address), handler: handlerOf(name, address, api) });
+  for (const { name, method, address } of places()) {
+    const { access } = operationOf(name);
+    const config = access === undefined ? {} : { access };
+    app.route({ method, url: fastifyPath(address), config, handler: handlerOf(name, address, api) });
+  }
   app.get('/v1/status', OBSERVED, async (_request, reply) => sendJson(reply, await views.status()));
   app.get('/livez', { config: { access: 'open' } }, async (_request, reply) =>
     sendJson(reply, { alive: true }),
@@ -91,6 +94,8 @@ function handlerOf(name: OperationName, address: string, api: AdminApi) {
     try {
       const answer = await run(read(callOf(request)));
       if (operation.output === null) return reply.code(204).send();
+      // What only admins may read, keys above all, is kept by nothing between here and them.
+      if (operation.access === 'administer') reply.header('cache-control', 'no-store');
       if (operation.output === RouteView) reply.header('etag', etagOf((answer as RouteView).revision));
       return sendJson(reply, operation.envelope === undefined ? answer : { [operation.envelope]: answer });
     } catch (error) {

@@ -8,6 +8,7 @@ import * as archives from './archive-views.js';
 import { ACTOR_HEADER } from './callers.js';
 import * as comparisons from './comparison-views.js';
 import * as evaluations from './evaluation-views.js';
+import * as keys from './key-views.js';
 import * as migrations from './migration-views.js';
 import { ACTOR_FIELD, hasBody, isRevised, type Operation, parametersOf, restOf } from './operation.js';
 import { closed } from './schema-words.js';
@@ -30,9 +31,15 @@ const EVERY_BODY = ['MALFORMED_REQUEST', 'REQUEST_TOO_LARGE', 'UNSUPPORTED_MEDIA
 export function adminOpenApi(version: string): Record<string, unknown> {
   const isSchema = (entry: [string, unknown]): entry is [string, TSchema] => typeof entry[1] === 'object';
   const schemas = Object.fromEntries(
-    Object.entries({ ...views, ...comparisons, ...evaluations, ...migrations, ...archives, Problem }).filter(
-      isSchema,
-    ),
+    Object.entries({
+      ...views,
+      ...comparisons,
+      ...evaluations,
+      ...migrations,
+      ...archives,
+      ...keys,
+      Problem,
+    }).filter(isSchema),
   );
   const named = namedSchemas(schemas);
   const paths: Record<string, Record<string, unknown>> = {};

@@ -1,5 +1,6 @@
 import { Kind, type TObject, type TProperties, type TSchema, Type } from '@sinclair/typebox';
 import type { Reason } from '../../errors.js';
+import type { Access } from '../auth/access.js';
 import type { Plain } from './schema-words.js';
 
 /**
@@ -20,6 +21,8 @@ export interface Operation<Input extends TObject = TObject, Output extends TSche
   readonly envelope?: string;
   /** What it is refused for, beside what every operation is. */
   readonly reasons: readonly Reason[];
+  /** What it needs; absent: an operator's key. Over gRPC a service of such operations has it (`accessOfMethod`). */
+  readonly access?: Extract<Access, 'administer'>;
 }
 
 export const operation = <Input extends TObject, Output extends TSchema | null>(

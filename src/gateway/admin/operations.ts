@@ -12,6 +12,8 @@ import type { Registry } from '../../registry/registry.js';
 import type { Route } from '../../registry/route.js';
 import type { PairReport } from '../../router/comparison-recorder.js';
 import type { Fingerprint, TargetRole, Tier } from '../../vocabulary.js';
+import { KeyOperations } from '../auth/key-operations.js';
+import type { KeySecret } from '../auth/key-secret.js';
 import type { AdminApi, Author, OperationName } from './api.js';
 import { archiveAdmin, type RetirementFacts } from './archive-admin.js';
 import { listLimit } from './callers.js';
@@ -51,6 +53,8 @@ export interface OperationsSources {
   readonly facts: ProcessFacts | null;
   /** Where models and bundles lie: nothing outside is ever recorded. */
   readonly storage: { readonly modelsDir: string; readonly bundlesDir: string };
+  /** Of the API keys. Errors: INVALID_CONFIG. */
+  readonly keySecret: () => Promise<KeySecret>;
 }
 
 type Input<Name extends OperationName> = NonNullable<Parameters<AdminApi[Name]>[0]>;
@@ -95,6 +99,12 @@ export class AdminOperations implements AdminApi {
   readonly finishEvaluation = this.#evaluation.finishEvaluation;
   readonly compareEvaluations = this.#evaluation.compareEvaluations;
   readonly #migrations: MigrationHandlers;
+  readonly #keys: KeyOperations;
+
+  listKeys = async () => this.#keys.listKeys();
+  createKey = async (given: Input<'createKey'>) => this.#keys.createKey(given);
+  rotateKey = async (given: Input<'rotateKey'>) => this.#keys.rotateKey(given);
+  revokeKey = async (given: Input<'revokeKey'>) => this.#keys.revokeKey(given);
 
   constructor(sources: OperationsSources) {
     this.#sources = sources;
@@ -104,6 +114,7 @@ export class AdminOperations implements AdminApi {
       bundlesDir: storage.bundlesDir,
       retirement: facts?.retirement ?? null,
     });
+    this.#keys = new KeyOperations(registry, sources.keySecret);
     this.#migrations = new MigrationHandlers({ registry, facts: facts?.migrations ?? null });
   }
 

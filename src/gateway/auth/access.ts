@@ -2,8 +2,8 @@ import type { KeyRole } from '../../registry/schema.js';
 
 /**
  * What a request needs. `open`: nothing, for probes. `key`: any valid key. `search`: a key that may search, which is then
- * held to its corpora. `observe`: one that may see how the gateway is, also while keys cannot be read again. `operate`, `administer`: a key of that role or
- * the one above.
+ * held to its corpora. `observe`: one that may see how the gateway is, also while keys cannot be read again. `operate`: one
+ * that may change what is served. `administer`: one that may make and end keys.
  */
 export type Access = 'open' | 'key' | 'search' | 'observe' | 'operate' | 'administer';
 

@@ -20,7 +20,18 @@ export interface Guard {
   admit(authorization: unknown, access: Access): Caller;
 }
 
-export const OPEN_GUARD: Guard = Object.freeze({ asksForKeys: false, admit: () => ANYONE });
+/** Of a listener that asks for no key: whoever reaches it may do everything but make keys that work elsewhere. */
+export const OPEN_GUARD: Guard = Object.freeze({
+  asksForKeys: false,
+  admit: (_authorization: unknown, access: Access) => {
+    if (access !== 'administer') return ANYONE;
+    throw new SwitchyardError(
+      'PERMISSION_DENIED',
+      'API keys are managed over a listener with auth: keys by the holder of an admin key, or on the machine itself by `switchyard key` without a key',
+      { details: { needed: leastRole(access) } },
+    );
+  },
+});
 
 /** Whose key ended goes on asking; the log is told now and then. */
 const SAY_AGAIN_MS = 60_000;

@@ -3,46 +3,27 @@ import type { KeyProof, StoredKey } from '../../registry/api-keys.js';
 import type { ChangeAuthor } from '../../registry/changes.js';
 import type { Registry } from '../../registry/registry.js';
 import type { KeyRole } from '../../registry/schema.js';
+import type { KeyView, NewKeyView } from '../admin/key-views.js';
 import { keyHmac, mintKey } from './api-key.js';
 import type { KeySecret } from './key-secret.js';
-
-/** A key as operators see it. Times are ISO 8601. */
-export interface KeyView {
-  readonly key_id: string;
-  readonly name: string;
-  readonly role: KeyRole;
-  /** Empty: all. */
-  readonly corpora: readonly string[];
-  readonly state: 'valid' | 'expired' | 'revoked';
-  readonly requests_per_s: number | null;
-  readonly concurrency_max: number | null;
-  readonly created_at: string;
-  readonly expires_at: string;
-  readonly revoked_at: string | null;
-  readonly replaced_by: string | null;
-}
-
-/** The only time that the key itself is shown. */
-export interface NewKeyView extends KeyView {
-  readonly key: string;
-}
 
 export interface NewKey extends ChangeAuthor {
   readonly name: string;
   readonly role: KeyRole;
-  readonly corpora: readonly string[];
-  readonly requests_per_s: number | null;
-  readonly concurrency_max: number | null;
-  /** ISO 8601; null: in a year. */
-  readonly expires_at: string | null;
+  /** Absent or empty: all. */
+  readonly corpora?: readonly string[];
+  readonly requests_per_s?: number;
+  readonly concurrency_max?: number;
+  /** ISO 8601; absent: in a year. */
+  readonly expires_at?: string;
 }
 
 export interface KeyRotation extends ChangeAuthor {
   readonly key_id: string;
-  /** How long the old key goes on working; null: a day. */
-  readonly overlap_s: number | null;
-  /** Of the new key; null: it lives as long as the old one was to live. */
-  readonly expires_at: string | null;
+  /** How long the old key goes on working; absent: a day. */
+  readonly overlap_s?: number;
+  /** Of the new key; absent: it lives as long as the old one was to live. */
+  readonly expires_at?: string;
 }
 
 const LIFE_MS_DEFAULT = 365 * 24 * 3_600_000;
@@ -70,9 +51,9 @@ export class KeyOperations {
     const grant = {
       name: input.name,
       role: input.role,
-      corpora: [...new Set(input.corpora)].sort(),
-      requestsPerS: input.requests_per_s,
-      concurrencyMax: input.concurrency_max,
+      corpora: [...new Set(input.corpora ?? [])].sort(),
+      requestsPerS: input.requests_per_s ?? null,
+      concurrencyMax: input.concurrency_max ?? null,
     };
     const expiresAt = dateOf(input.expires_at) ?? new Date(Date.now() + LIFE_MS_DEFAULT);
     const stored = await this.#registry().apiKeys.create(grant, proof, expiresAt, authorOf(input));
@@ -122,8 +103,8 @@ function keyView(key: StoredKey): KeyView {
 
 const authorOf = ({ actor, reason }: ChangeAuthor): ChangeAuthor => ({ actor, reason });
 
-function dateOf(text: string | null): Date | null {
-  if (text === null) return null;
+function dateOf(text: string | undefined): Date | null {
+  if (text === undefined) return null;
   const date = new Date(text);
   if (/^\d{4}-\d{2}-\d{2}/.test(text) && !Number.isNaN(date.getTime())) return date;
   throw wrong('expires_at', 'expires_at must be an ISO 8601 date or time, e.g. 2027-01-31');

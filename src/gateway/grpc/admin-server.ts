@@ -13,6 +13,7 @@ import type { Listener } from '../../config/config.js';
 import { SwitchyardError } from '../../errors.js';
 import type { AdminApi } from '../admin/api.js';
 import { ACTOR_HEADER } from '../admin/callers.js';
+import { accessOfMethod } from '../auth/access.js';
 import type { FaceContext, RouteWatchSource } from '../faces.js';
 import { refusal } from '../failure.js';
 import type { Readiness } from '../readiness.js';
@@ -34,7 +35,7 @@ import { RouteWatchers } from './watch-route.js';
 const PACKAGE = 'switchyard.v1';
 const ROUTER_SERVICE = `${PACKAGE}.RouterService`;
 /** Services whose every method is an operation. */
-const OPERATION_SERVICES = ['RegistryService', 'EvaluationService', 'MigrationService'].map(
+const OPERATION_SERVICES = ['RegistryService', 'EvaluationService', 'MigrationService', 'KeyService'].map(
   (name) => `${PACKAGE}.${name}`,
 );
 const HEALTH_SERVICE = 'grpc.health.v1.Health';
@@ -95,6 +96,8 @@ export async function startAdminGrpcFace(options: AdminGrpcOptions): Promise<Adm
         }
       };
       const answer = async (): Promise<object> => {
+        // Elsewhere the door has asked already, before anything was decoded.
+        if (!context.guard.asksForKeys) context.guard.admit(undefined, accessOfMethod(call.getPath()));
         if (call.request instanceof SwitchyardError) throw call.request;
         return method.run(api, call.request, { stated: statedActor(call), keyId: caller.keyId });
       };

@@ -17,6 +17,7 @@ const ADMIN_FILES = [
   'switchyard/v1/registry.proto',
   'switchyard/v1/evaluation.proto',
   'switchyard/v1/migration.proto',
+  'switchyard/v1/keys.proto',
 ];
 
 /** Reads the public contract from `proto/`, beside package.json in a checkout and when installed. */
