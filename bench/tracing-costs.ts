@@ -48,7 +48,7 @@ export async function tracingPieces(): Promise<TracingPieces> {
       slowRequestMs: 1_000,
     });
     return () => {
-      const scope = requests.begin('grpc', 'search', 'the id of a request', (name) => headers[name]);
+      const scope = requests.begin('grpc', 'search', 'the id of a request', (name) => headers[name], null);
       const { trace, startedAtMs } = scope;
       if (trace !== null)
         for (const part of PARTS)

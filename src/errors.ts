@@ -318,6 +318,12 @@ const CATALOGUE = {
   DISK_FULL: { grpc: 'RESOURCE_EXHAUSTED', http: 507, retry: 'backoff', title: 'The disk is full' },
   // Load, time and parts that are down
   DEADLINE_EXCEEDED: { grpc: 'DEADLINE_EXCEEDED', http: 504, retry: 'backoff', title: 'The deadline passed' },
+  REQUEST_TOO_SLOW: {
+    grpc: 'DEADLINE_EXCEEDED',
+    http: 408,
+    retry: 'backoff',
+    title: 'The request did not arrive in time',
+  },
   OVERLOADED: {
     grpc: 'UNAVAILABLE',
     http: 503,

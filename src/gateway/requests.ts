@@ -34,6 +34,8 @@ export interface RequestScope {
   readonly protocol: Protocol;
   readonly operation: Operation;
   readonly requestId: string;
+  /** Of the API key that it came with, which is no secret; null where none is asked for. */
+  readonly keyId: string | null;
   /** Null for a request that is not traced. */
   readonly trace: RequestSpan | null;
   readonly startedAtMs: number;
@@ -68,13 +70,14 @@ export class Requests {
     operation: Operation,
     requestId: string,
     header: (name: string) => unknown,
+    keyId: string | null,
   ): RequestScope {
     const { tracer } = this.#options;
     const trace =
       tracer === null
         ? null
         : tracer.begin(`${protocol} ${operation}`, header(TRACE_PARENT), header(TRACE_STATE));
-    return { protocol, operation, requestId, trace, startedAtMs: performance.now(), answer: null };
+    return { protocol, operation, requestId, keyId, trace, startedAtMs: performance.now(), answer: null };
   }
 
   /** A request that was refused before it began: it is counted, and neither traced nor logged. */
@@ -93,11 +96,12 @@ export class Requests {
   }
 
   #write(scope: RequestScope, outcome: RequestEnd, durationMs: number, isSlow: boolean): void {
-    const { protocol, operation, requestId, trace, answer } = scope;
+    const { protocol, operation, requestId, keyId, trace, answer } = scope;
     const fields = {
       protocol,
       operation,
       requestId,
+      ...(keyId === null ? {} : { keyId }),
       ...(trace === null ? {} : { traceId: trace.traceId }),
       outcome,
       durationMs: Number(durationMs.toFixed(3)),

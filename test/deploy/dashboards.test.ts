@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import t from 'tap';
 import { parse } from 'yaml';
+import { processTree } from '../../bench/load/process-cpu.js';
 import { startRedis } from '../../bench/rig/redis.js';
 import { startGateway } from '../../src/gateway/gateway.js';
 import { packageRoot } from '../../src/package-root.js';
@@ -40,11 +41,30 @@ const filled = (expression: string): string =>
     .replaceAll('$corpus', '.*')
     .replaceAll('$__rate_interval', '1m');
 
-/** Queries that have a value only where something fails; that there is such a metric is looked at all the same. */
-const RARE = ['Targets that fail', 'Ejections, and requests that another target took'];
+/** Has a value only while a target fails, which then has to be brought about. */
+const OF_FAILURES = 'Targets that fail';
 
 const NAME = /\bswitchyard_[a-z0-9_]+/g;
 const family = (name: string): string => name.replace(/_(bucket|sum|count)$/, '');
+
+function killEncoders(): void {
+  for (const pid of processTree(process.pid)) {
+    if (!commandOf(pid).includes('encoder/child-main')) continue;
+    try {
+      process.kill(pid, 'SIGKILL');
+    } catch {
+      // It ended while we looked.
+    }
+  }
+}
+
+function commandOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+  } catch {
+    return '';
+  }
+}
 
 t.test(
   'every query of every dashboard, and every metric of rules and docs, is there in a live gateway',
@@ -87,6 +107,10 @@ t.test(
           },
         },
         tracing: { enabled: true, sampleBps: 10_000, tracesPerSMax: 1 },
+        ejection: {
+          ...plain.ejection,
+          breaker: { ...plain.ejection.breaker, failuresToOpen: 1, openMsFirst: 5_000 },
+        },
       },
       silentLog,
     );
@@ -128,12 +152,13 @@ t.test(
 
     const isNumber = ({ value }: Sample): boolean => Number.isFinite(Number(value[1]));
     const wanted = new Map<string, string>();
-    const rare: string[] = [];
+    const ofFailures = new Set<string>();
     for (const { title, panels } of dashboards)
       for (const panel of panels)
-        for (const { expr } of panel.targets ?? [])
-          if (RARE.includes(panel.title)) rare.push(expr);
-          else wanted.set(filled(expr), `${title}: ${panel.title}`);
+        for (const { expr } of panel.targets ?? []) {
+          wanted.set(filled(expr), `${title}: ${panel.title}`);
+          if (panel.title === OF_FAILURES) ofFailures.add(filled(expr));
+        }
     t.ok(wanted.size > 60, `${wanted.size} queries`);
     const empty = new Map(wanted);
     await until(
@@ -141,6 +166,8 @@ t.test(
       async () => {
         for (const expression of empty.keys())
           if ((await prometheus.query(expression)).some(isNumber)) empty.delete(expression);
+        // Last, since nothing else works beside it: its encoder dies, again and again.
+        if ([...empty.keys()].every((expression) => ofFailures.has(expression))) killEncoders();
         return empty.size === 0;
       },
       120_000,
@@ -165,11 +192,7 @@ t.test(
     ])
       t.ok(text.includes(`${series}\n`), series);
 
-    t.ok(rare.length > 0);
-    for (const expression of rare) {
-      await prometheus.query(filled(expression));
-      for (const [name] of expression.matchAll(NAME)) t.ok(live.has(name), name);
-    }
+    t.ok(ofFailures.size > 0);
 
     t.test('rules', async (t) => {
       const loaded = await prometheus.rules();

@@ -75,7 +75,7 @@ class Arrivals {
     // Who was answered before its message came, as a stranger is, only leaves the stream open.
     if (!stream.headersSent && !stream.destroyed && !stream.closed) {
       const operation = operationOf(path);
-      if (operation !== undefined) requests.refused('grpc', operation, 'DEADLINE_EXCEEDED', nowMs - sinceMs);
+      if (operation !== undefined) requests.refused('grpc', operation, 'REQUEST_TOO_SLOW', nowMs - sinceMs);
       stream.respond({ ...headersOf(late()) } as never, { endStream: true });
     }
     stream.close(constants.NGHTTP2_NO_ERROR);
@@ -83,4 +83,4 @@ class Arrivals {
 }
 
 const late = (): SwitchyardError =>
-  new SwitchyardError('DEADLINE_EXCEEDED', 'the request did not arrive in time');
+  new SwitchyardError('REQUEST_TOO_SLOW', 'the request did not arrive in time');

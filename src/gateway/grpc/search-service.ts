@@ -37,10 +37,11 @@ export function searchHandlers(
   ): Promise<void> {
     const { metadata } = call;
     const given = metadata.get(REQUEST_ID_HEADER)[0];
-    const scope = context.requests.begin('grpc', operation, ids.of(given), (name) => metadata.get(name)[0]);
+    const caller = door.callerOf(metadata);
+    const header = (name: string): unknown => metadata.get(name)[0];
+    const scope = context.requests.begin('grpc', operation, ids.of(given), header, caller.keyId);
     if (given !== undefined || scope.trace !== null) call.sendMetadata(told(scope));
     let outcome: Reason | 'OK' = 'OK';
-    const caller = door.callerOf(metadata);
     let entered = false;
     try {
       caller.enter();

@@ -190,7 +190,12 @@ function fromFastify(thrown: unknown, bodyBytesMax: number): unknown {
 }
 
 /** What Node's HTTP parser gives up on never reaches fastify: the answer is written to the socket itself. */
+/** Connections that were ended since their request did not arrive in time, for those who count what they close. */
+const tooSlow = new WeakSet<Socket>();
+export const isTooSlow = (socket: Socket): boolean => tooSlow.has(socket);
+
 function answerBrokenRequest(code: string | undefined, socket: Socket): void {
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') tooSlow.add(socket);
   if (!socket.writable || code === 'ECONNRESET') {
     socket.destroy();
     return;
@@ -201,7 +206,7 @@ function answerBrokenRequest(code: string | undefined, socket: Socket): void {
           details: { max: String(HEADER_BYTES_MAX) },
         })
       : code === 'ERR_HTTP_REQUEST_TIMEOUT'
-        ? new SwitchyardError('DEADLINE_EXCEEDED', 'the request did not arrive in time')
+        ? new SwitchyardError('REQUEST_TOO_SLOW', 'the request did not arrive in time')
         : new SwitchyardError('MALFORMED_REQUEST', 'this is not a valid HTTP request');
   const body = JSON.stringify(problem(error, randomBytes(8).toString('hex')));
   const head = [

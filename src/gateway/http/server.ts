@@ -7,7 +7,7 @@ import type { FaceContext } from '../faces.js';
 import { invalidArgument } from '../limits.js';
 import type { Readiness } from '../readiness.js';
 import type { Operation, RequestEnd, RequestScope } from '../requests.js';
-import { createHttpApp, listen } from './app.js';
+import { createHttpApp, isTooSlow, listen } from './app.js';
 import {
   type BatchBody,
   batchJson,
@@ -90,16 +90,20 @@ export async function startHttpFace(options: HttpFaceOptions): Promise<HttpFace>
       operation,
       requestId: request.id,
       trace: null,
+      keyId: null,
       startedAtMs: performance.now() - reply.elapsedTime,
       answer: null,
     });
     return {
       onRequest: (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void => {
-        const scope = requests.begin('http', operation, request.id, (name) => request.headers[name]);
+        const header = (name: string): unknown => request.headers[name];
+        const scope = requests.begin('http', operation, request.id, header, request.caller.keyId);
         request.scope = scope;
         // `onResponse` does not come for a request whose client went away.
         reply.raw.once('close', () => {
-          if (!reply.raw.writableFinished) finish(request, scope, 'CANCELLED');
+          if (reply.raw.writableFinished) return;
+          // Not a client that went away, but one that was sent away.
+          finish(request, scope, isTooSlow(request.raw.socket) ? 'REQUEST_TOO_SLOW' : 'CANCELLED');
         });
         if (scope.trace !== null) reply.header(TRACE_RESPONSE, scope.trace.traceResponse);
         // Before the body is read.
