@@ -21,7 +21,7 @@ export interface Seen {
 }
 
 /** Of each caller between two requests. */
-const PAUSE_MS = 5;
+const PAUSE_MS = 15;
 
 export interface JudgedLoadOptions {
   readonly checker: Checker;
