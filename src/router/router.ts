@@ -23,6 +23,7 @@ import { type ApplyOutcome, type RouteStatus, RouteTable } from './route-table.j
 import { healthOf } from './router-health.js';
 import type { Shared } from './shared-pool.js';
 import {
+  type EncoderReport,
   type ModelSpec,
   type TargetFactories,
   type TargetReport,
@@ -143,6 +144,11 @@ export class Router implements QueryService {
   /** Everything this replica holds or loads: what it reports as ready. */
   targets(): readonly TargetReport[] {
     return this.store.report();
+  }
+
+  /** The encoders of the models of those, ready or not. */
+  encoders(): readonly EncoderReport[] {
+    return this.store.encoderReport();
   }
 
   /** Applied and wanted revision per corpus. */

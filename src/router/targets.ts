@@ -1,8 +1,15 @@
-import type { Encoder } from '../encoder/encoder.js';
+import type { Encoder, EncoderState } from '../encoder/encoder.js';
 import { SwitchyardError, toSwitchyardError } from '../errors.js';
 import type { SearchIndex } from '../index/search-index.js';
 import type { RouteTarget } from '../registry/route.js';
-import { type Digest, digestPrefix, type Fingerprint, modelRef, type Tier } from '../vocabulary.js';
+import {
+  type Device,
+  type Digest,
+  digestPrefix,
+  type Fingerprint,
+  modelRef,
+  type Tier,
+} from '../vocabulary.js';
 import { type Resource, type Shared, SharedPool, type SharedPoolOptions } from './shared-pool.js';
 
 /** `shared`: on the search workers of the gateway. `isolated`: in a process of its own, as a shadow must be (invariant 3). */
@@ -48,13 +55,24 @@ export interface TargetReport {
   readonly error: SwitchyardError | null;
 }
 
+/** A model that this replica holds an encoder of, opens one of, or could not open one of the last time. */
+export interface EncoderReport {
+  readonly model: ModelSpec;
+  /** `failed` also while one is opened again, until it is ready. */
+  readonly state: Exclude<EncoderState['kind'], 'closed'>;
+  /** Null while it is not ready. */
+  readonly provider: Device | null;
+}
+
 const WARM_UP_TEXT = 'warm up';
 
 /** Every target and encoder this replica holds, each opened once whatever number of routes and revisions wants it. */
 export class TargetStore {
   private readonly factories: TargetFactories;
   private readonly targets: SharedPool<OpenTarget, TargetResource>;
-  private readonly encoders: SharedPool<Encoder>;
+  private readonly encoders: SharedPool<Encoder, EncoderResource>;
+  /** Models whose encoder could not be opened the last time: between two attempts nobody may hold one. */
+  private readonly unopened = new Set<Fingerprint>();
 
   constructor(factories: TargetFactories, options: SharedPoolOptions) {
     this.factories = factories;
@@ -71,7 +89,8 @@ export class TargetStore {
   /** Holds a model's encoder, whether or not a target needs it. The caller releases it once. */
   acquireEncoder(model: ModelSpec): Shared<Encoder> {
     return this.encoders.acquire(model.fingerprint, {
-      open: () => openReady(() => this.factories.openEncoder(model), model),
+      model,
+      open: () => this.openEncoder(model),
       close: (encoder) => encoder.close(),
     });
   }
@@ -89,6 +108,22 @@ export class TargetStore {
     return [...this.encoders.values()].flatMap(({ value }) => (value === null ? [] : [value]));
   }
 
+  encoderReport(): readonly EncoderReport[] {
+    const models = new Map<Fingerprint, ModelSpec>();
+    for (const { resource } of this.encoders.values()) models.set(resource.model.fingerprint, resource.model);
+    for (const { resource } of this.targets.values())
+      if (this.unopened.has(resource.spec.fingerprint)) models.set(resource.spec.fingerprint, resource.spec);
+    for (const fingerprint of this.unopened) if (!models.has(fingerprint)) this.unopened.delete(fingerprint);
+    return [...models].flatMap(([fingerprint, model]) => {
+      const encoder = this.encoders.get(fingerprint)?.value ?? null;
+      if (encoder === null)
+        return [{ model, state: this.unopened.has(fingerprint) ? 'failed' : 'starting', provider: null }];
+      const { state } = encoder;
+      if (state.kind === 'closed') return [];
+      return [{ model, state: state.kind, provider: state.kind === 'ready' ? state.provider : null }];
+    });
+  }
+
   report(): readonly TargetReport[] {
     return [...this.targets.values()].flatMap(({ resource: { spec }, state: { kind }, value, error }) => {
       if (kind === 'closed') return [];
@@ -97,11 +132,26 @@ export class TargetStore {
     });
   }
 
+  private async openEncoder(model: ModelSpec): Promise<Encoder> {
+    try {
+      const encoder = await openReady(() => this.factories.openEncoder(model), model);
+      this.unopened.delete(model.fingerprint);
+      return encoder;
+    } catch (error) {
+      this.unopened.add(model.fingerprint);
+      throw error;
+    }
+  }
+
   /** Resolves when nobody holds a target or an encoder any more and all of them are closed. */
   async empty(): Promise<void> {
     await this.targets.empty();
     await this.encoders.empty();
   }
+}
+
+interface EncoderResource extends Resource<Encoder> {
+  readonly model: ModelSpec;
 }
 
 /** Opens the index and waits for the encoder side by side, and gives neither away unless they fit. */

@@ -1,12 +1,12 @@
 import { cp, realpath, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
 import t from 'tap';
-
 import { type Gateway, startGateway } from '../../src/gateway/gateway.js';
 import { Engines } from '../../src/gateway/wiring/engines.js';
+import { withOtherProbes } from '../fixtures/model.js';
 import { silentLog } from '../fixtures/postgres.js';
 import { keepSearching, routeOf, search, send, urlOf } from './http.js';
-import { AUTHOR, CORPUS, makeYard, until, type Yard } from './yard.js';
+import { AUTHOR, CORPUS, makeYard, sleep, until, type Yard } from './yard.js';
 
 /** Something a gateway reads that a test takes away and puts back. */
 class Taken {
@@ -14,6 +14,15 @@ class Taken {
 
   constructor(place: string) {
     this.#place = place;
+  }
+
+  /** Something in its place. */
+  replace(): Promise<void> {
+    return cp(`${this.#place}.taken`, this.#place, { recursive: true });
+  }
+
+  remove(): Promise<void> {
+    return rm(this.#place, { recursive: true });
   }
 
   take(): Promise<void> {
@@ -45,6 +54,17 @@ async function reported(gateway: Gateway): Promise<Readonly<Record<string, strin
       const line = new RegExp(`^switchyard_targets\\{.*version="${version}".*state="(\\w+)"\\} 1$`, 'm');
       return [version, `${state} ${line.exec(metrics)?.[1]} ${error?.reason ?? 'well'}`];
     }),
+  );
+}
+
+/** Provider and state of each encoder by `/metrics`, by fingerprint. */
+async function encoderStates(gateway: Gateway): Promise<Readonly<Record<string, string>>> {
+  const metrics = await (await fetch(`${urlOf(gateway.addresses.adminHttp)}/metrics`)).text();
+  const found = metrics.matchAll(
+    /^switchyard_encoder_info\{.*fingerprint="(\w+)",provider="(\w+)",state="(\w+)"\} 1$/gm,
+  );
+  return Object.fromEntries(
+    [...found].map(([, fingerprint, provider, state]) => [fingerprint, `${provider} ${state}`]),
   );
 }
 
@@ -100,8 +120,32 @@ t.test('what fails is reported as it is, and heals by itself', async (t) => {
       /^docs\/v2: UNKNOWN_MODEL/.test((await replica()).last_error ?? ''),
     );
     t.equal((await search(http)).status, 200);
+    t.match(await encoderStates(gateway), { [yard.int8.manifest.fingerprint]: 'none failed' });
+
+    // As long as it is tried, no look at the metrics finds it in another state: alerts wait for minutes.
+    await modelOfV2.replace();
+    await withOtherProbes({
+      ...yard.int8,
+      folder: path.join(yard.varDir, 'models', fingerprints[1] as string),
+    });
+    let [last, tries] = ['', 0];
+    await until(
+      'it was tried three times',
+      async () => {
+        const [found, encoders] = [(await reported(gateway)).v2 ?? '', await encoderStates(gateway)];
+        t.match(found, /^(loading|failed) failed (UNKNOWN_MODEL|PROBE_MISMATCH)$/);
+        t.equal(encoders[yard.int8.manifest.fingerprint], 'none failed');
+        if (found.startsWith('loading') && last.startsWith('failed')) tries++;
+        last = found;
+        await sleep(20);
+        return tries >= 3 && found.endsWith('PROBE_MISMATCH');
+      },
+      120_000,
+    );
+    await modelOfV2.remove();
     await modelOfV2.putBack();
     await says(gateway, 'v2', READY);
+    t.match(await encoderStates(gateway), { [yard.int8.manifest.fingerprint]: 'cpu ready' });
     await until('its heartbeat is well', async () => (await replica()).last_error === null);
   });
 

@@ -38,7 +38,7 @@ t.test('every alert fires on what it is for and is quiet on what is near it', as
   const cases = tests.flatMap((one) => one.alert_rule_test);
   for (const { alert } of alerts) {
     const expected = cases.filter(({ alertname }) => alertname === alert).map((one) => one.exp_alerts.length);
-    t.same(expected.sort(), [0, 1], `${alert} is tested both ways`);
+    t.same([...new Set(expected)].sort(), [0, 1], `${alert} is tested both ways`);
   }
 });
 

@@ -1,12 +1,9 @@
-import { open, readFile, truncate, writeFile } from 'node:fs/promises';
+import { open, truncate } from 'node:fs/promises';
 import path from 'node:path';
 import t from 'tap';
-import type { ModelFolder, ModelManifest } from '../../src/encoder/manifest.js';
-import { formatManifest } from '../../src/encoder/manifest-schema.js';
 import { providerProblem } from '../../src/encoder/providers.js';
-import { sha256Hex } from '../../src/files/hash.js';
 import { DEFAULT_BACKOFF } from '../../src/process/backoff.js';
-import { miniLmFolder } from '../fixtures/model.js';
+import { miniLmFolder, withOtherProbes } from '../fixtures/model.js';
 import { failureOf } from '../index/corpus.js';
 import { until } from '../process/wait.js';
 import { copyOfModel, pidOf, reasonOf, request, startEncoder } from './start.js';
@@ -76,18 +73,6 @@ t.test('an encoder that does not reproduce its probes is never ready', async (t)
   t.equal(await reasonOf(encoder.ready()), 'PROBE_MISMATCH');
   t.equal(encoder.state.kind, 'failed');
 });
-
-/** A well-formed model whose probe vectors are another model's: the files agree with the manifest, the space does not. */
-async function withOtherProbes(model: ModelFolder): Promise<ModelFolder> {
-  const file = path.join(model.folder, 'probes.f32');
-  const bytes = await readFile(file);
-  for (let at = 0; at < bytes.length; at += 8) bytes.writeFloatLE(-bytes.readFloatLE(at), at);
-  await writeFile(file, bytes);
-  const files = { ...model.manifest.files, 'probes.f32': { bytes: bytes.length, sha256: sha256Hex(bytes) } };
-  const manifest: ModelManifest = { ...model.manifest, files };
-  await writeFile(path.join(model.folder, 'manifest.json'), formatManifest(manifest));
-  return { folder: model.folder, manifest };
-}
 
 t.test('another model in the folder is refused', async (t) => {
   const [int8, fp16] = [await miniLmFolder('int8'), await miniLmFolder('fp16')];

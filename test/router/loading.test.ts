@@ -1,7 +1,20 @@
 import t from 'tap';
 import { SwitchyardError } from '../../src/errors.js';
-import { createGate, createRig, refusal, route, textCall, V1, V1B, V2, V3, vectorCall } from './harness.js';
-import { CORPUS, embedText, fingerprintOf, target } from './small-engines.js';
+import type { ModelSpec } from '../../src/router/targets.js';
+import {
+  createGate,
+  createRig,
+  PLANS,
+  refusal,
+  route,
+  textCall,
+  V1,
+  V1B,
+  V2,
+  V3,
+  vectorCall,
+} from './harness.js';
+import { CORPUS, createEngines, embedText, fingerprintOf, target } from './small-engines.js';
 
 const settle = () => new Promise((resolve) => setTimeout(resolve, 15));
 
@@ -151,6 +164,53 @@ t.test('a removed target is closed after its last request and not before', async
   );
   await router.close();
   t.same(engines.faults, []);
+});
+
+t.test('a model whose encoder cannot be opened is reported failed until one is ready', async (t) => {
+  const engines = createEngines(PLANS);
+  const { openEncoder } = engines.factories;
+  let broken: SwitchyardError | null = new SwitchyardError('PROBE_MISMATCH', 'another space');
+  let attempts = 0;
+  const factories = {
+    ...engines.factories,
+    openEncoder: async (model: ModelSpec) => {
+      attempts++;
+      await settle();
+      if (broken !== null) throw broken;
+      return openEncoder(model);
+    },
+  };
+  const { router } = createRig({ engines, over: { factories } });
+  const states = () =>
+    router.encoders().map(({ model, state, provider }) => [model.modelRef, state, provider]);
+  t.same(states(), []);
+  const applying = router.apply(route(1, [target(V1, 'active', 10_000)]));
+  await Promise.resolve();
+  await Promise.resolve();
+  t.same(states(), [['alpha@1', 'starting', null]]);
+  t.match(await applying, { kind: 'failed', error: { reason: 'PROBE_MISMATCH' } });
+  const targetStates = new Set<string>();
+  while (attempts < 4) {
+    t.same(states(), [['alpha@1', 'failed', null]], 'between the attempts and while one runs');
+    for (const { state } of router.targets()) targetStates.add(state);
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  t.same([...targetStates].sort(), ['failed', 'loading']);
+  broken = null;
+  while (router.routeStatus()[0]?.applied !== 1) await settle();
+  t.same(states(), [['alpha@1', 'ready', 'cpu']]);
+
+  broken = new SwitchyardError('CORRUPT_MODEL', 'not what was published');
+  await router.apply(route(2, [target(V1, 'active', 10_000), target(V2, 'shadow')]));
+  while (!states().some(([model, state]) => model === 'beta@1' && state === 'failed')) await settle();
+  t.same(states().sort(), [
+    ['alpha@1', 'ready', 'cpu'],
+    ['beta@1', 'failed', null],
+  ]);
+  await router.apply(route(3, [target(V1, 'active', 10_000)]));
+  while (states().length > 1) await settle();
+  t.same(states(), [['alpha@1', 'ready', 'cpu']], 'what nobody wants is not reported');
+  await router.close();
 });
 
 t.test('an index and an encoder are opened once, whatever wants them', async (t) => {

@@ -61,13 +61,27 @@ export function observeControl(metrics: Metrics, router: Router, follower: Route
   );
   metrics.observe(
     'switchyard_targets',
-    'Targets that this process holds, by state',
+    'Targets that this process holds, by state; failed also while it is tried again, until it is ready',
     ['corpus', 'version', 'build', 'isolation', 'state'],
     () =>
-      router.targets().map(({ spec, state }) => {
+      router.targets().map(({ spec, state, error }) => {
         const { corpus, version, build, isolation } = spec;
-        return [{ corpus, version, build: digestPrefix(build), isolation, state }, 1] as const;
+        // Each attempt is a moment of `loading`, and an alert that waits would begin anew with it.
+        const shown = error === null ? state : 'failed';
+        return [{ corpus, version, build: digestPrefix(build), isolation, state: shown }, 1] as const;
       }),
+  );
+  metrics.observe(
+    'switchyard_encoder_info',
+    '1 for each model, with the state of its encoder and the execution provider really used; failed until it is ready',
+    ['model', 'fingerprint', 'provider', 'state'],
+    () =>
+      router
+        .encoders()
+        .map(({ model: { modelRef, fingerprint }, provider, state }) => [
+          { model: modelRef, fingerprint, provider: provider ?? 'none', state },
+          1,
+        ]),
   );
   const ejection = <Of extends 'ejections' | 'fallbacks'>(of: Of) =>
     router

@@ -137,19 +137,4 @@ function observeEncoders(metrics: Metrics, engines: Engines): void {
           LANES.map((lane) => [{ ...label(encoder), lane }, encoder.counters.queueLength[lane]] as const),
         ),
   );
-  metrics.observe(
-    'switchyard_encoder_info',
-    '1 for each encoder, with its state and the execution provider really used',
-    ['model', 'fingerprint', 'provider', 'state'],
-    () =>
-      engines.encoders().map(({ model, state }) => [
-        {
-          model: modelRef(model),
-          fingerprint: model.fingerprint,
-          provider: state.kind === 'ready' ? state.provider : 'none',
-          state: state.kind,
-        },
-        1,
-      ]),
-  );
 }
