@@ -49,11 +49,34 @@ export class GatewayClient {
     headers: Readonly<Record<string, string>> = {},
     signal: AbortSignal | null = null,
   ): Promise<T> {
+    const { response, text } = await this.#exchange(method, path, body, headers, signal);
+    if (response.status === 204) return undefined as T;
+    const answer = parseJson(text);
+    if (response.ok) {
+      if (answer === undefined)
+        throw new SwitchyardError('INTERNAL', `${this.#baseUrl}${path} did not answer with JSON`);
+      return answer as T;
+    }
+    throw problemToError(answer, response.status, this.#baseUrl);
+  }
+
+  /** The answer as it is. */
+  async getText(path: string): Promise<string> {
+    const { response, text } = await this.#exchange('GET', path, undefined, {}, null);
+    if (response.ok) return text;
+    throw problemToError(parseJson(text), response.status, this.#baseUrl);
+  }
+
+  async #exchange(
+    method: Method,
+    path: string,
+    body: unknown,
+    headers: Readonly<Record<string, string>>,
+    signal: AbortSignal | null,
+  ): Promise<{ readonly response: Response; readonly text: string }> {
     const { key, agent } = this.#access;
-    let response: Response;
-    let text: string;
     try {
-      response = await fetch(`${this.#baseUrl}${path}`, {
+      const response = await fetch(`${this.#baseUrl}${path}`, {
         method,
         headers: {
           ...(key === null ? {} : { authorization: `Bearer ${key}` }),
@@ -64,18 +87,10 @@ export class GatewayClient {
         ...(signal === null ? {} : { signal }),
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       });
-      text = await response.text();
+      return { response, text: await response.text() };
     } catch (error) {
       throw new GatewayUnreachable(this.#baseUrl, error);
     }
-    if (response.status === 204) return undefined as T;
-    const answer = parseJson(text);
-    if (response.ok) {
-      if (answer === undefined)
-        throw new SwitchyardError('INTERNAL', `${this.#baseUrl}${path} did not answer with JSON`);
-      return answer as T;
-    }
-    throw problemToError(answer, response.status, this.#baseUrl);
   }
 }
 

@@ -192,13 +192,13 @@ export class QueryPath {
     const snapshot = routes.snapshot(corpus);
     if (snapshot !== null) return snapshot;
     if (routes.has(corpus)) {
-      // Its message may hold paths, which are the operator's: /readyz and the log have them.
+      // Its message may hold paths, which are the operator's: `gateway status` and the log have them.
       const failure = routes.status().find((status) => status.corpus === corpus)?.error ?? null;
       throw new SwitchyardError(
         'INDEX_UNAVAILABLE',
         failure === null
           ? 'the corpus is still being loaded: try again soon'
-          : `the corpus cannot be loaded (${failure.reason}): the operator finds why in /readyz and the gateway's log`,
+          : `the corpus cannot be loaded (${failure.reason}): the operator finds why in \`switchyard gateway status\` and the gateway's log`,
       );
     }
     throw new SwitchyardError(

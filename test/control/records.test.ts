@@ -189,6 +189,9 @@ t.test('commands of an operator while a gateway holds the registry', async (t) =
       registry: 'up',
       var_dir: varDir,
     });
+    const metrics = await run('gateway', 'metrics');
+    t.match(metrics.stdout, /^switchyard_registry_up 1$/m);
+    t.match(JSON.parse((await run('gateway', 'metrics', '--json')).stdout), { text: /^# HELP / });
     await api.setModelStatus({ model, status: 'deprecated', reason: 'a better one came', actor: 'ann' });
     const changes = await run('changes', 'list', '--limit', '1');
     t.match(

@@ -29,8 +29,17 @@ export function addGatewayCommands(program: Command): void {
     .description('what the running gateway says about itself; no registry is needed')
     .action(async (_options: unknown, command: Command) => {
       const options = command.optsWithGlobals<CommonOptions>();
-      const status = await gatewayClient(commandConfig(options)).get<object>('/v1/status');
+      const status = await gatewayClient(commandConfig(options), options).get<object>('/v1/status');
       commandOutput(options).answer(status, (view) => JSON.stringify(view, null, 2));
+    });
+
+  gateway
+    .command('metrics')
+    .description("the running gateway's metrics as Prometheus reads them; no registry is needed")
+    .action(async (_options: unknown, command: Command) => {
+      const options = command.optsWithGlobals<CommonOptions>();
+      const text = await gatewayClient(commandConfig(options), options).getText('/metrics');
+      commandOutput(options).answer({ text }, (metrics) => metrics.text.trimEnd());
     });
 }
 
