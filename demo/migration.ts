@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
@@ -7,48 +7,31 @@ import { GatewayClient } from '../src/cli/gateway-client.js';
 import { addCommonOptions, type CommonOptions, commandConfig, positiveInteger } from '../src/cli/options.js';
 import { reportFailure, table } from '../src/cli/output.js';
 import type { Config } from '../src/config/config.js';
-import { importMiniLmPackage, MINILM_NAME, miniLmVersion } from '../src/encoder/import/minilm.js';
-import { importUseLitePackage, USE_LITE_NAME, USE_LITE_VERSION } from '../src/encoder/import/use-lite.js';
 import { loadModelFolder } from '../src/encoder/model-folder.js';
 import type { MigrationEventView, MigrationView } from '../src/gateway/admin/migration-views.js';
 import { findBundleFolder } from '../src/index/bundle-folder.js';
 import { readBundle } from '../src/index/read-bundle.js';
-import { registryRecords } from '../src/lifecycle/build-records.js';
-import { buildCorpus } from '../src/lifecycle/corpus-build.js';
-import { readGoldenSet } from '../src/lifecycle/evaluation/open-golden-set.js';
-import { registerModel } from '../src/lifecycle/register-model.js';
 import { sourcesFolder } from '../src/lifecycle/source/sources-folder.js';
 import { openRegistry, type Registry } from '../src/registry/registry.js';
 import { createLogger, type Logger } from '../src/telemetry/log.js';
 import { CheckedLoad } from './load.js';
+import {
+  CORPUS,
+  prepareModel,
+  prepareTexts,
+  prepareVersion,
+  SOURCE,
+  VERSIONS,
+  type VersionName,
+} from './migration-corpus.js';
 import { demoPlan } from './migration-plan.js';
+import { say } from './say.js';
 import { Pulses, runCommand, type ServingGateway, startServing } from './serving.js';
-import { WORDNET_BUILD, writeWordnetGoldenSet, writeWordnetJsonl } from './wordnet.js';
 
-const CORPUS = 'wordnet';
-const SOURCE = 'wordnet.jsonl';
 const TOP_K = 5;
 const CALLERS = 4;
 const REQUESTS_PER_S = 20;
-const QUERIES_MAX = 200;
 const DOCUMENTS = 3_000;
-const AUTHOR = { actor: 'demo', reason: 'four migrations under load' };
-
-const VERSIONS = {
-  use: {
-    model: `${USE_LITE_NAME}@${USE_LITE_VERSION}`,
-    importModel: (modelsFolder: string) => importUseLitePackage({ modelsFolder }),
-  },
-  minilm: {
-    model: `${MINILM_NAME}@${miniLmVersion('fp16')}`,
-    importModel: (modelsFolder: string) => importMiniLmPackage({ modelsFolder, precision: 'fp16' }),
-  },
-  int8: {
-    model: `${MINILM_NAME}@${miniLmVersion('int8')}`,
-    importModel: (modelsFolder: string) => importMiniLmPackage({ modelsFolder, precision: 'int8' }),
-  },
-} as const;
-type VersionName = keyof typeof VERSIONS;
 
 interface Scenario {
   readonly name: string;
@@ -107,10 +90,6 @@ interface Result {
   readonly report: string;
   readonly took_s: number;
 }
-
-const say = (line: string): void => {
-  process.stderr.write(`${line}\n`);
-};
 
 async function demo(config: Config, log: Logger, { only, documents }: Choices): Promise<readonly Result[]> {
   const folder = path.join(config.varDir, 'demo');
@@ -314,70 +293,6 @@ async function startFrom(version: VersionName, stage: Stage): Promise<void> {
   const reason = ['--reason', 'where the next migration starts'];
   const { code } = await runCommand([...words, ...reason, ...adminWords(stage)], (line) => say(`   ${line}`));
   if (code !== 0) throw new Error(`the route could not be set to ${version}`);
-}
-
-/** Every synset that answers a question, and others evenly from the whole dictionary. Gives their ids in order. */
-function keepSome(file: string, relevant: ReadonlySet<string>, documentsMax: number): readonly string[] {
-  const all = readFileSync(file, 'utf8')
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => ({ line, id: (JSON.parse(line) as { readonly id: string }).id }));
-  const every = Math.max(1, Math.ceil(all.length / documentsMax));
-  const kept = all.filter(({ id }, at) => relevant.has(id) || at % every === 0);
-  writeFileSync(file, `${kept.map(({ line }) => line).join('\n')}\n`);
-  return kept.map(({ id }) => id);
-}
-
-async function prepareTexts(sources: string, folder: string, registry: Registry, documentsMax: number) {
-  // Where gateways look for the sources that plans name.
-  const sourceFile = path.join(sources, SOURCE);
-  const goldenFolder = path.join(folder, 'golden');
-  // So many example sentences are needed to tell equivalence within 0.02 from luck; animals and food have a hundred.
-  const files = ['noun.animal', 'noun.artifact', 'noun.cognition', 'noun.food'] as const;
-  const count = await writeWordnetJsonl(sourceFile, files);
-  const asked = await writeWordnetGoldenSet(goldenFolder, files);
-  say(`${count} WordNet synsets, ${asked} example sentences as questions with known answers`);
-  const { queries, source } = await readGoldenSet({ place: goldenFolder, qrels: null, split: null });
-  await registry.goldenSets.add(CORPUS, queries, source, AUTHOR);
-  const relevant = new Set(queries.flatMap(({ judgements }) => [...judgements.keys()]));
-  const ids = keepSome(sourceFile, relevant, documentsMax);
-  say(`${ids.length} of the synsets are the corpus`);
-  return { sourceFile, ids, queries: queries.slice(0, QUERIES_MAX).map(({ text }) => text) };
-}
-
-async function prepareModel(name: VersionName, config: Config, registry: Registry): Promise<void> {
-  const { model, importModel } = VERSIONS[name];
-  if ((await registry.models.list()).some(({ modelRef }) => modelRef === model)) return;
-  say(`importing ${model}`);
-  await registerModel(registry, await importModel(config.modelsDir), AUTHOR);
-}
-
-async function prepareVersion(
-  version: VersionName,
-  sourceFile: string,
-  config: Config,
-  registry: Registry,
-  log: Logger,
-): Promise<void> {
-  const known = await registry.corpusVersions.list({ corpus: CORPUS });
-  if (known.some((other) => other.version === version && other.defaultBuild !== null)) return;
-  say(`embedding the corpus with ${VERSIONS[version].model}`);
-  await buildCorpus(
-    {
-      corpus: CORPUS,
-      version,
-      model: VERSIONS[version].model,
-      sourceFile,
-      ...WORDNET_BUILD,
-    },
-    {
-      config,
-      records: registryRecords(registry, config.bundlesDir),
-      log,
-      events: { onCounted: () => undefined, onDocuments: () => undefined, onPhase: () => undefined },
-      signal: new AbortController().signal,
-    },
-  );
 }
 
 interface Learning {

@@ -23,6 +23,7 @@ import { readGoldenSet } from '../src/lifecycle/evaluation/open-golden-set.js';
 import { registerModel } from '../src/lifecycle/register-model.js';
 import { openRegistry, type Registry } from '../src/registry/registry.js';
 import { createLogger, type Logger } from '../src/telemetry/log.js';
+import { say } from './say.js';
 import { WORDNET_BUILD, writeWordnetGoldenSet, writeWordnetJsonl } from './wordnet.js';
 
 const CORPUS = 'wordnet';
@@ -57,10 +58,6 @@ const VERSIONS = [
   },
 ] as const;
 type Version = (typeof VERSIONS)[number];
-
-const say = (line: string): void => {
-  process.stderr.write(`${line}\n`);
-};
 
 /** Model, corpus, gateway, answer: what a newcomer sees first. A second start finds models and corpora as they are. */
 async function quickstart(config: Config, log: Logger, once: boolean): Promise<void> {
