@@ -1,4 +1,5 @@
 import t from 'tap';
+import { checkCost } from '../../src/lifecycle/migration/analyses/cost.js';
 import { checkErrorRate } from '../../src/lifecycle/migration/analyses/error-rate.js';
 import { type Finding, overall } from '../../src/lifecycle/migration/analyses/finding.js';
 import { checkGolden } from '../../src/lifecycle/migration/analyses/golden.js';
@@ -302,6 +303,39 @@ t.test('a golden set: what it cannot tell is left to a person', async (t) => {
     why: /348 queries are needed/,
   });
   t.match(checkGolden(null, 'docs'), { verdict: 'inconclusive', why: /no golden set/ });
+});
+
+t.test('cost: shown without limits, and a limit that cannot be looked at lets nothing pass', async (t) => {
+  const NO_LIMITS = { bytes_ratio_max: null, service_ratio_max: null };
+  const cost = (indexBytes: number | null, serviceUs: number | null) => ({
+    ...{ indexBytes, vectors: 1_000, serviceUs },
+  });
+  const old = cost(2_000_000, 4_000);
+  t.match(checkCost(old, cost(3_000_000, 2_000), NO_LIMITS), {
+    verdict: 'successful',
+    why: /index 3\.0 MB against 2\.0 MB, 2\.00 ms of work a query against 4\.00 ms/,
+    figures: { bytes_ratio: 1.5, service_ratio: 0.5 },
+  });
+  const limits = { bytes_ratio_max: 1.2, service_ratio_max: 1.1 };
+  for (const [what, before, after, verdict, why] of [
+    ['within both', old, cost(2_400_000, 4_400), 'successful', /./],
+    ['larger', old, cost(2_400_001, 4_000), 'failed', /bytes_ratio_max is 1\.2/],
+    ['slower', old, cost(2_000_000, 4_401), 'failed', /service_ratio_max is 1\.1/],
+    [
+      'the new size unknown',
+      old,
+      cost(null, 4_000),
+      'inconclusive',
+      /unknown size.*bytes_ratio_max 1\.2 needs/,
+    ],
+    ['the new one of no bytes', old, cost(0, 4_000), 'inconclusive', /bytes_ratio_max 1\.2 needs/],
+    ['the old size unknown', cost(null, 4_000), old, 'inconclusive', /bytes_ratio_max 1\.2 needs/],
+    ['no times', old, cost(2_000_000, null), 'undecided', /no times; service_ratio_max 1\.1 needs/],
+    ['slower, size unknown', old, cost(null, 9_000), 'failed', /service_ratio_max is 1\.1/],
+    ['larger, no times', old, cost(9_000_000, null), 'failed', /bytes_ratio_max is 1\.2/],
+  ] as const)
+    t.match(checkCost(before, after, limits), { verdict, why }, what);
+  t.equal(checkCost(cost(null, null), cost(null, null), NO_LIMITS).verdict, 'successful', 'nothing is asked');
 });
 
 t.test('one failure fails the whole, and nothing undecided passes', async (t) => {

@@ -145,7 +145,7 @@ async function costOf(
   const manifest = checkManifest(recorded.manifest);
   const served = totals.version(version).encoded.quantile(0.5);
   return {
-    indexBytes: typeof manifest === 'string' ? 0 : residentBytes(manifest),
+    indexBytes: typeof manifest === 'string' ? null : residentBytes(manifest),
     vectors: recorded.rowCount,
     serviceUs: served ?? totals.mirrored(migration.toVersion)[side].quantile(0.5),
   };
