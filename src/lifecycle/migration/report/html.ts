@@ -44,11 +44,11 @@ ${section('Everything that happened', timelineTable(model))}
 const section = (title: string, body: string): string =>
   `<section><h2>${title}</h2>${body === '' ? '<p>Nothing was seen.</p>' : body}</section>`;
 
-function spanOf({ timeline }: ReportModel) {
+function spanOf({ timeline, untilMs }: ReportModel) {
   const xMin = timeline[0]?.atMs ?? 0;
   return {
     xMin,
-    xMax: Math.max(xMin + FALLBACK_SPAN_MS, timeline.at(-1)?.atMs ?? 0),
+    xMax: Math.max(xMin + FALLBACK_SPAN_MS, untilMs),
     xTick: (x: number) => new Date(x).toISOString().slice(11, 19),
   };
 }

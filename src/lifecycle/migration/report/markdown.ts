@@ -2,7 +2,10 @@ import { PRUNED, type ReportModel } from './model.js';
 import { TIMELINE_HEADER, timelineRows } from './timeline.js';
 import { lasted, milliseconds, percent, score, time } from './words.js';
 
-/** One page of Markdown. Texts of others (reasons, ids) are cut to one line and their bars escaped. */
+/**
+ * One page of Markdown. Texts of others (queries, reasons, ids) are one line each, and neither HTML, nor links, nor images
+ * that whoever opens the page would fetch.
+ */
 export function reportMarkdown(model: ReportModel): string {
   const { migration, timeline } = model;
   const { corpus, fromVersion, toVersion, migrationId } = migration;
@@ -57,18 +60,19 @@ export function reportMarkdown(model: ReportModel): string {
     '',
     '## Served',
     '',
-    ...(model.isPruned ? [PRUNED, ''] : []),
-    table(
-      ['version', 'answered', 'failed', 'p50 ms', 'p95 ms', 'p99 ms'],
-      model.versions.map((figures) => [
-        figures.version,
-        String(figures.answered),
-        String(figures.failed),
-        milliseconds(figures.p50Us),
-        milliseconds(figures.p95Us),
-        milliseconds(figures.p99Us),
-      ]),
-    ),
+    model.isPruned
+      ? PRUNED
+      : table(
+          ['version', 'answered', 'failed', 'p50 ms', 'p95 ms', 'p99 ms'],
+          model.versions.map((figures) => [
+            figures.version,
+            String(figures.answered),
+            String(figures.failed),
+            milliseconds(figures.p50Us),
+            milliseconds(figures.p95Us),
+            milliseconds(figures.p99Us),
+          ]),
+        ),
     '',
     '## Analyses',
     '',
@@ -128,4 +132,8 @@ function table(header: readonly string[], rows: readonly (readonly string[])[]):
 }
 
 const cell = (text: string): string =>
-  text.replaceAll('\\', '\\\\').replaceAll('|', '\\|').replaceAll('<', '&lt;').replaceAll(/\s+/g, ' ').trim();
+  text
+    .replaceAll(/[\\|[\]]/g, '\\$&')
+    .replaceAll('<', '&lt;')
+    .replaceAll(/\s+/g, ' ')
+    .trim();

@@ -56,7 +56,9 @@ export interface ReportModel {
   readonly outcome: string;
   readonly rollbackMs: number | null;
   readonly timeline: readonly TimelineRow[];
-  /** Of the new version, basis points; each holds until the next. */
+  /** Of the last that is known of it: an event or, while a step lasts, what was measured. */
+  readonly untilMs: number;
+  /** Of the new version, basis points; each holds until the next, which the last one only says the end of. */
   readonly weights: readonly { readonly atMs: number; readonly bps: number }[];
   readonly latency: Readonly<Record<string, readonly LatencyPoint[]>>;
   readonly versions: readonly VersionFigures[];
@@ -76,12 +78,14 @@ export function reportModel(
 ): ReportModel {
   const { state, fromVersion, toVersion } = migration;
   const analyses = events.flatMap((event) => analysisOf(event, migration));
+  const untilMs = Math.max(0, ...[events.at(-1), samples.at(-1)].map((last) => last?.at.getTime() ?? 0));
   return {
     migration,
     outcome: outcomeOf(state),
     rollbackMs: 'settled' in state ? (state.settled?.rollbackMs ?? null) : null,
     timeline: events.map((event) => rowOf(event, migration)),
-    weights: weightsOf(events),
+    untilMs,
+    weights: weightsOf(events, untilMs),
     latency: {
       [fromVersion]: latencyOf(samples, fromVersion),
       [toVersion]: latencyOf(samples, toVersion),
@@ -143,15 +147,14 @@ function analysisOf({ event, before }: MigrationEvent, { plan }: Migration): Ana
   return [{ step: planned === undefined ? '–' : stepName(planned), verdict, findings }];
 }
 
-function weightsOf(events: readonly MigrationEvent[]) {
+function weightsOf(events: readonly MigrationEvent[], untilMs: number) {
   const points: { atMs: number; bps: number }[] = [];
   for (const { at, after } of events) {
     const bps = weightOf((after as MigrationState).facts);
     if (points.at(-1)?.bps !== bps) points.push({ atMs: at.getTime(), bps });
   }
-  const last = events.at(-1);
   const end = points.at(-1);
-  if (last !== undefined && end !== undefined) points.push({ atMs: last.at.getTime(), bps: end.bps });
+  if (end !== undefined) points.push({ atMs: untilMs, bps: end.bps });
   return points;
 }
 
@@ -164,7 +167,7 @@ function latencyOf(samples: readonly MigrationSample[], version: string): readon
   for (const { at, sample } of samples) {
     const counts = (sample as Sample).versions[version]?.total;
     if (counts === undefined) continue;
-    const bin = Math.floor((at.getTime() - beganMs) / widthMs);
+    const bin = Math.min(LATENCY_POINTS_MAX - 1, Math.floor((at.getTime() - beganMs) / widthMs));
     const histogram = bins.get(bin) ?? new LogHistogram();
     histogram.add(counts);
     bins.set(bin, histogram);
