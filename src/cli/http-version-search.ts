@@ -6,16 +6,12 @@ interface Answer {
   readonly served_by: { readonly build: string; readonly model: string; readonly fingerprint: string };
 }
 
-/** Searches of a running gateway, as any client's are. */
+/** Searches of a running gateway, as any client's are; but nobody depends on a version by evaluating it. */
 export const httpVersionSearch = (client: GatewayClient, corpus: string): VersionSearch => ({
   search: async (text, version, topK) => {
-    const { hits, served_by } = await client.post<Answer>('/v1/search', {
-      corpus,
-      text,
-      top_k: topK,
-      corpus_version: version,
-      priority: 'bulk',
-    });
+    const body = { corpus, text, top_k: topK, corpus_version: version, priority: 'bulk' };
+    const headers = { 'x-switchyard-traffic': 'evaluation' };
+    const { hits, served_by } = await client.request<Answer>('POST', '/v1/search', body, headers);
     const { build, model, fingerprint } = served_by;
     return { hits: hits.map(({ id, score }) => ({ id, score })), servedBy: { build, model, fingerprint } };
   },

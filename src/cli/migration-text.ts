@@ -40,7 +40,11 @@ function timesOf(view: MigrationView): readonly string[] {
       `shortest time to roll back: at once, at most ${view.rollback_within_ms} ms where a notification is lost`,
     );
   else if (view.state === 'running' || view.state === 'paused')
-    lines.push('rolling back loads the old version first');
+    lines.push(
+      isReleased(view)
+        ? 'rolling back loads the old version first'
+        : 'rolling back takes no loading; at most how long is not known here, where no gateway was asked',
+    );
   if (view.updates_stopped)
     lines.push(
       `updates of ${view.to_version} have stopped${view.watermark === null ? '' : ` at ${view.watermark}`}; ${view.source_lag_documents === null ? 'how far the source is ahead is not known: it comes from no feed, or that cannot be read now' : `the source is ${view.source_lag_documents} documents ahead`}`,
@@ -57,6 +61,10 @@ function timesOf(view: MigrationView): readonly string[] {
   else lines.push(`ended ${age(Date.now() - new Date(view.finished_at).getTime())}`);
   return lines;
 }
+
+/** The old version has left the route. */
+const isReleased = ({ steps }: MigrationView): boolean =>
+  steps.some(({ kind, status }) => kind === 'complete' && status === 'done');
 
 export function formatMigrations(views: readonly MigrationView[]): string {
   if (views.length === 0) return 'no migration yet; start one with `switchyard migrate start`';

@@ -42,7 +42,7 @@ export class Calls {
     caller.checkCorpus(call.corpus);
     const outcome = await this.#admitted(call.query.kind, call, () => this.#service.search(call), waitedMs);
     if (scope !== null) scope.answer = outcome;
-    this.#count(call, outcome, caller);
+    if (input.isEvaluation !== true) this.#count(call, outcome, caller);
     return outcome;
   }
 
@@ -95,7 +95,8 @@ export class Calls {
 
   /** Which version answered whom: that decides when a version may be retired. */
   #count(call: SearchCall, outcome: SearchOutcome, caller: Caller): void {
-    const kind = call.corpusVersion === null ? 'split' : 'pinned';
+    // Who names a model is as bound to the versions of that model as who names one of them.
+    const kind = call.corpusVersion === null && call.model === null ? 'split' : 'pinned';
     this.#traffic?.count(call.corpus, outcome, caller.keyName, kind);
   }
 

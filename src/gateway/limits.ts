@@ -23,6 +23,8 @@ export interface SearchInput {
   readonly withDocument: boolean;
   readonly bypassCache: boolean;
   readonly priority: Priority;
+  /** Whoever asks compares versions, and depends on none: it is not counted as their traffic. */
+  readonly isEvaluation?: boolean;
 }
 
 export interface EmbedInput {

@@ -2,7 +2,7 @@ import { sql } from 'kysely';
 import { SwitchyardError } from '../errors.js';
 import type { Revision } from '../vocabulary.js';
 import { type ChangeAuthor, checkAuthor } from './changes.js';
-import { unknownCorpus } from './corpus-versions.js';
+import { getVersion, unknownCorpus } from './corpus-versions.js';
 import type { Database, RegistryTransaction, Tables } from './database.js';
 import { GATEWAY_ALIVE_MS_MAX } from './readiness.js';
 import { changeRoute, type RouteChange } from './routes.js';
@@ -54,6 +54,8 @@ export interface MigrationAdvance extends ChangeAuthor {
   readonly isFinished: boolean;
   /** Changed in the same transaction. */
   readonly route: Omit<RouteChange, 'actor' | 'reason' | 'corpus'> | null;
+  /** Refused with these words when this version is archived by then. */
+  readonly unlessArchived?: { readonly version: string; readonly refusal: string } | null;
 }
 
 export interface MigrationSample {
@@ -188,7 +190,8 @@ export class CorpusMigrations {
   /**
    * One transition: state, audit row and, where it has one, the route's change, all or nothing. A driver writes only
    * with the token of a lease that holds; an operator's word ends the lease of whoever drives.
-   * Errors: STATUS_CONFLICT when the migration changed since it was read or the lease is lost; those of a route change.
+   * Errors: STATUS_CONFLICT when the migration changed since it was read, the lease is lost, or a version that it takes is
+   * archived; those of a route change.
    */
   async advance(advance: MigrationAdvance): Promise<MigrationRecord> {
     checkAuthor(advance);
@@ -206,8 +209,12 @@ export class CorpusMigrations {
           'STATUS_CONFLICT',
           `the migration of ${locked.corpus_name} is at event ${locked.sequence}, the change was based on ${expectedSequence}: look again`,
         );
-      const { actor, reason } = advance;
+      const { actor, reason, unlessArchived = null } = advance;
       const corpus = locked.corpus_name;
+      if (unlessArchived !== null) {
+        const { status } = await getVersion(transaction, { corpus, version: unlessArchived.version });
+        if (status === 'archived') throw new SwitchyardError('STATUS_CONFLICT', unlessArchived.refusal);
+      }
       const sequence = expectedSequence + 1;
       const route =
         advance.route === null

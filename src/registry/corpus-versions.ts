@@ -2,6 +2,7 @@ import { SwitchyardError } from '../errors.js';
 import { type Digest, type Fingerprint, isCorpusName, isVersionName, modelRef } from '../vocabulary.js';
 import { type ChangeAuthor, recordChange, UNSTATED } from './changes.js';
 import type { Database, RegistryTransaction, Tables } from './database.js';
+import { holdMigrationAt, type MigrationAt } from './migration-at.js';
 import { nearMatches } from './near.js';
 import type { CorpusVersionStatus } from './schema.js';
 
@@ -147,9 +148,17 @@ export class CorpusVersions {
     return this.#database.read((tables) => getVersion(tables, name));
   }
 
-  /** An archived version takes no traffic ever again, and is unloaded. Errors: STATUS_CONFLICT while it is in a route. */
-  async archive(name: CorpusVersionName, author: ChangeAuthor): Promise<CorpusVersion> {
+  /**
+   * An archived version takes no traffic ever again, and is unloaded. `during`: of a migration, whose driver says so.
+   * Errors: STATUS_CONFLICT while it is in a route, or when the migration went on meanwhile.
+   */
+  async archive(
+    name: CorpusVersionName,
+    author: ChangeAuthor,
+    during: MigrationAt | null = null,
+  ): Promise<CorpusVersion> {
     return this.#database.change(async (transaction) => {
+      if (during !== null) await holdMigrationAt(transaction, during);
       const before = await getVersion(transaction, name);
       if (before.status === 'archived') return before;
       await transaction

@@ -3,6 +3,7 @@ import { modelRef } from '../vocabulary.js';
 import { type ChangeAuthor, recordChange } from './changes.js';
 import { type CorpusVersionName, getVersion, unknownCorpus } from './corpus-versions.js';
 import type { Database, RegistryTransaction, Tables } from './database.js';
+import { holdMigrationAt, type MigrationAt } from './migration-at.js';
 import { readOffers } from './route-rows.js';
 import { resolveBuild } from './route-rules.js';
 
@@ -23,12 +24,17 @@ export class DesiredTargets {
     this.#database = database;
   }
 
-  /** Asking again may change the tier. Errors: UNKNOWN_CORPUS(_VERSION), UNKNOWN_BUILD, STATUS_CONFLICT for a version that is not ready. */
+  /**
+   * Asking again may change the tier. `during`: of a migration, whose driver asks. Errors: UNKNOWN_CORPUS(_VERSION),
+   * UNKNOWN_BUILD, STATUS_CONFLICT for a version that is not ready, or when the migration went on meanwhile.
+   */
   async add(
     target: CorpusVersionName & { readonly build: string | null; readonly tier: Tier },
     author: ChangeAuthor,
+    during: MigrationAt | null = null,
   ): Promise<DesiredTarget> {
     return this.#database.change(async (transaction) => {
+      if (during !== null) await holdMigrationAt(transaction, during);
       const { digest, corpusVersionId } = await findBuild(transaction, target, target.build);
       const before = await one(transaction, digest);
       if (before?.tier === target.tier) return before;

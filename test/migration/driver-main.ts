@@ -14,7 +14,7 @@ import { type Point, Watched } from './driver-points.js';
 /**
  * A driver of migrations in a process of its own, as `switchyard migrate run` is one: its golden queries go to a gateway.
  * It says `ready` when it knows the registry, and drives from the first line of its stdin on. Each line is a point to kill
- * itself at or to be held at, or `null`; `"go"` ends a holding. It says `held`, and what it embeds. Arguments: var folder,
+ * itself at or to be held at, or `null`; `"go"` ends a holding. It says `held`, `answered` when a call that was held is over, and what it embeds. Arguments: var folder,
  * database, the gateway's URL, the lease in ms, how long a return waits for replicas.
  */
 const [varDir = '', databaseUrl = '', gatewayUrl = '', leaseMs, settleMs] = process.argv.slice(2);
@@ -28,7 +28,10 @@ const config = {
 };
 const plain = await openRegistry({ databaseUrl, varDir, log, applicationName: 'switchyard-test-driver' });
 
-const watched = new Watched(() => process.stdout.write('held\n'));
+const watched = new Watched(
+  () => process.stdout.write('held\n'),
+  () => process.stdout.write('answered\n'),
+);
 
 function drive(): MigrationRunner {
   watched.threads();

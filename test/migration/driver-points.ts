@@ -27,9 +27,11 @@ export class Watched {
   #reached = 0;
   #goOn: (() => void) | null = null;
   readonly #onHeld: () => void;
+  readonly #onAnswered: () => void;
 
-  constructor(onHeld: () => void) {
+  constructor(onHeld: () => void, onAnswered: () => void) {
     this.#onHeld = onHeld;
+    this.#onAnswered = onAnswered;
     this.#point = null;
   }
 
@@ -100,8 +102,7 @@ export class Watched {
         if (name === 'samplesSince')
           return this.#rows(at, (args) => Reflect.apply(value, target, args) as AsyncGenerator<unknown>);
         return async (...args: readonly unknown[]): Promise<unknown> => {
-          await this.reach(at, 'before');
-          const answer: unknown = await Reflect.apply(value, target, args);
+          const answer: unknown = await this.#held(at, () => Reflect.apply(value, target, args));
           await this.reach(at, 'after');
           const { sequence, state } = (answer ?? {}) as { sequence?: number; state?: MigrationState };
           if (sequence !== undefined && state !== undefined) this.#sequence = sequence;
@@ -118,5 +119,16 @@ export class Watched {
       yield* read(args);
       await reach(at, 'after');
     };
+  }
+
+  /** A call that was held before it was made says when it is over, refused or not. */
+  async #held(at: string, call: () => unknown): Promise<unknown> {
+    const held = this.reach(at, 'before');
+    await held;
+    try {
+      return await call();
+    } finally {
+      if (held !== null) this.#onAnswered();
+    }
   }
 }

@@ -26,6 +26,7 @@ export class DriverProcess {
   readonly embedded: number[] = [];
   readonly #ready: Promise<unknown>;
   #onHeld: (() => void) | null = null;
+  #onAnswered: (() => void) | null = null;
 
   constructor(t: Teardown, { varDir, databaseUrl, url, leaseMs, settleMs = 30_000 }: DriverSettings) {
     const given = [varDir, databaseUrl, url, String(leaseMs), String(settleMs)];
@@ -42,6 +43,7 @@ export class DriverProcess {
       const [what, done] = line.split(' ');
       if (what === 'embedded') this.embedded.push(Number(done));
       if (what === 'held') this.#onHeld?.();
+      if (what === 'answered') this.#onAnswered?.();
     });
     t.teardown(() => {
       if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL');
@@ -70,6 +72,16 @@ export class DriverProcess {
 
   goOn(): void {
     this.#tell('go');
+  }
+
+  /** Until the call that it was held before is over, whatever came of it. */
+  async goOnUntilAnswered(): Promise<void> {
+    const answered = new Promise<string>((resolve) => {
+      this.#onAnswered = () => resolve('answered');
+    });
+    this.goOn();
+    const end = await Promise.race([answered, this.ended]);
+    if (end !== 'answered') throw new Error(`the driver ended (${end}) before its call was over`);
   }
 
   #tell(what: Point | 'go' | null): void {

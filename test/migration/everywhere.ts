@@ -35,6 +35,9 @@ export interface Where extends Omit<Point, 'isHeld'> {
 export const behind = (event: number, at: string, nth = 1) => ({ event, at, nth, when: 'before' }) as const;
 
 export const IN_PAUSE = 7;
+export const ASKING = behind(4, 'desiredTargets.add');
+/** The archive is written and verified, and the old version is about to be taken out of service. */
+export const RETIRING = behind(13, 'corpusVersions.archive');
 
 /** The driver is in the middle of each: what it does there has begun and is not over when the command comes. */
 export const EVERYWHERE: readonly Where[] = [
@@ -43,15 +46,13 @@ export const EVERYWHERE: readonly Where[] = [
   { step: 'analysis', ...behind(5, 'migrations.samplesSince'), weight: 0, verb: 'rollback', steps: MIRRORED },
   // Loading the new version; then: the weight is given, and not every replica may have heard of it.
   { step: 'set_weight', ...behind(4, 'gateways.list'), weight: 0, verb: 'rollback' },
+  // About to ask for that: nobody is there to take it back any more when it does.
+  { step: 'set_weight', ...ASKING, weight: 0, verb: 'abort' },
   { step: 'set_weight', ...behind(5, 'gateways.list'), weight: 5_000, verb: 'rollback' },
   { step: 'analysis', ...behind(6, 'migrations.samplesSince'), weight: 5_000, verb: 'abort' },
   { step: 'pause', ...behind(IN_PAUSE, 'migrations.now'), weight: 5_000, verb: 'rollback' },
   { step: 'set_weight', ...behind(9, 'gateways.list'), weight: 10_000, verb: 'rollback' },
   // About to take the old version out of the route.
   { step: 'complete', ...behind(11, 'routes.get', 2), weight: 10_000, verb: 'rollback' },
-  // The archive is written and verified, and the old version is about to be taken out of service.
-  {
-    ...{ step: 'retire', ...behind(13, 'corpusVersions.archive'), weight: 10_000 },
-    ...{ verb: 'rollback', isReleased: true },
-  },
+  { step: 'retire', ...RETIRING, weight: 10_000, verb: 'rollback', isReleased: true },
 ];

@@ -15,6 +15,7 @@ import {
 } from '../../src/lifecycle/archive/archive-version.js';
 import { registryVersionRecords } from '../../src/lifecycle/retire/records.js';
 import { switchyard } from '../control/processes.js';
+import { modelRef } from '../../src/vocabulary.js';
 import { AUTHOR, CORPUS, makeYard, until } from '../control/yard.js';
 import { silentLog } from '../fixtures/postgres.js';
 import { temporaryFolder } from '../index/corpus.js';
@@ -28,7 +29,7 @@ const PLAN = JSON.stringify({
     { shadow: { duration_s: 0, compared_min: 3, timeout_s } },
     { analysis: { shadow: { compared_min: 3, failed_share_max: 1 }, interval_s: 0.05, timeout_s } },
     { set_weight: { weight: 10_000, timeout_s } },
-    { complete: {} },
+    { complete: { quiet_days: 1 } },
     { retire: { quiet_days: 0 } },
   ],
 });
@@ -52,7 +53,8 @@ t.test('a migration that retires the old version', async (t) => {
   const admin = adminUrl(gateway);
   const migrations = `${admin}/v1/migrations/${CORPUS}`;
   const adminPort = new URL(admin).port;
-  const load = new Load(`http://${host}:${port}`, CORPUS, TEXTS, 1);
+  const url = `http://${host}:${port}`;
+  const load = new Load(url, CORPUS, TEXTS, 1);
   t.teardown(() => load.stop());
   const bundlesOf = (version: string): string[] =>
     readdirSync(path.join(config.bundlesDir, CORPUS, version)).filter((name) => name !== '.checkpoints');
@@ -71,6 +73,11 @@ t.test('a migration that retires the old version', async (t) => {
       'ended',
       ({ state, finished_at }) => finished_at !== null || state === 'paused',
     );
+  /** Before the old version leaves the route, for this. */
+  const held = (why: RegExp) =>
+    untilMigration(admin, CORPUS, `waits: ${why}`, (view) => {
+      return view.state === 'paused' && view.step === 5 && why.test(view.why ?? '');
+    });
   const consumer = await registry.consumers.add(
     {
       ...{ corpus: CORPUS, version: 'v1', serviceName: 'ranker', teamOwner: 'search' },
@@ -82,7 +89,7 @@ t.test('a migration that retires the old version', async (t) => {
 
   await t.test('consumers with score thresholds are warned before the first weight', async (t) => {
     await start('v2');
-    const view = await untilMigration(admin, CORPUS, 'is at its end', ({ step }) => step === 6);
+    const view = await held(/./);
     const warning =
       /^ranker of team search uses score thresholds made for docs\/v1 \(p25 0\.\d{3}, median 0\.\d{3}, p75 0\.\d{3}\); v2 scores otherwise \(p25 0\.\d{3}, median 0\.\d{3}, p75 0\.\d{3}\)/;
     t.match(view.warnings, [warning]);
@@ -94,6 +101,38 @@ t.test('a migration that retires the old version', async (t) => {
     t.match(shown.stdout, /warning: ranker of team search/, shown.stderr);
     const metrics = await (await fetch(`${admin}/metrics`)).text();
     t.match(metrics, /switchyard_migration_warned_consumers\{corpus="docs",from="v1",to="v2"\} 1/);
+  });
+
+  await t.test('whoever reads the old version itself is not cut off before a person says so', async (t) => {
+    const read = () =>
+      ask<{ served_by?: { corpus_version: string }; reason?: string }>(`${url}/v1/search`, 'POST', {
+        ...{ corpus: CORPUS, text: 'a cat', top_k: 1, corpus_version: 'v1' },
+      });
+    const ranker = /refuses whoever reads it itself: consumer ranker of team search has not migrated/;
+    t.match(await held(ranker), { cause: 'in_use', weight: 10_000 });
+    const shown = await switchyard(varDir, 'migrate', 'status', CORPUS, '--admin-port', adminPort);
+    t.match(shown.stdout, /paused \(in_use\).*\n.*consumer ranker of team search/, shown.stderr);
+    t.match(await read(), { status: 200, body: { served_by: { corpus_version: 'v1' } } });
+    const vectors = await ask<{ vector: readonly number[] }>(`${url}/v1/embed`, 'POST', {
+      ...{ model: modelRef(yard.fp16.manifest), text: 'a cat' },
+    });
+    const byModel = await ask(`${url}/v1/search`, 'POST', {
+      ...{ corpus: CORPUS, vector: vectors.body.vector, model: modelRef(yard.fp16.manifest), top_k: 1 },
+    });
+    t.match(byModel, { status: 200, body: { served_by: { corpus_version: 'v1' } } });
+    await until('both are counted', async () => {
+      const traffic = await registry.traffic.list({ corpus: CORPUS, version: 'v1', days: 1 });
+      return traffic.find(({ kind }) => kind === 'pinned')?.requests === 2;
+    });
+    t.equal((await ask(`${migrations}:resume`, 'POST', AUTHOR)).status, 200);
+    await held(/requests without a key searched it 2 times \(pinned\) in the last 1 days/);
+    t.match(await read(), { status: 200 }, 'it is served while it waits');
+    t.match(await ask(`${migrations}:promote`, 'POST', AUTHOR), { status: 200, body: { state: 'running' } });
+    const { value } = await until('it is refused', async () => {
+      const { status, body } = await read();
+      return status === 200 ? null : body.reason;
+    });
+    t.equal(value, 'UNKNOWN_CORPUS_VERSION');
   });
 
   await t.test(

@@ -12,7 +12,7 @@ import { startGatewayProcess } from '../control/processes.js';
 import { AUTHOR, builtBundle, builtBundles, CORPUS, makeYard, until } from '../control/yard.js';
 import { wordNetGlosses } from '../fixtures/glosses.js';
 import { DriverProcess } from './drivers.js';
-import { behind, EVERYWHERE, IN_PAUSE, STEPS, type Where } from './everywhere.js';
+import { ASKING, behind, EVERYWHERE, IN_PAUSE, RETIRING, STEPS, type Where } from './everywhere.js';
 import { JudgedLoad } from './judged-load.js';
 import { boundOf, judge, untilAnswered, untilServed, versions } from './judging.js';
 import { ask, askOnce, untilMigration } from './migrating.js';
@@ -29,6 +29,7 @@ const QUERIES = [
 ];
 const IDS = Array.from({ length: 8 }, (_, at) => `d${at}`);
 const TOP_K = 5;
+const V1 = { corpus: CORPUS, version: 'v1' };
 const BATCH = 40;
 /** Of a build that takes longer than a command. */
 const GLOSSES = 2_000;
@@ -84,6 +85,8 @@ t.test('two gateways under load go back to the old version', async (t) => {
     const { status, body } = await ask(migrations, 'POST', { to_version, plan, ...AUTHOR });
     t.equal(status, 200, status === 200 ? 'started' : JSON.stringify(body));
   };
+  const deletedArchives = async () =>
+    (await registry.archives.list(V1)).filter(({ deletedAt }) => deletedAt !== null);
   /** Of requests that were under way, those that the revision of before answered when the command was in force. */
   let answeredByOld = 0;
 
@@ -203,7 +206,8 @@ t.test('two gateways under load go back to the old version', async (t) => {
         else t.ok((view.rollback_ms ?? Number.POSITIVE_INFINITY) <= boundMs, `${view.rollback_ms} ms`);
       }
       // Nobody waited for what the driver had in hand; it comes to its end now, and to nothing.
-      driver.goOn();
+      if (point.at === ASKING.at) await driver.goOnUntilAnswered();
+      else driver.goOn();
       await untilAnswered(load, replicas, performance.now());
       const { body } = await ask<{ events: readonly MigrationEventView[] }>(`${migrations}/events`);
       const after = body.events.slice(point.event).map(({ event }) => event);
@@ -213,6 +217,20 @@ t.test('two gateways under load go back to the old version', async (t) => {
       t.match(await registry.routes.get(CORPUS), { revision: told.revision });
       t.not((await registry.corpusVersions.get({ corpus: CORPUS, version: 'v1' })).status, 'archived');
     });
+
+  await t.test('an abort keeps the old version that a driver is about to take out of service', async (t) => {
+    const isThere = driver.driveUntil(RETIRING);
+    await start(t, 'v2', STEPS);
+    await isThere;
+    const aborted = await ask<MigrationView>(`${migrations}:abort`, 'POST', AUTHOR);
+    t.match(aborted, { status: 200, body: { state: 'completed', weight: 10_000 } }, 'the new version serves');
+    await driver.goOnUntilAnswered();
+    t.not((await registry.corpusVersions.get(V1)).status, 'archived');
+    const told = await command(t, 'rollback');
+    await untilServed(load, replicas, 'v1', told.revision);
+    t.match(await ended(), { state: 'rolled_back', lagging: [] });
+    t.same(await deletedArchives(), []);
+  });
 
   await t.test('from one that completed: the old version is loaded first, and nothing fails', async (t) => {
     await driver.drive(null);
@@ -270,6 +288,19 @@ t.test('two gateways under load go back to the old version', async (t) => {
       driver.goOn();
     },
   );
+
+  await t.test('one that is archived already is past an abort: what is left is finished', async (t) => {
+    const isThere = driver.driveUntil({ ...RETIRING, when: 'after' });
+    await start(t, 'v2', STEPS);
+    await isThere;
+    const refused = await ask<{ detail: string }>(`${migrations}:abort`, 'POST', AUTHOR);
+    t.equal(refused.status, 409);
+    t.match(refused.body.detail, /docs\/v1 is archived.*is being finished.*restore docs\/v1/);
+    t.match(await ask(migrations), { body: { state: 'running' } });
+    driver.goOn();
+    await untilMigration(near.admin, CORPUS, 'completed', ({ state }) => state === 'completed');
+    t.equal((await deletedArchives()).length, 1);
+  });
 
   t.equal(await driver.stop(), 0);
   await load.stop();

@@ -107,6 +107,7 @@ const anyEvent = (plan: MigrationPlan): fc.Arbitrary<MigrationEventBody> =>
       { kind: 'rollback', routeRevision: 50 },
       { kind: 'step_done', findings: null },
       { kind: 'step_broke', why: 'it broke' },
+      { kind: 'release_held', why: 'a consumer' },
       { kind: 'verified', verified: { build: NEW, watermark: null }, findings: null },
       { kind: 'analysis_successful', findings: null },
       { kind: 'analysis_inconclusive', findings: null, why: 'too little' },
@@ -263,6 +264,31 @@ t.test('a version that changes before it has weight is verified and measured ane
   const placedAt = '2026-11-26T08:02:00.000Z';
   const placed = transition(SHORT, verified, { kind: 'route_placed', placement, routeRevision: 9 }, placedAt);
   t.match(placed, { at: { step: 2 }, facts: { placement, routeRevision: 9, measuredFrom: placedAt } });
+});
+
+t.test('what replicas may have been asked to load is taken back, wherever it ends then', async (t) => {
+  const plan = compilePlan({
+    steps: [
+      { verify: {} },
+      { analysis: { cost: {} } },
+      { set_weight: { weight: 10_000 } },
+      { complete: {} },
+    ],
+  });
+  const loading = walk(plan, [null, null]).states.at(-1) as MigrationState;
+  t.match(loading, { kind: 'running', at: { step: 2 }, facts: { placement: { kind: 'untouched' } } });
+  const changed = { kind: 'version_changed', why: 'x', routeRevision: null } as const;
+  const anew = transition(plan, loading, changed, AT);
+  const judged = transition(plan, anew, driverEvent(plan, anew, 9), AT);
+  const abort = { kind: 'abort', routeRevision: null } as const;
+  const failed = { kind: 'analysis_failed', findings: null, why: 'worse', routeRevision: null } as const;
+  for (const ended of [
+    transition(plan, loading, abort, AT),
+    transition(plan, anew, abort, AT),
+    transition(plan, judged, failed, AT),
+  ])
+    t.match(ended, { kind: 'aborted', facts: { placement: { kind: 'untouched' } }, settled: null });
+  t.match(transition(plan, begun(plan, FROM, AT), abort, AT), { settled: { lagging: [] } }, 'nobody was asked');
 });
 
 t.test('one that changes under weight gives it back at once, and begins anew', async (t) => {

@@ -308,6 +308,31 @@ onEachPostgres(t, async (t, postgres) => {
     },
   );
 
+  await t.test('what a driver does counts until its migration went on', async (t) => {
+    const { desiredTargets, migrations } = registry;
+    await readyVersion(registry, 'moved', 'v1', use);
+    const names = { corpus: 'moved', fromVersion: 'v1', toVersion: 'v2' };
+    const words = { plan: {}, state: { kind: 'running' }, event: { kind: 'started' } };
+    const { migrationId, sequence } = await migrations.start({ ...names, ...words }, AUTHOR);
+    const during = { migrationId, sequence };
+    const target = { ...at('moved'), build: null, tier: 'ssd' as const };
+    t.match(await desiredTargets.add(target, AUTHOR, during), { tier: 'ssd' });
+    await desiredTargets.remove(target, AUTHOR);
+    const word = { ...words, ...AUTHOR, migrationId, leaseToken: null, isFinished: false, route: null };
+    await migrations.advance({ ...word, expectedSequence: sequence });
+    await t.rejects(desiredTargets.add(target, AUTHOR, during), refused('STATUS_CONFLICT'));
+    t.same(await desiredTargets.list({ corpus: 'moved' }), []);
+    await t.rejects(corpusVersions.archive(at('moved'), AUTHOR, during), refused('STATUS_CONFLICT'));
+    t.equal((await corpusVersions.get(at('moved'))).status, 'ready');
+    const now = { migrationId, sequence: sequence + 1 };
+    t.match(await corpusVersions.archive(at('moved'), AUTHOR, now), { status: 'archived' });
+    const unlessArchived = { version: 'v1', refusal: 'it is archived' };
+    await t.rejects(migrations.advance({ ...word, expectedSequence: now.sequence, unlessArchived }), {
+      ...refused('STATUS_CONFLICT'),
+      message: 'it is archived',
+    });
+  });
+
   await t.test('archiving a version and routing it at once cannot both happen', async (t) => {
     for (let round = 0; round < 8; round++) {
       const corpus = `duel${round}`;

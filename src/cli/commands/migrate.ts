@@ -51,8 +51,11 @@ export function addMigrateCommands(program: Command): void {
     'do the step again that was paused, broke, or lost its route',
     (admin, given) => admin.resumeMigration(given),
   );
-  addCommand(migrate, 'abort', 'end it: the old version has all traffic again, at once', (admin, given) =>
-    admin.abortMigration(given),
+  addCommand(
+    migrate,
+    'abort',
+    'end it: the old version has all traffic again, at once; behind complete it only stops the retirement of the old version, and the new one goes on serving: then rollback goes back',
+    (admin, given) => admin.abortMigration(given),
   );
   addCommand(migrate, 'rollback', 'as abort, and also after it completed', (admin, given) =>
     admin.rollbackMigration(given),
@@ -129,17 +132,25 @@ function addRun(migrate: Command): void {
       const output = commandOutput(options);
       const config = commandConfig(options);
       const stopped = untilStopped();
-      const [{ adminOn }, { withRegistry }, { driveFromHere }] = await Promise.all([
-        import('../own-admin.js'),
+      const [{ MigrationHandlers }, { documentsBehind }, { withRegistry }, { driveFromHere }] = await Promise.all([
+        import('../../gateway/admin/migration-handlers.js'),
+        import('../../lifecycle/migration/standard-ports.js'),
         import('../registry-session.js'),
         import('../migration-drive.js'),
       ]);
       const view = await withRegistry(config, commandLog(config), async (registry) => {
-        const admin = adminOn(registry, config);
-        const { migration_id } = await admin.getMigration({ corpus });
+        // Who drives knows what a gateway would.
+        const facts = {
+          progressOf: () => null,
+          sourceLag: documentsBehind(config.varDir),
+          hasArchive: config.archive.uri !== null,
+          routePollMs: config.router.pollIntervalMs,
+        };
+        const migrations = new MigrationHandlers({ registry: () => registry, facts });
+        const { migration_id } = await migrations.get({ corpus });
         let said = '';
         const read = async (): Promise<MigrationView> => {
-          const seen = await admin.getMigration({ corpus, migration_id });
+          const seen = await migrations.get({ corpus, migration_id });
           said = sayWhere(seen, said, output);
           return seen;
         };

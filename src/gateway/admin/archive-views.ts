@@ -10,7 +10,7 @@ export const TrafficView = Type.Object(
     corpus: Type.String(),
     version: Type.String(),
     key_name: text('Of the API key that the requests came with; empty where none was asked for.'),
-    kind: text('`split`: chosen by the weights. `pinned`: the request named the version.'),
+    kind: text('`split`: chosen by the weights. `pinned`: the request named the version, or a model.'),
     requests: count('In the days that were asked for.'),
     last_at: time('When the last of them was counted.'),
     registered: Type.Boolean({ description: 'Whether a consumer of the version has the name of the key.' }),

@@ -56,7 +56,7 @@ export const MigrationView = Type.Object(
     ),
     rollback_within_ms: orNull(
       count(
-        'How long a return to the old version takes at most where replicas reach the registry; null: it has to be loaded first, or is not possible.',
+        'How long a return to the old version takes at most where replicas reach the registry; null: it has to be loaded first (`complete` is done), is not possible, or no gateway was asked.',
       ),
     ),
     rollback_ms: orNull(

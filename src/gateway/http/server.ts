@@ -18,7 +18,7 @@ import {
   searchInput,
   searchJson,
 } from './convert.js';
-import { openApiDocument, TIMEOUT_HEADER } from './openapi.js';
+import { openApiDocument, TIMEOUT_HEADER, TRAFFIC_HEADER } from './openapi.js';
 import { OPERATIONS } from './operations.js';
 import { apiSchemas } from './schemas.js';
 import { compileStructure } from './structure.js';
@@ -120,7 +120,8 @@ export async function startHttpFace(options: HttpFaceOptions): Promise<HttpFace>
 
   app.post(route(PATH.search), count('search'), async (request, reply) => {
     checkSearchBody(request.body);
-    const input = searchInput(request.body as SearchBody);
+    const isEvaluation = request.headers[TRAFFIC_HEADER] === 'evaluation';
+    const input = { ...searchInput(request.body as SearchBody), isEvaluation };
     return sendJson(
       reply,
       searchJson(

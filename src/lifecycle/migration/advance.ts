@@ -1,4 +1,5 @@
 import type { ChangeAuthor } from '../../registry/changes.js';
+import type { MigrationAdvance } from '../../registry/corpus-migrations.js';
 import type { Registry } from '../../registry/registry.js';
 import { targetsFor, weightOfOthers } from './placing.js';
 import { type Migration, readMigration } from './record.js';
@@ -6,7 +7,8 @@ import { isFinished, type MigrationEventBody } from './state.js';
 import { transition } from './transition.js';
 
 /**
- * One event, its transition and the route that it means, in one transaction. `leaseToken` null: an operator.
+ * One event, its transition and the route that it means, in one transaction. `leaseToken` null: an operator;
+ * `unlessArchived`: what such a word needs the version for.
  * Errors: STATUS_CONFLICT, those of a route change.
  */
 export async function advanceBy(
@@ -15,6 +17,7 @@ export async function advanceBy(
   event: MigrationEventBody,
   author: ChangeAuthor,
   leaseToken: number | null,
+  unlessArchived: MigrationAdvance['unlessArchived'] = null,
 ): Promise<Migration> {
   const atIso = (await registry.migrations.now()).toISOString();
   const state = transition(migration.plan, migration.state, event, atIso);
@@ -30,6 +33,7 @@ export async function advanceBy(
     state,
     isFinished: isFinished(state),
     route: route?.change ?? null,
+    unlessArchived,
   });
   return readMigration(record);
 }

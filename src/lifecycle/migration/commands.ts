@@ -1,5 +1,6 @@
 import { SwitchyardError } from '../../errors.js';
 import type { ChangeAuthor } from '../../registry/changes.js';
+import type { MigrationAdvance } from '../../registry/corpus-migrations.js';
 import type { Registry } from '../../registry/registry.js';
 import { advanceBy } from './advance.js';
 import { type Migration, readMigration } from './record.js';
@@ -24,7 +25,8 @@ export async function commandMigration(
   for (let tries = 1; ; tries++) {
     const migration = readMigration(await registry.migrations.latest(corpus));
     try {
-      return await advanceBy(registry, migration, await eventOf(registry, migration, command), author, null);
+      const event = await eventOf(registry, migration, command);
+      return await advanceBy(registry, migration, event, author, null, needed(migration, command));
     } catch (error) {
       if (tries === TRIES_MAX || !(await hasMoved(registry, migration, error))) throw error;
     }
@@ -40,19 +42,31 @@ async function eventOf(
   const { state } = migration;
   const isBehind = state.facts.placement.kind === 'released' && command === 'abort';
   if (state.facts.placement.kind === 'untouched' || isBehind) return { kind: command, routeRevision: null };
-  if (state.facts.placement.kind === 'released') await refuseRetired(registry, migration);
   const { revision } = await registry.routes.get(migration.corpus);
   return { kind: command, routeRevision: revision + 1 };
 }
 
-/** Errors: STATUS_CONFLICT for an old version that is archived: there is nothing that could serve. */
-async function refuseRetired(registry: Registry, { corpus, fromVersion: version }: Migration): Promise<void> {
-  const { status } = await registry.corpusVersions.get({ corpus, version });
-  if (status !== 'archived') return;
-  throw new SwitchyardError(
-    'STATUS_CONFLICT',
-    `${corpus}/${version} is archived: bring it back with \`switchyard restore ${corpus}/${version}\`, then roll back`,
-  );
+/**
+ * Behind `complete` a return needs the old version, and an abort promises to keep it. One that is archived is past both; an
+ * abort then only ends a migration whose deletion broke, which `switchyard corpus retire` finishes.
+ */
+function needed(
+  { corpus, fromVersion: version, state }: Migration,
+  command: MigrationCommand,
+): MigrationAdvance['unlessArchived'] {
+  if (state.facts.placement.kind !== 'released') return null;
+  const restore = `\`switchyard restore ${corpus}/${version}\``;
+  if (command === 'rollback')
+    return {
+      version,
+      refusal: `${corpus}/${version} is archived: bring it back with ${restore}, then roll back`,
+    };
+  if (command !== 'abort' || (state.kind === 'paused' && state.cause === 'failure')) return null;
+  const rest = state.kind === 'paused' ? 'which `migrate resume` finishes' : 'which is being finished';
+  return {
+    version,
+    refusal: `${corpus}/${version} is archived and verified already, and what is left is deleting its serving copy, ${rest}: there is nothing to keep; ${restore} brings it back from its archive`,
+  };
 }
 
 /** Whether a refusal only says that somebody was quicker. */

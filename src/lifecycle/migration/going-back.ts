@@ -24,6 +24,7 @@ export function goBack(
         routeRevision,
         why,
         atIso,
+        // Of a record of before, which does not say what was asked for.
         stepOfPlan(plan, state.at.step).kind === 'set_weight',
       );
     case 'completed': {
@@ -40,8 +41,8 @@ export function goBack(
 }
 
 /**
- * `routeRevision` null: the old version had everything, and the route need not change. `mayBeLoading`: replicas may have
- * been asked to load the new version in advance, which is still to be taken back.
+ * `routeRevision` null: the old version had everything, and the route need not change. It is settled at once only where no
+ * replica may have been asked to load the new version in advance, which is still to be taken back (`mayBeLoading`).
  */
 export function returned(
   kind: 'aborted' | 'rolled_back',
@@ -61,6 +62,7 @@ export function returned(
     gate: null,
     ...(routeRevision === null ? {} : { placement: { kind: 'restored' }, routeRevision }),
   };
-  const settled = routeRevision === null && !mayBeLoading ? { rollbackMs: null, lagging: [] } : null;
+  const isAsked = mayBeLoading || facts.wasAskedFor === true;
+  const settled = routeRevision === null && !isAsked ? { rollbackMs: null, lagging: [] } : null;
   return { kind, at, facts: after, cause, why, sinceAt, settled };
 }

@@ -3,6 +3,8 @@ import { QUANTIZATIONS } from '../../vocabulary.js';
 
 const closed = { additionalProperties: false } as const;
 const DAY_S = 86_400;
+/** Without a request before a version is retired, where a plan says nothing of it. */
+export const QUIET_DAYS = 7;
 const seconds = (value: number, maximum = 365 * DAY_S) =>
   Type.Number({ minimum: 0, maximum, default: value });
 const count = (value: number, minimum = 0) =>
@@ -164,14 +166,20 @@ export const PauseStep = Type.Object(
   closed,
 );
 
-/** Takes the old version out of the route: until here it is warm. */
-export const CompleteStep = Type.Object({}, closed);
+/** Takes the old version out of the route: until here it is warm. Waits for a person where somebody still reads it. */
+export const CompleteStep = Type.Object(
+  {
+    /** Who pinned it, or a model that it is of, in so many days counts as reading it; 0: nobody; null: as in retire. */
+    quiet_days: orNull(Type.Number({ minimum: 0, maximum: 3_650 })),
+  },
+  closed,
+);
 
 /** drain → archive (where `archive.uri` says) → verify the archive → delete the serving copy. */
 export const RetireStep = Type.Object(
   {
     /** The old version had no traffic for so long. */
-    quiet_days: Type.Number({ minimum: 0, maximum: 3_650, default: 7 }),
+    quiet_days: Type.Number({ minimum: 0, maximum: 3_650, default: QUIET_DAYS }),
   },
   closed,
 );

@@ -1,4 +1,5 @@
 import type { BundleManifest, ManifestSource } from '../../index/manifest.js';
+import type { MigrationAt } from '../../registry/migration-at.js';
 import type { Digest, Quantization } from '../../vocabulary.js';
 import type { Chunking } from '../chunking.js';
 import type { EvaluationComparison } from '../evaluation/compare.js';
@@ -74,6 +75,8 @@ export interface RetireRequest {
   readonly corpus: string;
   readonly version: string;
   readonly quietDays: number;
+  /** Nothing is taken out of service once the migration went on from here: somebody aborted it, say. */
+  readonly during: MigrationAt;
 }
 
 export type RetireOutcome =

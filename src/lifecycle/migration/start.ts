@@ -1,6 +1,7 @@
-import { SwitchyardError } from '../../errors.js';
+import { SwitchyardError, toSwitchyardError } from '../../errors.js';
 import type { BundleManifest } from '../../index/manifest.js';
 import type { ChangeAuthor } from '../../registry/changes.js';
+import type { CorpusVersion, CorpusVersionName } from '../../registry/corpus-versions.js';
 import type { Registry } from '../../registry/registry.js';
 import { digestPrefix } from '../../vocabulary.js';
 import { differences, differing } from './built-before.js';
@@ -46,6 +47,21 @@ export async function startMigration(
   return readMigration(record);
 }
 
+/** A version that nothing was said of yet. Errors: UNKNOWN_CORPUS, and UNKNOWN_CORPUS_VERSION with what would make it one. */
+async function unbegun(registry: Registry, name: CorpusVersionName): Promise<CorpusVersion> {
+  try {
+    return await registry.corpusVersions.get(name);
+  } catch (thrown) {
+    const { reason, message, details } = toSwitchyardError(thrown);
+    if (reason !== 'UNKNOWN_CORPUS_VERSION') throw thrown;
+    throw new SwitchyardError(
+      reason,
+      `${message}. To have the migration build it, name its model in a plan: \`- build: { model: name@version }\`; or build it first with \`switchyard corpus build\``,
+      { details },
+    );
+  }
+}
+
 /**
  * Refused before anything is written down: what no build step could mend, and a build that is not what the step says; its
  * source is compared by whoever drives. Errors: UNKNOWN_CORPUS_VERSION, UNKNOWN_MODEL, STATUS_CONFLICT.
@@ -61,7 +77,7 @@ async function refuseUnbuildable(
   const fingerprint = model === null ? null : (await registry.models.resolve(model)).fingerprint;
   const known = (await registry.corpusVersions.list({ corpus })).find((other) => other.version === version);
   if (known === undefined && model !== null) return;
-  const { status, defaultBuild } = known ?? (await registry.corpusVersions.get({ corpus, version }));
+  const { status, defaultBuild } = known ?? (await unbegun(registry, { corpus, version }));
   if (status === 'archived' || (defaultBuild === null && build === undefined))
     throw new SwitchyardError(
       'STATUS_CONFLICT',

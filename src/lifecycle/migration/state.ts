@@ -39,6 +39,10 @@ export interface Facts {
   readonly measuredFrom: string;
   /** What allows the next weight, and is used up by it. */
   readonly gate: { readonly kind: 'passed' | 'overridden'; readonly step: number } | null;
+  /** A person said to take the old version out of the route although somebody reads it; absent: nobody said so. */
+  readonly isReleaseConfirmed?: true;
+  /** Replicas may have been asked to load the new version before it had weight; absent: no set_weight was begun. */
+  readonly wasAskedFor?: true;
   /** Consumers that were warned before the new version took their reads over; absent: none. */
   readonly warned?: readonly ThresholdWarning[];
 }
@@ -52,7 +56,14 @@ export interface Position {
   readonly beganAt: string;
 }
 
-export const PAUSE_CAUSES = ['plan', 'operator', 'inconclusive', 'failure', 'route_changed'] as const;
+export const PAUSE_CAUSES = [
+  'plan',
+  'operator',
+  'inconclusive',
+  'failure',
+  'route_changed',
+  'in_use',
+] as const;
 export type PauseCause = (typeof PAUSE_CAUSES)[number];
 
 /** How an ended migration's traffic went back: null until every replica applied it or the wait was over. */
@@ -109,6 +120,8 @@ export type MigrationEventBody =
   | { readonly kind: 'verified'; readonly verified: Verified; readonly findings: unknown }
   /** Before a weight: what these consumers compare scores with does not fit the new version's. */
   | { readonly kind: 'consumers_warned'; readonly warnings: readonly ThresholdWarning[] }
+  /** The old version stays in the route, since somebody reads that version itself. */
+  | { readonly kind: 'release_held'; readonly why: string }
   | { readonly kind: 'step_done'; readonly findings: unknown }
   | { readonly kind: 'analysis_successful'; readonly findings: unknown }
   | { readonly kind: 'analysis_inconclusive'; readonly findings: unknown; readonly why: string }

@@ -1,7 +1,7 @@
 import { WEIGHT_TOTAL_BPS } from '../../vocabulary.js';
 import { goBack, returned } from './going-back.js';
 import { type MigrationPlan, type PlanStep, stepOfPlan } from './plan-schema.js';
-import { conflict, unfitting } from './refusals.js';
+import { conflict, unfitting, wayBack } from './refusals.js';
 import {
   type EventKind,
   type Facts,
@@ -68,6 +68,11 @@ export function transition(
       const running = runningAt(plan, state, ['set_weight'], event.kind);
       const { facts } = running;
       return { ...running, facts: { ...facts, warned: [...(facts.warned ?? []), ...event.warnings] } };
+    }
+    case 'release_held': {
+      const { at, facts } = runningAt(plan, state, ['complete'], event.kind);
+      if (facts.placement.kind === 'released') throw conflict('the old version has left the route already');
+      return { kind: 'paused', at, facts, cause: 'in_use', why: event.why };
     }
     case 'step_done': {
       const { at, facts } = runningAt(plan, state, DONE_BY_ITSELF, event.kind);
@@ -141,7 +146,8 @@ function enter(
   const at = { step, attempt, beganAt };
   if (entered.kind === 'pause' && entered.options.duration_s === null)
     return { kind: 'paused', at, facts, cause: 'plan', why: 'the plan asks for a confirmation' };
-  return { kind: 'running', at, facts };
+  const wasAskedFor = entered.kind === 'set_weight' ? ({ wasAskedFor: true } as const) : {};
+  return { kind: 'running', at, facts: { ...facts, ...wasAskedFor } };
 }
 
 /** The same step from its beginning: nothing that was measured before counts. */
@@ -222,7 +228,7 @@ function versionChanged(
   return enter(plan, verify, at.attempt + 1, restored, atIso);
 }
 
-/** A person goes on: past a confirmation, or past an analysis that could not decide. */
+/** A person goes on: past a confirmation, an analysis that could not decide, or readers of the old version. */
 function promoted(plan: MigrationPlan, state: MigrationState, atIso: string): MigrationState {
   if (state.kind === 'running' && stepOfPlan(plan, state.at.step).kind === 'pause')
     return enter(plan, state.at.step + 1, 1, state.facts, atIso);
@@ -233,10 +239,12 @@ function promoted(plan: MigrationPlan, state: MigrationState, atIso: string): Mi
       return enter(plan, at.step + 1, 1, facts, atIso);
     case 'inconclusive':
       return enter(plan, at.step + 1, 1, { ...facts, gate: { kind: 'overridden', step: at.step } }, atIso);
+    case 'in_use':
+      return again(state, { ...facts, isReleaseConfirmed: true }, atIso);
     case 'operator':
     case 'failure':
     case 'route_changed':
-      throw conflict('there is nothing to confirm: resume does the step again, abort goes back');
+      throw conflict(`there is nothing to confirm: resume does the step again, ${wayBack(facts)}`);
     default:
       return cause satisfies never;
   }

@@ -1,5 +1,7 @@
 import { SwitchyardError } from '../../errors.js';
+import type { Consumer } from '../../registry/consumers.js';
 import type { CorpusVersionName } from '../../registry/corpus-versions.js';
+import type { TrafficSum } from '../../registry/traffic.js';
 import type { VersionRecords } from './records.js';
 
 /** Why a version is not retired. */
@@ -31,22 +33,32 @@ export async function retirementBlockers(
         : { kind: 'shadow', message: `it is a shadow of ${corpus}: take it out of the route first` },
     );
   }
-  for (const consumer of await records.consumers(name)) {
-    if (consumer.migrated) continue;
-    const by = consumer.migrationDeadline?.toISOString().slice(0, 10);
-    blockers.push({
-      kind: 'consumer',
-      message: `consumer ${consumer.serviceName} of team ${consumer.teamOwner} has not migrated${by === undefined ? '' : ` (deadline ${by})`}: \`switchyard consumer migrated ${consumer.consumerId}\` once it has`,
-    });
-  }
-  if (quietDays > 0)
-    for (const { keyName, kind, requests, lastAt } of await records.traffic(name, quietDays))
-      blockers.push({
-        kind: 'traffic',
-        message: `${keyName === '' ? 'requests without a key' : `key ${keyName}`} searched it ${requests} times (${kind}) in the last ${quietDays} days, last at ${lastAt.toISOString()}`,
-      });
-  return blockers;
+  const traffic = quietDays > 0 ? await records.traffic(name, quietDays) : [];
+  return [...blockers, ...dependants(await records.consumers(name), traffic, quietDays)];
 }
+
+/** Who reads the version itself: of these consumers those that have not migrated, and whoever searched it lately. */
+export const dependants = (
+  consumers: readonly Consumer[],
+  traffic: readonly TrafficSum[],
+  days: number,
+): readonly RetirementBlocker[] => [
+  ...consumers
+    .filter(({ migrated }) => !migrated)
+    .map(({ consumerId, serviceName, teamOwner, migrationDeadline }): RetirementBlocker => {
+      const by = migrationDeadline?.toISOString().slice(0, 10);
+      return {
+        kind: 'consumer',
+        message: `consumer ${serviceName} of team ${teamOwner} has not migrated${by === undefined ? '' : ` (deadline ${by})`}: \`switchyard consumer migrated ${consumerId}\` once it has`,
+      };
+    }),
+  ...traffic.map(
+    ({ keyName, kind, requests, lastAt }): RetirementBlocker => ({
+      kind: 'traffic',
+      message: `${keyName === '' ? 'requests without a key' : `key ${keyName}`} searched it ${requests} times (${kind}) in the last ${days} days, last at ${lastAt.toISOString()}`,
+    }),
+  ),
+];
 
 /** Errors: VERSION_IN_USE naming everything that stands against it. */
 export async function assertRetirable(

@@ -35,12 +35,14 @@ export const runSetWeight: RunStep<'set_weight'> = async (context) => {
 
 async function untilLoaded(context: StepContext<'set_weight'>): Promise<void> {
   const { migration, state, registry } = context;
-  const { corpus, toVersion: version } = migration;
+  const { corpus, toVersion: version, migrationId, sequence } = migration;
   const { verified, from } = state.facts;
   const build = verified?.build ?? null;
   await registry.desiredTargets.add(
     { corpus, version, build, tier: from.tier },
     { actor: 'migration', reason: `the migration of ${corpus} loads ${version} before it gives it weight` },
+    // Whoever went back has this forgotten: a driver that was overtaken does not ask for it behind that.
+    { migrationId, sequence },
   );
   await untilReplicas(context, 'replicas that have loaded it', ({ readyTargets }) =>
     readyTargets.some((ready) => ready === build),
