@@ -1,6 +1,7 @@
 import { appendFile, mkdir, rename, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import t, { type Test } from 'tap';
+import { MigrationHandlers } from '../../src/gateway/admin/migration-handlers.js';
 import type { BundleManifest } from '../../src/index/manifest.js';
 import { commandMigration } from '../../src/lifecycle/migration/commands.js';
 import { MigrationMeter } from '../../src/lifecycle/migration/meter.js';
@@ -151,6 +152,10 @@ t.test('the build step of a plan', async (t) => {
       [{ chunk_tokens: 10, chunk_overlap: 5 }, /chunk_overlap is 2, the plan says 5/],
     ] as const)
       await t.rejects(rig.begin('v3', { build: other }), { reason: 'STATUS_CONFLICT', message });
+    await t.rejects(rig.begin('v77', { build: {} }), {
+      reason: 'UNKNOWN_CORPUS_VERSION',
+      message: /docs has no version v77; it has .*name its model in a plan/,
+    });
     await t.rejects(rig.begin('v3', { build: { model: 'nobody@1' } }), {
       name: 'SwitchyardError',
       reason: 'UNKNOWN_MODEL',
@@ -240,5 +245,9 @@ t.test('the build step of a plan', async (t) => {
       quantization: 'bf16',
       source: { name: 'docs/v3', feed: 'docs.jsonl' },
     });
+    const { warnings } = await new MigrationHandlers({ registry: () => registry, facts: null }).get({
+      corpus: CORPUS,
+    });
+    t.match(warnings, [/v6 comes from the texts that v3 keeps.*the feed docs\.jsonl is not followed/]);
   });
 });

@@ -14,8 +14,8 @@ import {
   verifyArchive,
 } from '../../src/lifecycle/archive/archive-version.js';
 import { registryVersionRecords } from '../../src/lifecycle/retire/records.js';
-import { switchyard } from '../control/processes.js';
 import { modelRef } from '../../src/vocabulary.js';
+import { switchyard } from '../control/processes.js';
 import { AUTHOR, CORPUS, makeYard, until } from '../control/yard.js';
 import { silentLog } from '../fixtures/postgres.js';
 import { temporaryFolder } from '../index/corpus.js';

@@ -268,12 +268,7 @@ t.test('a version that changes before it has weight is verified and measured ane
 
 t.test('what replicas may have been asked to load is taken back, wherever it ends then', async (t) => {
   const plan = compilePlan({
-    steps: [
-      { verify: {} },
-      { analysis: { cost: {} } },
-      { set_weight: { weight: 10_000 } },
-      { complete: {} },
-    ],
+    steps: [{ verify: {} }, { analysis: { cost: {} } }, { set_weight: { weight: 10_000 } }, { complete: {} }],
   });
   const loading = walk(plan, [null, null]).states.at(-1) as MigrationState;
   t.match(loading, { kind: 'running', at: { step: 2 }, facts: { placement: { kind: 'untouched' } } });
@@ -288,7 +283,11 @@ t.test('what replicas may have been asked to load is taken back, wherever it end
     transition(plan, judged, failed, AT),
   ])
     t.match(ended, { kind: 'aborted', facts: { placement: { kind: 'untouched' } }, settled: null });
-  t.match(transition(plan, begun(plan, FROM, AT), abort, AT), { settled: { lagging: [] } }, 'nobody was asked');
+  t.match(
+    transition(plan, begun(plan, FROM, AT), abort, AT),
+    { settled: { lagging: [] } },
+    'nobody was asked',
+  );
 });
 
 t.test('one that changes under weight gives it back at once, and begins anew', async (t) => {

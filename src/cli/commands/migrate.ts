@@ -132,12 +132,13 @@ function addRun(migrate: Command): void {
       const output = commandOutput(options);
       const config = commandConfig(options);
       const stopped = untilStopped();
-      const [{ MigrationHandlers }, { documentsBehind }, { withRegistry }, { driveFromHere }] = await Promise.all([
-        import('../../gateway/admin/migration-handlers.js'),
-        import('../../lifecycle/migration/standard-ports.js'),
-        import('../registry-session.js'),
-        import('../migration-drive.js'),
-      ]);
+      const [{ MigrationHandlers }, { documentsBehind }, { withRegistry }, { driveFromHere }] =
+        await Promise.all([
+          import('../../gateway/admin/migration-handlers.js'),
+          import('../../lifecycle/migration/standard-ports.js'),
+          import('../registry-session.js'),
+          import('../migration-drive.js'),
+        ]);
       const view = await withRegistry(config, commandLog(config), async (registry) => {
         // Who drives knows what a gateway would.
         const facts = {

@@ -6,6 +6,7 @@ import { type Migration, readMigration } from '../../lifecycle/migration/record.
 import { buildReport } from '../../lifecycle/migration/report/report.js';
 import { startMigration } from '../../lifecycle/migration/start.js';
 import { isReturning, type MigrationState, weightOf } from '../../lifecycle/migration/state.js';
+import { unfollowedFeed } from '../../lifecycle/migration/unfollowed-feed.js';
 import type { MigrationEvent } from '../../registry/corpus-migrations.js';
 import type { Registry } from '../../registry/registry.js';
 import { listLimit } from './callers.js';
@@ -91,6 +92,9 @@ export class MigrationHandlers {
       isOver || verified === null || facts === null
         ? null
         : await facts.sourceLag(feedOf(plan, verified), verified.watermark).catch(() => null);
+    const unfollowed = isOver
+      ? null
+      : await unfollowedFeed(this.#sources.registry(), migration).catch(() => null);
     const progress =
       facts?.progressOf(migration.migrationId) ?? (migration.progress as WorkProgress | null) ?? null;
     return {
@@ -136,6 +140,7 @@ export class MigrationHandlers {
       source_lag_documents: lag,
       warnings: [
         ...(isOver ? [] : unretirable(migration, facts)),
+        ...(unfollowed === null ? [] : [unfollowed]),
         ...(state.facts.warned ?? []).map(({ message }) => message),
       ],
     };

@@ -77,7 +77,7 @@ export const MigrationView = Type.Object(
     ),
     warnings: Type.Array(Type.String(), {
       description:
-        'What will stop the plan, and consumers with score thresholds of their own that the new version took over, with both versions’ scores.',
+        'What will stop the plan, a feed that is not followed, and consumers with score thresholds of their own that the new version took over, with both versions’ scores.',
     }),
   },
   closed,

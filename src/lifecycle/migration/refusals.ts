@@ -18,8 +18,7 @@ export const wayBack = ({ placement }: Facts): string =>
     : 'abort goes back';
 
 function now(state: MigrationState): string {
-  if (state.kind === 'running')
-    return `it is running: pause stops it where it is, ${wayBack(state.facts)}`;
+  if (state.kind === 'running') return `it is running: pause stops it where it is, ${wayBack(state.facts)}`;
   if (state.kind === 'paused') return `it is paused: resume or promote goes on, ${wayBack(state.facts)}`;
   return NOW[state.kind];
 }
