@@ -5,7 +5,8 @@ import { findBundleFolder } from '../index/bundle-folder.js';
 import { DOCUMENTS_FILE } from '../index/file-names.js';
 import type { Bundle } from '../index/manifest.js';
 import { readBundle } from '../index/read-bundle.js';
-import { restoreBundle, splitArchiveUri } from './archive/archive.js';
+import { splitArchiveUri } from './archive/archive-name.js';
+import { restoreBundle } from './archive/restore-bundle.js';
 import { openArchiveStore } from './archive/store.js';
 import {
   type BuildParts,
@@ -70,7 +71,7 @@ async function fromArchive(uri: string, build: Build, parts: BuildParts): Promis
   const store = await openArchiveStore(storeUri, config.archive.s3);
   try {
     const bundle = await readBundle(path.join(fetched, name)).catch(() =>
-      restoreBundle(store, name, fetched, {}, signal),
+      restoreBundle({ store, name, sha256: null }, fetched, {}, signal),
     );
     const result = await fromTexts(bundle, build, parts);
     await rm(fetched, { recursive: true, force: true });

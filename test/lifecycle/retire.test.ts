@@ -1,19 +1,24 @@
-import { cpSync, existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { pino } from 'pino';
 import t, { type Test } from 'tap';
 import { ConsumerDeadlines } from '../../src/gateway/wiring/consumer-deadlines.js';
 import { readBundle } from '../../src/index/read-bundle.js';
+import { splitArchiveUri } from '../../src/lifecycle/archive/archive-name.js';
 import { archiveVersion, restoreVersion } from '../../src/lifecycle/archive/archive-version.js';
 import { registryRecords } from '../../src/lifecycle/build-records.js';
 import { rebuildCorpus } from '../../src/lifecycle/rebuild.js';
 import { retirementBlockers } from '../../src/lifecycle/retire/blockers.js';
 import { deleteLeftCopies } from '../../src/lifecycle/retire/left-copies.js';
 import { retireVersion } from '../../src/lifecycle/retire/retire-version.js';
+import { RetirementRunner } from '../../src/lifecycle/retire/retirement-runner.js';
 import type { Registry } from '../../src/registry/registry.js';
 import { Metrics } from '../../src/telemetry/metrics.js';
 import { type Digest, digestPrefix } from '../../src/vocabulary.js';
+import { until } from '../control/yard.js';
 import { silentLog } from '../fixtures/postgres.js';
+import { damageObject, startS3, TEST_BUCKET } from '../fixtures/s3.js';
 import { failureOf, temporaryFolder } from '../index/corpus.js';
 import { requestOf } from './reembed-rig.js';
 import { AUTHOR, cutOver, V1, type Yard, yardOf } from './retire-rig.js';
@@ -91,8 +96,19 @@ t.test('what serves, what consumers depend on and what keys search is not retire
   await registry.consumers.setMigrated(consumer.consumerId, true, AUTHOR);
   t.match(await failureOf(retireVersion(request, parts)), { details: { blockers: 'traffic' } });
   t.equal((await registry.corpusVersions.get(V1)).status, 'draining');
-  await retireVersion({ ...request, quietDays: 0 }, parts);
+  const s3 = await startS3(t);
+  const atS3 = { ...parts, config: { ...parts.config, archive: { ...parts.config.archive, s3 } } };
+  const to = `s3://${TEST_BUCKET}/old`;
+  const { uri } = await archiveVersion(V1, to, atS3);
+  await damageObject(s3, `old/${splitArchiveUri(uri).name}/rows-00000.parquet`);
+  t.match(await failureOf(restoreVersion(V1, null, atS3)), {
+    reason: 'CORRUPT_ARCHIVE',
+    message: /rows-00000\.parquet .* archive the version again/,
+  });
+  await retireVersion({ ...request, to, quietDays: 0 }, atS3);
   t.equal((await registry.corpusVersions.get(V1)).status, 'archived');
+  const { defaultBuild } = await registry.corpusVersions.get(V1);
+  t.equal((await restoreVersion(V1, null, atS3)).digest, defaultBuild, 'archiving it again mended it');
 });
 
 t.test(
@@ -172,6 +188,16 @@ t.test(
     mkdirSync(restored);
     t.same(await tidied(), []);
     t.ok(existsSync(restored), 'what was written since then stays');
+    const said = path.join(fileURLToPath(archive.uri), 'archive.json');
+    const text = readFileSync(said, 'utf8');
+    writeFileSync(said, text.replace(/"writer": "[^"]+"/, '"writer": "somebody"'));
+    t.match(await failureOf(restoreVersion(V1, null, parts)), {
+      reason: 'CORRUPT_ARCHIVE',
+      message: /archive\.json .* is not the one that was recorded/,
+    });
+    t.equal((await registry.corpusVersions.get(V1)).status, 'archived');
+    t.same(readdirSync(path.join(bundles, 'v1')), [], 'nothing came of it');
+    writeFileSync(said, text);
     const bundle = await restoreVersion(V1, null, parts);
     t.equal(bundle.digest, defaultBuild);
     t.equal((await registry.corpusVersions.get(V1)).status, 'ready');
@@ -220,8 +246,39 @@ t.test(
     );
     t.equal((await registry.corpusVersions.get(V1)).status, 'archived');
     t.equal(readdirSync(path.join(bundles, 'v1')).length, 1);
-    t.match(await retireVersion(request, parts), { deletedAt: Date });
+    const steps: string[] = [];
+    const onStep = (step: string): void => void steps.push(step);
+    t.match(await retireVersion(request, { ...parts, onStep }), { deletedAt: Date });
+    t.same(steps, ['delete'], 'the one step that was left is logged');
     t.same(readdirSync(path.join(bundles, 'v1')), []);
+    await t.test('a gateway that goes on behind it keeps the steps that were written down', async (t) => {
+      const { retirementId } = await registry.retirements.start(
+        V1,
+        { place: archives, quietDays: 0 },
+        AUTHOR,
+      );
+      t.ok(await registry.retirements.takeLease(retirementId, 'gone', 60_000));
+      const done = ['drain', 'archive', 'verify'].map((step) => ({
+        step,
+        detail: 'before',
+        at: '2026-11-26',
+      }));
+      await registry.retirements.note(retirementId, 'gone', { steps: done, why: null });
+      await registry.retirements.releaseLease(retirementId, 'gone');
+      const { config } = parts;
+      const runner = new RetirementRunner({
+        registry: () => registry,
+        gatewayId: 'next',
+        config,
+        log: silentLog,
+      });
+      t.teardown(() => runner.close());
+      const { value } = await until('it is over', async () => {
+        const latest = await registry.retirements.latest(V1);
+        return latest.finishedAt === null ? null : latest;
+      });
+      t.match(value, { state: 'completed', steps: [...done, { step: 'delete' }] });
+    });
     t.equal((await restoreVersion(V1, null, parts)).manifest.document_count, 60);
   },
 );

@@ -22,13 +22,10 @@ export function addArchiveCommands(program: Command): void {
       .option('--to <place>', 'a folder or s3://bucket/prefix (default: archive.uri of the configuration)'),
   ).action(async (name: string, _options: unknown, command: Command) => {
     const options = command.optsWithGlobals<ArchiveOptions>();
-    const { archiveVersion, verifyArchive } = await import('../../lifecycle/archive/archive-version.js');
-    const written = await withParts(options, 'archiving', async (parts) => {
-      const archive = await archiveVersion(versionOf(name), options.to ?? null, parts);
-      await verifyArchive(archive.uri, archive.sha256, parts);
-      await parts.records.noteArchive(archive.uri, 'verified');
-      return archive;
-    });
+    const { archiveVerified } = await import('../../lifecycle/archive/archive-version.js');
+    const written = await withParts(options, 'archiving', (parts) =>
+      archiveVerified(versionOf(name), options.to ?? null, parts),
+    );
     commandOutput(options).answer(
       { uri: written.uri, sha256: written.sha256, rows: written.manifest.row_count, bytes: written.bytes },
       () =>

@@ -11,8 +11,11 @@ export interface StoredFile {
 export interface ArchiveStore {
   /** The same place for another process: `file:///…` or `s3://bucket/prefix`. */
   readonly uri: string;
-  /** Puts a local file there; what has this name and content is left as it is. */
-  put(name: string, file: string, content: StoredFile): Promise<void>;
+  /**
+   * Puts a local file there; what has this name and content is left as it is. `readBack`: its content is read to know that,
+   * whatever the place says of it.
+   */
+  put(name: string, file: string, content: StoredFile, readBack: boolean): Promise<void>;
   /** The content in pieces; null when there is no such file. */
   read(name: string): Promise<AsyncIterable<Uint8Array> | null>;
   close(): void;

@@ -2,12 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { SwitchyardError } from '../../errors.js';
 import type { VersionArchive } from '../../registry/archives.js';
 import type { CorpusVersionName } from '../../registry/corpus-versions.js';
-import {
-  type ArchiveParts,
-  archivePlace,
-  archiveVersion,
-  verifyArchive,
-} from '../archive/archive-version.js';
+import { type ArchiveParts, archivePlace, archiveVerified } from '../archive/archive-version.js';
 import { assertRetirable } from './blockers.js';
 import { deleteBundles } from './delete-bundles.js';
 import type { RetirementStep } from './steps.js';
@@ -27,6 +22,7 @@ export interface RetireParts extends ArchiveParts {
 
 const POLL_MS = 200;
 const DRAIN_MS_MAX = 60_000;
+const COPY_GONE = 'the serving copy is gone';
 
 /**
  * Takes a version out of service for good: drain, archive, verify the archive, delete the serving copy, in that order.
@@ -45,15 +41,15 @@ export async function retireVersion(request: RetireRequest, parts: RetireParts):
   const done = await finishedArchive(name, parts);
   if (done !== null) {
     await deleteHere(name, parts);
+    say('delete', COPY_GONE);
     return done;
   }
   archivePlace(to, parts.config);
   await assertRetirable(name, quietDays, records);
   say('drain', await drain(name, parts));
-  const uri = await archived(name, to, parts, say);
-  const recorded = await archiveAt(name, uri, parts);
-  await verifyArchive(uri, recorded.sha256, parts);
-  await records.noteArchive(uri, 'verified');
+  const { uri } = await archiveVerified(name, to, parts, ({ uri, bytes, manifest }) =>
+    say('archive', `${manifest.row_count} rows, ${bytes} bytes at ${uri}`),
+  );
   say('verify', `every byte of ${uri} was read back`);
   // Whoever came meanwhile still finds what it depends on.
   await assertRetirable(name, quietDays, records);
@@ -62,7 +58,7 @@ export async function retireVersion(request: RetireRequest, parts: RetireParts):
   await letGo(name, parts);
   await deleteHere(name, parts);
   await records.noteArchive(uri, 'deleted');
-  say('delete', 'the serving copy is gone');
+  say('delete', COPY_GONE);
   return archiveAt(name, uri, parts);
 }
 
@@ -111,18 +107,6 @@ async function until(
       );
     await sleep(POLL_MS, undefined, { signal }).catch(() => undefined);
   }
-}
-
-/** One archive that was recorded for this is enough; it is verified in any case. */
-async function archived(
-  name: CorpusVersionName,
-  to: string | null,
-  parts: RetireParts,
-  say: (step: RetirementStep, detail: string) => void,
-): Promise<string> {
-  const { uri, bytes, manifest } = await archiveVersion(name, to, parts);
-  say('archive', `${manifest.row_count} rows, ${bytes} bytes at ${uri}`);
-  return uri;
 }
 
 async function archiveAt(

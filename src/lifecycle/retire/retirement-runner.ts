@@ -7,6 +7,7 @@ import type { Retirement, RetirementStepRecord } from '../../registry/retirement
 import type { Logger } from '../../telemetry/log.js';
 import { registryVersionRecords } from './records.js';
 import { retireVersion } from './retire-version.js';
+import { RETIREMENT_STEPS, type RetirementStep } from './steps.js';
 
 export interface RetirementRunnerOptions {
   /** Null while there is none. */
@@ -84,9 +85,10 @@ export class RetirementRunner {
     const { gatewayId, log } = this.#options;
     const { retirementId, corpus, version } = retirement;
     const renewal = this.#renew(registry, retirementId, stop);
+    const steps = [...retirement.steps];
     try {
       for (let failures = 0; !stop.signal.aborted; failures++) {
-        const why = await this.#attempt(registry, retirement, stop);
+        const why = await this.#attempt(registry, retirement, steps, stop);
         if (why === null || stop.signal.aborted) break;
         const retryInMs = backoffDelayMs(RETRY, failures + 1, Math.random);
         log.warn(
@@ -104,14 +106,18 @@ export class RetirementRunner {
     }
   }
 
-  /** Null: it is over, or no longer this gateway's. Else why it is to be tried again. */
-  async #attempt(registry: Registry, retirement: Retirement, stop: AbortController): Promise<string | null> {
+  /** `steps`: what was done of it so far, and then is. Null: it is over, or no longer this gateway's. Else why it is to be tried again. */
+  async #attempt(
+    registry: Registry,
+    retirement: Retirement,
+    steps: RetirementStepRecord[],
+    stop: AbortController,
+  ): Promise<string | null> {
     const { signal } = stop;
     const { gatewayId, config, log } = this.#options;
     const { retirements } = registry;
     const { retirementId, corpus, version, place, quietDays, actor, reason } = retirement;
     const records = registryVersionRecords(registry, config.bundlesDir, { actor, reason });
-    const steps: RetirementStepRecord[] = [];
     let noting: Promise<unknown> = Promise.resolve();
     const note = (why: string | null): void => {
       const known = { steps: [...steps], why };
@@ -135,7 +141,10 @@ export class RetirementRunner {
             },
           },
           onStep: (step, detail) => {
-            steps.push({ step, detail, at: new Date().toISOString() });
+            // What comes after it is done again too; what comes before it is not where a killed run had marked the version.
+            const from = steps.findIndex((known) => orderOf(known.step) >= orderOf(step));
+            const record = { step, detail, at: new Date().toISOString() };
+            steps.splice(from === -1 ? steps.length : from, steps.length, record);
             note(null);
           },
         },
@@ -191,3 +200,5 @@ function pause(ms: number, signal: AbortSignal): Promise<void> {
     if (signal.aborted) end();
   });
 }
+
+const orderOf = (step: string): number => RETIREMENT_STEPS.indexOf(step as RetirementStep);
