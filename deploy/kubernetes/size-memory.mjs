@@ -5,8 +5,10 @@ import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 
 const MIB = 1024 * 1024;
-/** Copies are written whole before the old one goes; file systems round up. */
+/** File systems round up, and a build grows from one version to the next. */
 const VOLUME_SHARE = 1.1;
+/** What the gateway leaves free beside a copy (SPARE_BYTES in src/index/tiers/memory-folder.ts): no copy may count on it. */
+const SPARE_MIB = 16;
 /** Gateway, encoders and search threads of two models of the size of MiniLM; measure your own. */
 const PROCESS_BYTES = 3 * 1024 * MIB;
 
@@ -36,12 +38,13 @@ if (bundles.length === 0) {
   process.exit(1);
 }
 const indexBytes = bundles.reduce((sum, manifest) => sum + searchedBytes(manifest), 0);
-const volumeMib = Math.ceil((indexBytes * VOLUME_SHARE) / MIB);
+const copiesMib = Math.ceil((indexBytes * VOLUME_SHARE) / MIB);
+const volumeMib = copiesMib + SPARE_MIB;
 const sizes = {
   bundles: bundles.length,
   index_bytes: indexBytes,
   'emptyDir.sizeLimit': `${volumeMib}Mi`,
-  'tiers.dram_bytes_max': volumeMib * MIB,
+  'tiers.dram_bytes_max': copiesMib * MIB,
   'resources.limits.memory': `${volumeMib + PROCESS_BYTES / MIB}Mi`,
 };
 if (asJson) process.stdout.write(`${JSON.stringify(sizes)}\n`);

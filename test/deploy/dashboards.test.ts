@@ -26,7 +26,11 @@ interface Dashboard {
   readonly title: string;
   readonly panels: readonly Panel[];
   readonly templating: {
-    readonly list: readonly { readonly name: string; readonly query: string | { readonly query: string } }[];
+    readonly list: readonly {
+      readonly name: string;
+      readonly type: string;
+      readonly query: string | { readonly query: string };
+    }[];
   };
 }
 
@@ -160,6 +164,22 @@ t.test(
           if (panel.title === OF_FAILURES) ofFailures.add(filled(expr));
         }
     t.ok(wanted.size > 60, `${wanted.size} queries`);
+    // What the variables offer is asked for as Grafana does: the values that one label of some series has.
+    const offers = new Map<string, string>();
+    for (const { title, templating } of dashboards)
+      for (const { name, type, query } of templating.list.filter((one) => one.type === 'query')) {
+        const asked = typeof query === 'string' ? query : query.query;
+        const [, series, label] = /^label_values\((.+), (\w+)\)$/.exec(asked) ?? [];
+        if (series === undefined || label === undefined)
+          t.fail(`${title}: ${name}, a ${type}, asks ${asked}`);
+        else
+          offers.set(
+            filled(`count by (${label}) (${series.replaceAll(`$${name}`, '.*')}{${label}!=""})`),
+            name,
+          );
+      }
+    t.same([...new Set(offers.values())].sort(), ['corpus', 'job']);
+    for (const [expression, name] of offers) wanted.set(expression, `the variable ${name}`);
     const empty = new Map(wanted);
     await until(
       'every query has a value',

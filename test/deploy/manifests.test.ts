@@ -9,6 +9,7 @@ import { parse, parseAllDocuments } from 'yaml';
 import { loadConfig } from '../../src/config/load.js';
 import { assertGuarded } from '../../src/gateway/bind.js';
 import { residentBytes } from '../../src/index/placement.js';
+import { MemoryFolder, SPARE_BYTES } from '../../src/index/tiers/memory-folder.js';
 import { packageRoot, packageVersion } from '../../src/package-root.js';
 import { builtBundle, builtBundles } from '../control/yard.js';
 import { temporaryFolder } from '../fixtures/folders.js';
@@ -23,6 +24,10 @@ const run = (file: string, args: readonly string[], cwd = ROOT): Promise<{ stdou
 const DEPLOY = path.join(ROOT, 'deploy');
 const read = (...parts: string[]): string => readFileSync(path.join(DEPLOY, ...parts), 'utf8');
 const dockerfile = read('Dockerfile');
+const MIB = 1024 * 1024;
+/** A folder under the one that processes of the image, and those that are `exec`ed into it, start in. */
+const workFolder = (file: string, name: string): string =>
+  path.join([...file.matchAll(/^WORKDIR (\S+)$/gm)].at(-1)?.[1] ?? '', name);
 
 /** `COPY a b ./there` → the sources that come from the checkout. */
 const copied = [...dockerfile.matchAll(/^COPY (?!--from)(.+) \S+$/gm)].flatMap(([, sources]) =>
@@ -45,6 +50,12 @@ t.test('the Dockerfile', async (t) => {
   t.not(validateDockerfile('FROM a\nCOPPY b c').length, 0, 'as it has of a wrong one');
   t.match(dockerfile, /^RUN npm ci --omit=dev$/m);
   t.match(dockerfile, /^USER 1000:1000$/m, 'nothing runs as root');
+  t.match(
+    dockerfile,
+    / ln -s \/app\/bin\/switchyard \/usr\/local\/bin\/switchyard$/m,
+    'exec finds the command',
+  );
+  t.match(dockerfile, /^ {2}CMD \["node", "\/app\/bin\/healthcheck\.mjs"\]$/m);
   const sent = read('Dockerfile.dockerignore');
   for (const source of new Set(copied)) {
     t.ok(existsSync(path.join(ROOT, source)), `${source} is there`);
@@ -65,7 +76,9 @@ t.test('the Dockerfile', async (t) => {
     for (const source of (sources as string).split(' '))
       cpSync(path.join(ROOT, source), path.join(image, source), { recursive: true });
   symlinkSync(path.join(ROOT, 'node_modules'), path.join(image, 'node_modules'));
-  const { stdout } = await run(path.join(image, 'bin', 'switchyard'), ['--version'], folder);
+  const onPath = path.join(folder, 'switchyard');
+  symlinkSync(path.join(image, 'bin', 'switchyard'), onPath);
+  const { stdout } = await run(onPath, ['--version'], folder);
   t.equal(stdout.trim(), packageVersion());
 });
 
@@ -73,7 +86,12 @@ t.test('the Compose file', async (t) => {
   const compose = parse(read('compose', 'compose.yaml'), { merge: true }) as {
     services: Record<
       string,
-      { environment?: Record<string, string>; volumes?: string[]; build?: { dockerfile: string } }
+      {
+        environment?: Record<string, string>;
+        volumes?: string[];
+        build?: { dockerfile: string };
+        shm_size?: string;
+      }
     >;
   };
   const schema = JSON.parse(
@@ -102,6 +120,10 @@ t.test('the Compose file', async (t) => {
     const config = loadConfig({ file: null, env, cwd: DEPLOY, overrides: {} });
     guarded(config);
     t.equal(config.shutdown.lameDuckMs, 3_000);
+    t.equal(
+      config.tiers.dramBytesMax,
+      Number.parseInt(compose.services[name]?.shm_size ?? '', 10) * 1024 * MIB - SPARE_BYTES,
+    );
   }
   const mounted = Object.values(compose.services).flatMap(({ volumes }) => volumes ?? []);
   for (const volume of mounted.filter((one) => one.startsWith('.')))
@@ -122,6 +144,7 @@ interface Manifest {
         }[];
         readonly containers: readonly {
           readonly env: readonly { readonly name: string; readonly value?: string }[];
+          readonly volumeMounts: readonly { readonly name: string; readonly mountPath: string }[];
         }[];
       };
     };
@@ -203,7 +226,14 @@ t.test('the Kubernetes manifests', async (t) => {
     const { lameDuckMs, drainMs } = config.shutdown;
     t.ok(pod.terminationGracePeriodSeconds * 1_000 >= lameDuckMs + drainMs + 5_000, 'there is time to drain');
     const memory = pod.volumes.find(({ name }) => name === 'memory')?.emptyDir?.sizeLimit ?? '';
-    t.equal(Number.parseInt(memory, 10) * 1024 * 1024, config.tiers.dramBytesMax);
+    t.equal(Number.parseInt(memory, 10) * MIB - SPARE_BYTES, config.tiers.dramBytesMax);
+    const [main] = pod.containers;
+    t.ok(
+      main?.volumeMounts.some(
+        ({ name, mountPath }) => name === 'config' && mountPath === workFolder(dockerfile, 'config'),
+      ),
+      'every command in the pod finds the settings',
+    );
     t.ok(
       pod.containers.every(({ env }) => env.every(({ value }) => value === undefined)),
       'secrets are references',
@@ -230,9 +260,37 @@ t.test('the Kubernetes manifests', async (t) => {
       JSON.parse((await run(process.execPath, [script, bundles, ...names, '--json'])).stdout) as {
         index_bytes: number;
         bundles: number;
+        'emptyDir.sizeLimit': string;
+        'tiers.dram_bytes_max': number;
       };
     t.equal((await sizes('docs/v1')).index_bytes, residentBytes(v1.manifest));
-    t.equal((await sizes()).index_bytes, residentBytes(v1.manifest) + residentBytes(v2.manifest));
+    for (const names of [['docs/v1'], ['docs/v2'], []]) {
+      const { index_bytes, ...given } = await sizes(...names);
+      const volume = Number.parseInt(given['emptyDir.sizeLimit'], 10) * MIB;
+      t.ok(given['tiers.dram_bytes_max'] >= index_bytes, 'the budget lets them in');
+      t.equal(volume - given['tiers.dram_bytes_max'], SPARE_BYTES, 'and all of it can be used');
+    }
+    const mounted = path.join(bundles, 'memory');
+    mkdirSync(mounted);
+    const size = (await sizes())['emptyDir.sizeLimit'].replace('Mi', 'm');
+    const mount = run('mount', ['-t', 'tmpfs', '-o', `size=${size},mode=1777`, 'tmpfs', mounted]);
+    const refused = await mount.then(
+      () => null,
+      (error: Error) => error.message.trim(),
+    );
+    if (refused === null)
+      t.teardown(async () => {
+        await run('umount', [mounted]);
+      });
+    const skip = refused === null ? false : `NOT TESTED: no tmpfs can be mounted here (${refused})`;
+    await t.test('and a volume of that size holds them', { skip }, async (t) => {
+      const memory = await MemoryFolder.open(mounted);
+      for (const bundle of [v1, v2]) {
+        const held = await memory.hold(bundle, {});
+        if ('notHeld' in held) t.fail(held.notHeld);
+        else t.teardown(() => held.release());
+      }
+    });
     await t.rejects(sizes('docs/v9'));
   });
 });

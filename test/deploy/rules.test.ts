@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import t from 'tap';
 import { parse } from 'yaml';
@@ -11,6 +11,11 @@ interface Alert {
   readonly expr: string;
   readonly labels: { readonly severity: string };
   readonly annotations: { readonly summary: string; readonly description: string; readonly runbook: string };
+}
+interface Scrapes {
+  readonly scrape_configs: readonly [
+    { readonly job_name: string; readonly kubernetes_sd_configs: unknown; readonly [other: string]: unknown },
+  ];
 }
 interface Case {
   readonly alert_rule_test?: readonly {
@@ -29,7 +34,24 @@ const operations = read(packageRoot(), 'docs', 'operations.md');
 t.test('promtool accepts the rules', async (t) => {
   const said = await promtool('check', 'rules', 'alerts.rules.yml', 'recording.rules.yml');
   t.match(said, new RegExp(`SUCCESS: ${alerts.length} rules found`));
-  t.match(await promtool('check', 'config', '--syntax-only', 'prometheus.yml'), /SUCCESS/);
+  const isRight = async (file: string) =>
+    t.match(await promtool('check', 'config', '--syntax-only', file), /SUCCESS/);
+  await isRight('prometheus.yml');
+  // Debian's promtool is built without Kubernetes; everything else of that file it can check.
+  const { scrape_configs } = parse(
+    read(packageRoot(), 'deploy', 'kubernetes', 'prometheus-scrape.yaml'),
+  ) as Scrapes;
+  const [{ kubernetes_sd_configs, ...scrape }] = scrape_configs;
+  t.same(kubernetes_sd_configs, [
+    { role: 'pod', selectors: [{ role: 'pod', label: 'app.kubernetes.io/name=switchyard' }] },
+  ]);
+  t.equal(scrape.job_name, 'switchyard', 'as rules and dashboards ask');
+  const file = path.join(t.testdir({}), 'prometheus.yml');
+  writeFileSync(
+    file,
+    JSON.stringify({ scrape_configs: [{ ...scrape, static_configs: [{ targets: ['gateway:8081'] }] }] }),
+  );
+  await isRight(file);
 });
 
 t.test('every alert fires on what it is for and is quiet on what is near it', async (t) => {

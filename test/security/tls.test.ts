@@ -8,6 +8,7 @@ import { clientAccess } from '../../src/cli/client-access.js';
 import { GatewayClient } from '../../src/cli/gateway-client.js';
 import type { ListenerSettings } from '../../src/config/config.js';
 import { packageRoot } from '../../src/package-root.js';
+import { switchyardWith } from '../control/processes.js';
 import { until } from '../control/yard.js';
 import { grpcRefused, LOCAL, startGateway } from '../gateway/harness.js';
 import { bearer, makeKey, ringOf } from './keys.js';
@@ -196,6 +197,24 @@ t.test('the command line proves itself by key and certificate', async (t) => {
   await t.rejects(new GatewayClient(url, clientAccess({}, {})).get('/v1/status'), {
     message: /no gateway answers/,
   });
+
+  const settings = {
+    SWITCHYARD_LISTEN__ADMIN_HTTP__TLS__CERT_FILE: path.join(folder, 'tls.crt'),
+    SWITCHYARD_LISTEN__ADMIN_HTTP__TLS__KEY_FILE: path.join(folder, 'tls.key'),
+    SWITCHYARD_CLIENT_CERT_FILE: file('client.crt'),
+    SWITCHYARD_CLIENT_KEY_FILE: file('client.key'),
+  };
+  const port = new URL(url).port;
+  const proof = ['--key-file', path.join(folder, 'key'), '--ca-file', file('test-ca.crt')];
+  for (const [words, answer] of [
+    [['gateway', 'status'], /"state": "ok"/],
+    [['gateway', 'metrics'], /^switchyard_up 1$/m],
+  ] as const) {
+    const command = [...words, '--admin-port', port];
+    const run = await switchyardWith(settings, folder, ...command, ...proof);
+    t.match(run, { code: 0, stdout: answer }, `${words.join(' ')}: ${run.stderr}`);
+    t.not((await switchyardWith(settings, folder, ...command)).code, 0);
+  }
 });
 
 t.test('beyond loopback neither a listener without keys nor one without TLS boots', async (t) => {

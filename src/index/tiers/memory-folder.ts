@@ -12,7 +12,7 @@ import { verifyCopies } from '../verify-bundle.js';
 /** statfs types whose files are memory: tmpfs, ramfs, hugetlbfs. */
 const MEMORY_FILESYSTEMS = new Set([0x01021994, 0x858458f6, 0x958458f6]);
 /** Left free on top of a copy: others write there as well. */
-const SPARE_BYTES = 16 << 20;
+export const SPARE_BYTES = 16 << 20;
 const LOCK_RETRY_MS = 50;
 const HOLDER = /^([0-9a-f]{64})\.(.+)\.holder$/;
 const ENTRY = /^([0-9a-f]{64})(?:\.new)?$/;
