@@ -25,7 +25,7 @@ export function clientAccess(
   env: NodeJS.ProcessEnv = process.env,
 ): ClientAccess {
   const keyFile = options.keyFile ?? (env.SWITCHYARD_API_KEY ? undefined : env.SWITCHYARD_API_KEY_FILE);
-  const key = keyFile ? read(keyFile).toString('latin1').trim() : env.SWITCHYARD_API_KEY;
+  const key = keyFile ? readKey(keyFile).toString('latin1').trim() : env.SWITCHYARD_API_KEY;
   const caFile = options.caFile ?? env.SWITCHYARD_CA_FILE;
   const { SWITCHYARD_CLIENT_CERT_FILE: certFile, SWITCHYARD_CLIENT_KEY_FILE: certKeyFile } = env;
   const connect = {
@@ -38,13 +38,24 @@ export function clientAccess(
   };
 }
 
-function read(file: string): Buffer {
+/** The name of a key file that stands for standard input: a command in a container takes the key from outside. */
+const STDIN = '-';
+/** A pipe gives it once, and a command may ask twice. */
+let keyOnStdin: Buffer | null = null;
+
+function readKey(file: string): Buffer {
+  if (file !== STDIN) return read(file);
+  keyOnStdin ??= read(0);
+  return keyOnStdin;
+}
+
+function read(file: string | 0): Buffer {
   try {
     return readFileSync(file);
   } catch (error) {
     throw new SwitchyardError(
       'INVALID_CONFIG',
-      `${file} cannot be read (${(error as NodeJS.ErrnoException).code})`,
+      `${file === 0 ? 'standard input' : file} cannot be read (${(error as NodeJS.ErrnoException).code})`,
     );
   }
 }

@@ -25,7 +25,10 @@ export function addCommonOptions(command: Command): Command {
     .option('--http-port <port>', 'public HTTP port', wholeNumber)
     .option('--admin-port <port>', 'admin HTTP port', wholeNumber)
     .option('--admin-grpc-port <port>', 'admin gRPC port', wholeNumber)
-    .option('--key-file <file>', 'holds the API key for the gateway (or: SWITCHYARD_API_KEY)')
+    .option(
+      '--key-file <file>',
+      'holds the API key for the gateway; -: standard input (or: SWITCHYARD_API_KEY)',
+    )
     .option('--ca-file <file>', 'the authority of its certificate (or: SWITCHYARD_CA_FILE)');
 }
 

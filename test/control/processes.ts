@@ -102,12 +102,14 @@ export async function runCommand(
   env: Readonly<Record<string, string>>,
   cwd: string,
   words: readonly string[],
+  input: string | null = null,
 ): Promise<CommandResult> {
   const child = spawn(process.execPath, [CLI, ...words], {
     cwd,
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['pipe', 'pipe', 'pipe'],
     env: environment(env),
   });
+  child.stdin.end(input ?? '');
   let stdout = '';
   let stderr = '';
   child.stdout.on('data', (chunk) => {

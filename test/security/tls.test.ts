@@ -8,7 +8,7 @@ import { clientAccess } from '../../src/cli/client-access.js';
 import { GatewayClient } from '../../src/cli/gateway-client.js';
 import type { ListenerSettings } from '../../src/config/config.js';
 import { packageRoot } from '../../src/package-root.js';
-import { switchyardWith } from '../control/processes.js';
+import { runCommand, switchyardWith } from '../control/processes.js';
 import { until } from '../control/yard.js';
 import { grpcRefused, LOCAL, startGateway } from '../gateway/harness.js';
 import { bearer, makeKey, ringOf } from './keys.js';
@@ -214,6 +214,9 @@ t.test('the command line proves itself by key and certificate', async (t) => {
     const run = await switchyardWith(settings, folder, ...command, ...proof);
     t.match(run, { code: 0, stdout: answer }, `${words.join(' ')}: ${run.stderr}`);
     t.not((await switchyardWith(settings, folder, ...command)).code, 0);
+    const ofStdin = ['--key-file', '-', '--ca-file', file('test-ca.crt')];
+    const piped = await runCommand(settings, folder, [...command, ...ofStdin], `${key.token}\n`);
+    t.match(piped, { code: 0, stdout: answer }, piped.stderr);
   }
 });
 
