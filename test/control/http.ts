@@ -55,7 +55,11 @@ export const search = (
   );
 
 /** Requests one after the other in the background; `stop` tells how many were answered and what was refused. */
-export function keepSearching(httpUrl: string): { stop(): Promise<{ answered: number; refused: string[] }> } {
+export function keepSearching(httpUrl: string): {
+  /** So far. */
+  answered(): number;
+  stop(): Promise<{ answered: number; refused: string[] }>;
+} {
   let stopping = false;
   let answered = 0;
   const refused: string[] = [];
@@ -68,6 +72,7 @@ export function keepSearching(httpUrl: string): { stop(): Promise<{ answered: nu
     }
   })();
   return {
+    answered: () => answered,
     stop: async () => {
       stopping = true;
       await work;

@@ -54,8 +54,8 @@ async function comesAndGoes(t: Test, postgres: TestPostgres): Promise<void> {
       t.match(await put(gateway, 1), { status: 200, etag: '"2"' });
       await until('revision 2', async () => (await metric(gateway, 'switchyard_route_revision')) === '2');
       await until('the snapshot', async () => (await readFile(snapshot, 'utf8')).includes('"revision":2'));
-      const { answered, refused } = await load.stop();
-      t.ok(answered > 10);
+      await until('more than ten were answered', async () => load.answered() > 10);
+      const { refused } = await load.stop();
       t.same(refused, [], 'no request was lost');
     },
   );
