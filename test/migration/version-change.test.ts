@@ -1,12 +1,10 @@
 import t, { type Test } from 'tap';
 import type { MigrationEventView } from '../../src/gateway/admin/migration-views.js';
 import { startGateway } from '../../src/gateway/gateway.js';
-import { registryRecords } from '../../src/lifecycle/build-records.js';
-import { rebuildCorpusVersion } from '../../src/lifecycle/corpus-rebuild.js';
 import { createLogger } from '../../src/telemetry/log.js';
 import type { Digest } from '../../src/vocabulary.js';
-import { AUTHOR, CORPUS, makeYard, until, type Yard } from '../control/yard.js';
-import { silentLog } from '../fixtures/postgres.js';
+import { AUTHOR, CORPUS, makeYard, until } from '../control/yard.js';
+import { anotherBuild } from './another-build.js';
 import { adminUrl, ask, Load, untilMigration } from './migrating.js';
 
 const TEXTS = ['a cat', 'a bird', 'some bread', 'red wine', 'a planet', 'a bicycle', 'a cobbler', 'snow'];
@@ -43,7 +41,9 @@ t.test('a version that changes during an analysis under weight begins anew, with
   const load = new Load(`http://${host}:${port}`, CORPUS, TEXTS, 1);
   t.teardown(() => load.stop());
   const first = (await registry.corpusVersions.get({ corpus: CORPUS, version: 'v2' })).defaultBuild as Digest;
-  const other = await anotherBuild(yard);
+  const other = await anotherBuild(yard, 'v2', {
+    ...{ kind: 'format', format: { quantization: 'bf16', expansionSearch: 64 } },
+  });
   t.not(other, first);
   const events = async () =>
     (await ask<{ events: readonly MigrationEventView[] }>(`${migrations}/events`)).body.events;
@@ -100,23 +100,3 @@ t.test('a version that changes during an analysis under weight begins anew, with
   t.same(load.failures, []);
   t.ok((load.answered.get('v2') ?? 0) > 0, 'both served meanwhile');
 });
-
-/** The same rows of v2 in another format, recorded and not its default. */
-async function anotherBuild({ registry, config }: Yard): Promise<Digest> {
-  const { bundle } = await rebuildCorpusVersion(
-    {
-      corpus: CORPUS,
-      version: 'v2',
-      build: null,
-      variant: { kind: 'format', format: { quantization: 'bf16', expansionSearch: 64 } },
-    },
-    {
-      config: config(),
-      records: registryRecords(registry, config().bundlesDir),
-      log: silentLog,
-      events: { onCounted: () => {}, onDocuments: () => {}, onPhase: () => {} },
-      signal: new AbortController().signal,
-    },
-  );
-  return bundle.digest;
-}
