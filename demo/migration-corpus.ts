@@ -10,7 +10,12 @@ import { registerModel } from '../src/lifecycle/register-model.js';
 import type { Registry } from '../src/registry/registry.js';
 import type { Logger } from '../src/telemetry/log.js';
 import { say } from './say.js';
-import { WORDNET_BUILD, writeWordnetGoldenSet, writeWordnetJsonl } from './wordnet.js';
+import {
+  type LexicographerFile,
+  WORDNET_BUILD,
+  writeWordnetGoldenSet,
+  writeWordnetJsonl,
+} from './wordnet.js';
 
 /** What the demonstration migrates: WordNet in versions by three models, with questions whose answers are known. */
 export const CORPUS = 'wordnet';
@@ -46,17 +51,22 @@ function keepSome(file: string, relevant: ReadonlySet<string>, documentsMax: num
   return kept.map(({ id }) => id);
 }
 
+export interface Texts {
+  readonly files: readonly LexicographerFile[];
+  /** Synsets that answer no question are left out beyond so many. */
+  readonly documentsMax: number;
+}
+
+/** The corpus as a file that plans can name, and its golden set in the registry. */
 export async function prepareTexts(
   sources: string,
   folder: string,
   registry: Registry,
-  documentsMax: number,
+  { files, documentsMax }: Texts,
 ) {
   // Where gateways look for the sources that plans name.
   const sourceFile = path.join(sources, SOURCE);
   const goldenFolder = path.join(folder, 'golden');
-  // So many example sentences are needed to tell equivalence within 0.02 from luck; animals and food have a hundred.
-  const files = ['noun.animal', 'noun.artifact', 'noun.cognition', 'noun.food'] as const;
   const count = await writeWordnetJsonl(sourceFile, files);
   const asked = await writeWordnetGoldenSet(goldenFolder, files);
   say(`${count} WordNet synsets, ${asked} example sentences as questions with known answers`);
@@ -65,7 +75,8 @@ export async function prepareTexts(
   const relevant = new Set(queries.flatMap(({ judgements }) => [...judgements.keys()]));
   const ids = keepSome(sourceFile, relevant, documentsMax);
   say(`${ids.length} of the synsets are the corpus`);
-  return { sourceFile, ids, queries: queries.slice(0, QUERIES_MAX).map(({ text }) => text) };
+  const texts = queries.slice(0, QUERIES_MAX).map(({ text }) => text);
+  return { sourceFile, ids, queries: texts, questions: queries.length };
 }
 
 export async function prepareModel(name: VersionName, config: Config, registry: Registry): Promise<void> {

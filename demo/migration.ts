@@ -1,8 +1,10 @@
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
 import { Checker } from '../bench/judge/checker.js';
+import { type Surroundings, surroundings } from '../bench/report.js';
 import { GatewayClient } from '../src/cli/gateway-client.js';
 import { addCommonOptions, type CommonOptions, commandConfig, positiveInteger } from '../src/cli/options.js';
 import { reportFailure, table } from '../src/cli/output.js';
@@ -12,6 +14,7 @@ import type { MigrationEventView, MigrationView } from '../src/gateway/admin/mig
 import { findBundleFolder } from '../src/index/bundle-folder.js';
 import { readBundle } from '../src/index/read-bundle.js';
 import { sourcesFolder } from '../src/lifecycle/source/sources-folder.js';
+import { packageRoot } from '../src/package-root.js';
 import { openRegistry, type Registry } from '../src/registry/registry.js';
 import { createLogger, type Logger } from '../src/telemetry/log.js';
 import { CheckedLoad } from './load.js';
@@ -21,6 +24,7 @@ import {
   prepareTexts,
   prepareVersion,
   SOURCE,
+  type Texts,
   VERSIONS,
   type VersionName,
 } from './migration-corpus.js';
@@ -31,7 +35,14 @@ import { Pulses, runCommand, type ServingGateway, startServing } from './serving
 const TOP_K = 5;
 const CALLERS = 4;
 const REQUESTS_PER_S = 20;
-const DOCUMENTS = 3_000;
+/** So many example sentences are needed to tell equivalence within 0.02 from luck. */
+const WHOLE: Choices = {
+  files: ['noun.animal', 'noun.artifact', 'noun.cognition', 'noun.food'],
+  documentsMax: 3_000,
+  only: [],
+};
+/** A hundred tell a clear loss, in less than a minute: the migration that a gate refuses. */
+const SMOKE: Choices = { files: ['noun.animal', 'noun.food'], documentsMax: 300, only: ['2'] };
 
 interface Scenario {
   readonly name: string;
@@ -89,9 +100,18 @@ interface Result {
   /** The page that shows why. */
   readonly report: string;
   readonly took_s: number;
+  /** Where, with what and on what it was measured. */
+  readonly run: Run;
 }
 
-async function demo(config: Config, log: Logger, { only, documents }: Choices): Promise<readonly Result[]> {
+interface Run extends Surroundings {
+  /** As git describes it, `-dirty` where the checkout is another than that; null without git. */
+  readonly commit: string | null;
+  readonly documents: number;
+  readonly questions: number;
+}
+
+async function demo(config: Config, log: Logger, choices: Choices): Promise<readonly Result[]> {
   const folder = path.join(config.varDir, 'demo');
   const sources = sourcesFolder(config.varDir);
   for (const each of [folder, sources]) mkdirSync(each, { recursive: true });
@@ -103,11 +123,14 @@ async function demo(config: Config, log: Logger, { only, documents }: Choices): 
   });
   let gateway: ServingGateway | null = null;
   try {
-    const { ids, queries, sourceFile } = await prepareTexts(sources, folder, registry, documents);
-    for (const name of Object.keys(VERSIONS) as VersionName[]) await prepareModel(name, config, registry);
+    const { ids, queries, questions, sourceFile } = await prepareTexts(sources, folder, registry, choices);
+    const run = { ...surroundings(), commit: commit(), documents: ids.length, questions };
+    const { only } = choices;
     const scenarios = SCENARIOS.map((scenario, at) => ({ number: at + 1, scenario })).filter(
       ({ number }) => only.length === 0 || only.includes(String(number)),
     );
+    for (const name of new Set(scenarios.flatMap(({ scenario: { from, to } }) => [from, to])))
+      await prepareModel(name, config, registry);
     // What a migration starts from is there before it, unless a migration before it embeds it.
     const embedded = new Set<VersionName>();
     for (const { from, to } of scenarios.map(({ scenario }) => scenario)) {
@@ -130,7 +153,9 @@ async function demo(config: Config, log: Logger, { only, documents }: Choices): 
     try {
       const results: Result[] = [];
       for (const { number, scenario } of scenarios)
-        results.push(await migrate(number, scenario, { gateway, load, learn, registry, config, folder }));
+        results.push(
+          await migrate(number, scenario, { gateway, load, learn, registry, config, folder, run }),
+        );
       return results;
     } finally {
       await load.stop();
@@ -141,10 +166,9 @@ async function demo(config: Config, log: Logger, { only, documents }: Choices): 
   }
 }
 
-interface Choices {
+interface Choices extends Texts {
   /** Numbers of migrations; empty: all. */
   readonly only: readonly string[];
-  readonly documents: number;
 }
 
 interface Stage {
@@ -154,6 +178,7 @@ interface Stage {
   readonly registry: Registry;
   readonly config: Config;
   readonly folder: string;
+  readonly run: Run;
 }
 
 interface History {
@@ -184,7 +209,7 @@ async function historyOf({ gateway }: Stage): Promise<History> {
 
 /** One migration, driven by one command. */
 async function migrate(number: number, scenario: Scenario, stage: Stage): Promise<Result> {
-  const { gateway, load, learn, folder } = stage;
+  const { gateway, load, learn, folder, run } = stage;
   const { name, from, to } = scenario;
   say(`\n${number}. ${name}`);
   await startFrom(from, stage);
@@ -235,6 +260,7 @@ async function migrate(number: number, scenario: Scenario, stage: Stage): Promis
     failures,
     report,
     took_s: Math.round((performance.now() - beganAtMs) / 100) / 10,
+    run,
   };
 }
 
@@ -320,15 +346,36 @@ function learner({ checker, ids, queries, config, registry }: Learning) {
   };
 }
 
+function commit(): string | null {
+  const words = ['describe', '--always', '--dirty'];
+  try {
+    return execFileSync('git', words, { cwd: packageRoot(), encoding: 'utf8', stdio: 'pipe' }).trim();
+  } catch {
+    return null;
+  }
+}
+
+/** What its figures were measured with, for a person. */
+const said = ({ commit, machine, cores, versions, documents, questions }: Run): string =>
+  `commit ${commit ?? 'unknown'}, ${machine}, ${cores} cores, Node ${versions.node}; ${documents} documents, ${questions} questions`;
+
 const program = addCommonOptions(new Command('demo:migration'))
   .description('four real migrations under constant load, each driven by one command')
-  .option('--documents <n>', 'synsets of the corpus', positiveInteger, DOCUMENTS)
-  .option('--only <numbers>', 'e.g. 1,3', (text: string) => text.split(','), []);
+  .option('--documents <n>', 'synsets of the corpus', positiveInteger)
+  .option('--only <numbers>', 'e.g. 1,3', (text: string) => text.split(','))
+  .option('--smoke', 'a small corpus and the second migration alone: less than a minute');
 program.parse();
-const options = program.opts<CommonOptions & Choices>();
+const options = program.opts<
+  CommonOptions & { readonly documents?: number; readonly only?: readonly string[]; readonly smoke?: boolean }
+>();
+const begunAtMs = performance.now();
 try {
   const config = commandConfig({ ...options, varDir: options.varDir ?? path.join('var', 'demo-migration') });
-  const results = await demo(config, createLogger('warn'), options);
+  const size = options.smoke === true ? SMOKE : WHOLE;
+  const { documents: documentsMax = size.documentsMax, only = size.only } = options;
+  const results = await demo(config, createLogger('warn'), { ...size, documentsMax, only });
+  const tookS = Math.round((performance.now() - begunAtMs) / 1000);
+  for (const { run } of results.slice(0, 1)) say(`\n${said(run)}; ${tookS} s in all`);
   if (options.json === true) process.stdout.write(`${JSON.stringify(results, null, 2)}\n`);
   else
     process.stdout.write(
