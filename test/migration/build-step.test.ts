@@ -78,8 +78,14 @@ class Rig {
   }
 
   /** Where it waits for a person, and why; then it is aborted. */
-  async waits(): Promise<{ readonly cause: string; readonly why: string; readonly findings: Findings }> {
-    const { migrations } = this.#yard.registry;
+  async waits(): Promise<{
+    readonly cause: string;
+    readonly why: string;
+    readonly findings: Findings;
+    readonly warnings: readonly string[];
+  }> {
+    const { registry } = this.#yard;
+    const { migrations } = registry;
     const latest = async (): Promise<Migration> => readMigration(await migrations.latest(CORPUS));
     const { value } = await until('it waits', async () => {
       const migration = await latest();
@@ -91,12 +97,15 @@ class Rig {
       ({ event }) => event as { readonly kind: string; readonly findings?: Findings['build'] },
     );
     const of = (kind: string) => found.find((event) => event.kind === kind)?.findings ?? {};
-    await commandMigration(this.#yard.registry, CORPUS, 'abort', AUTHOR);
+    const handlers = new MigrationHandlers({ registry: () => registry, facts: null });
+    const { warnings } = await handlers.get({ corpus: CORPUS });
+    await commandMigration(registry, CORPUS, 'abort', AUTHOR);
     await until('it ended', async () => (await latest()).finishedAt !== null);
     return {
       cause: state.cause,
       why: state.why,
       findings: { build: of('step_done'), verify: of('verified') },
+      warnings,
     };
   }
 }
@@ -236,7 +245,7 @@ t.test('the build step of a plan', async (t) => {
       build: { model: modelRef(yard.fp16.manifest) },
       verify: { missing_share_max: 0 },
     });
-    const { cause, why, findings } = await rig.waits();
+    const { cause, why, findings, warnings } = await rig.waits();
     t.equal(cause, 'plan', why);
     t.match(findings.verify, { documents: 8, feed: 'docs.jsonl', source_lag_documents: 3 });
     t.equal(findings.verify.vectors, findings.verify.vectors_before, 'as many chunks');
@@ -244,9 +253,6 @@ t.test('the build step of a plan', async (t) => {
       chunking: { tokens_max: 10, overlap_tokens: 2 },
       quantization: 'bf16',
       source: { name: 'docs/v3', feed: 'docs.jsonl' },
-    });
-    const { warnings } = await new MigrationHandlers({ registry: () => registry, facts: null }).get({
-      corpus: CORPUS,
     });
     t.match(warnings, [/v6 comes from the texts that v3 keeps.*the feed docs\.jsonl is not followed/]);
   });
