@@ -1,10 +1,11 @@
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type ClientReadableStream, type ServiceError, status } from '@grpc/grpc-js';
 import { protoPath as healthProto } from 'grpc-health-check';
 import t, { type Test } from 'tap';
 import { GRPC_CODES, type SwitchyardError } from '../../src/errors.js';
 import { InFlight } from '../../src/gateway/in-flight.js';
+import { FRAME, frame, RawHttp2 } from '../security/raw-http2.js';
 import { clientOf, type Gateway, LIMITS, LOCAL, startGateway } from './harness.js';
 
 const SEARCH = { corpus: 'animals', text: 'fish' };
@@ -259,6 +260,48 @@ t.test('an aged connection is replaced without losing a request', async (t) => {
     await sleep(5);
   }
   t.ok(answered > 5);
+});
+
+t.test('a connection that never ends its headers goes when its age does', async (t) => {
+  const limits = { ...LIMITS, deadlineMsMax: 200 };
+  const gateway = await startGateway({ connectionAgeMsMax: 100, limits });
+  t.teardown(() => gateway.close());
+  const http2 = await RawHttp2.open(gateway.faces.addresses.grpc.port);
+  t.teardown(() => {
+    http2.socket.destroy();
+  });
+  http2.socket.write(frame(FRAME.headers, 0, 1, Buffer.from([0x83, 0x86])));
+  const gone = new Promise((resolve) => http2.socket.once('close', resolve));
+  const drip = setInterval(() => http2.socket.write(frame(FRAME.continuation, 0, 1)), 20);
+  t.teardown(() => clearInterval(drip));
+  await gone;
+  t.equal((await gateway.call('Search', SEARCH)).reason, 'OK', 'and others are served');
+});
+
+t.test('a client that keeps its half of a connection open is hung up on when its time is over', async (t) => {
+  let open = (): number => 0;
+  const gateway = await startGateway({
+    arrivalMsMax: 400,
+    onConnections: (listener, counts) => {
+      if (listener === 'http') open = () => counts().open;
+    },
+  });
+  t.teardown(() => gateway.close());
+  const socket = connect({
+    port: gateway.faces.addresses.http.port,
+    host: '127.0.0.1',
+    allowHalfOpen: true,
+  });
+  t.teardown(() => {
+    socket.destroy();
+  });
+  let answer = '';
+  socket.on('data', (chunk: Buffer) => {
+    answer += chunk.toString('utf8');
+  });
+  socket.write('POST /v1/search HTTP/1.1\r\nhost: x\r\n');
+  await until(() => answer.includes('REQUEST_TOO_SLOW'));
+  await until(() => open() === 0);
 });
 
 t.test('idle waits for the last request, and gives up at its cap', async (t) => {

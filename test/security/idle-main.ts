@@ -9,8 +9,8 @@ const open = (at: number): Promise<Socket | null> =>
   new Promise((resolve) => {
     const port = Number(ports[at % ports.length]);
     const socket = connect(port, '127.0.0.1', () => {
-      // Every other one speaks HTTP/2 before it falls silent.
-      if (at % 4 === 1) socket.write(PREFACE, 'latin1');
+      // Every other one of the first port, which is gRPC's, speaks HTTP/2 before it falls silent.
+      if (at % 4 === 0) socket.write(PREFACE, 'latin1');
       resolve(socket);
     });
     socket.on('error', () => resolve(null));

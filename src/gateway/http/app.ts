@@ -15,6 +15,8 @@ import { parseJsonBody } from './json-body.js';
 import { PROBLEM_TYPE, problem, retryAfterSeconds } from './problem.js';
 
 const HEADER_BYTES_MAX = 16_384;
+/** Longer than a round trip: what was said last is read before the connection is gone. */
+const HANG_UP_MS = 200;
 /** A client has this long to send its headers. */
 const HEADERS_TIMEOUT_MS = 10_000;
 /** How often that, and the time of whole requests, is looked at. */
@@ -196,7 +198,8 @@ export const isTooSlow = (socket: Socket): boolean => tooSlow.has(socket);
 
 function answerBrokenRequest(code: string | undefined, socket: Socket): void {
   if (code === 'ERR_HTTP_REQUEST_TIMEOUT') tooSlow.add(socket);
-  if (!socket.writable || code === 'ECONNRESET') {
+  // Whoever did not finish the handshake of TLS can be told nothing: an answer would wait for it as well.
+  if (!socket.writable || code === 'ECONNRESET' || code === 'ERR_TLS_HANDSHAKE_TIMEOUT') {
     socket.destroy();
     return;
   }
@@ -216,4 +219,6 @@ function answerBrokenRequest(code: string | undefined, socket: Socket): void {
     'connection: close',
   ];
   socket.end(`${head.join('\r\n')}\r\n\r\n${body}`);
+  // A client may keep its half of the connection open; at once would take the answer from who reads it.
+  setTimeout(() => socket.destroy(), HANG_UP_MS).unref();
 }
