@@ -70,12 +70,16 @@ export const chaos: Bench = {
         expected_lost === 'none' ? sum + Number(lost_requests ?? 0) : sum,
       0,
     );
+    const tooManyRefused = results.some(
+      ({ requests, refused, expected_refused_share_max: most }) =>
+        most !== undefined && Number(refused) > Number(most) * Number(requests),
+    );
     const builds = Object.values(rig.corpus.builds).map(({ bundle }) => bundle.digest);
     return {
       versions: { 'redis-server': rig.redis.version },
       input: inputHash(...builds, queries.join('\n')),
       ratio: wrong === 0 ? 1 : 0,
-      holds: wrong === 0 && lost === 0,
+      holds: wrong === 0 && lost === 0 && !tooManyRefused,
       results,
     };
   },
@@ -105,6 +109,7 @@ async function applied(
   return {
     name,
     expected_lost: expected.lost,
+    expected_refused_share_max: expected.refusedShareMax,
     requests: tally.requests,
     answered: tally.answered,
     refused: tally.refused,

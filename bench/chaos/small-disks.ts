@@ -4,10 +4,10 @@ import path from 'node:path';
 
 const DISK_BYTES = 65_536;
 
-/** Mounts a file system of so few bytes; the reason where this user or container may not. */
-export function mountSmall(folder: string): string | undefined {
+/** Mounts a memory file system of so few bytes; the reason where this user or container may not. */
+export function mountSmall(folder: string, bytes = DISK_BYTES): string | undefined {
   try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${DISK_BYTES}`, 'tmpfs', folder], { stdio: 'pipe' });
+    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${bytes}`, 'tmpfs', folder], { stdio: 'pipe' });
     return undefined;
   } catch (error) {
     return `a small tmpfs cannot be mounted: ${(error as Error).message.split('\n')[0]}`;

@@ -69,10 +69,22 @@ for (const name of [
 t.test('the table of faults is whole', (t) => {
   t.ok(FAULTS.length >= 20, `${FAULTS.length} faults`);
   t.equal(new Set(FAULTS.map(({ name }) => name)).size, FAULTS.length, 'each under a name of its own');
+  const harmless = FAULTS.filter(({ name }) =>
+    /^(redis|postgresql|the wall clock|the process of a shadow)/.test(name),
+  );
+  t.ok(harmless.length >= 15, `${harmless.length} faults of what the gateway can do without`);
+  for (const { name, expected } of [
+    ...harmless,
+    ...FAULTS.filter(({ name }) => name === 'shared memory full'),
+  ])
+    t.same(expected, { lost: 'none', refusedShareMax: 0 }, `${name}: nobody is refused`);
   t.end();
 });
 
-/** Whatever fails, no answer may be wrong, and nothing may be lost but what a killed gateway takes with it. */
+/**
+ * Whatever fails, no answer may be wrong, nothing may be lost but what a killed gateway takes with it, and nobody refused
+ * for what degrades.
+ */
 function judgeChaos(t: Test, results: readonly Readonly<Record<string, unknown>>[]): void {
   t.same(
     results.map(({ name }) => name),
@@ -89,6 +101,11 @@ function judgeChaos(t: Test, results: readonly Readonly<Record<string, unknown>>
     t.same([wrong_answers, mispaired_responses], [0, 0], `${name}: ${JSON.stringify(row)}`);
     t.ok(Number(requests) >= 30, `${name}: there was load`);
     if (expected_lost === 'none') t.ok(Number(row.answered) > 0, `${name}: and answers`);
+    const refusedMax = Number(row.expected_refused_share_max) * Number(requests);
+    t.ok(
+      Number(row.refused) <= refusedMax,
+      `${name}: no more than ${refusedMax} are refused: ${JSON.stringify(row)}`,
+    );
     if (expected_lost === 'none') t.equal(lost_requests, 0, `${name}: ${JSON.stringify(row)}`);
   }
 }
