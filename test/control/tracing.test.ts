@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { Client, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
 import t from 'tap';
+import { mintKey } from '../../src/gateway/auth/api-key.js';
 import { contract } from '../gateway/harness.js';
 import { type CollectedSpan, startCollector } from './collector.js';
 import { startGatewayProcess } from './processes.js';
@@ -10,6 +11,10 @@ import { AUTHOR, CORPUS, makeYard, until } from './yard.js';
 
 const TEXT = 'a zebra-marker-4711 with stripes';
 const MARKER = 'zebra-marker-4711';
+const { token: KEY } = mintKey();
+/** The part that nobody may know. */
+const SECRET = KEY.slice(16);
+const AUTHORIZATION = `Bearer ${KEY}`;
 const PARENT_TRACE = '0af7651916cd43dd8448eb211c80319c';
 const PARENT_SPAN = 'b7ad6b7169203331';
 
@@ -83,6 +88,7 @@ t.test('a traced query shows pick, cache, encode with its run, search and mirror
     traceparent: `00-${PARENT_TRACE}-${PARENT_SPAN}-01`,
     tracestate: 'vendor=of-its-own',
     'x-request-id': 'request-of-the-client',
+    authorization: AUTHORIZATION,
   };
   const { response, body } = await search(
     gateway.http,
@@ -152,7 +158,7 @@ t.test('a traced query shows pick, cache, encode with its run, search and mirror
     await search(
       gateway.http,
       { text: TEXT, model: 'no@1' },
-      { traceparent: `00-${refused}-${PARENT_SPAN}-01` },
+      { traceparent: `00-${refused}-${PARENT_SPAN}-01`, authorization: AUTHORIZATION },
     );
     const spansOf = (id: string) => collector.spans().filter(({ traceId }) => traceId === id);
     await until('both are there', async () => spansOf(again).length > 1 && spansOf(refused).length > 0);
@@ -177,6 +183,7 @@ t.test('a traced query shows pick, cache, encode with its run, search and mirror
     const metadata = new Metadata();
     metadata.set('traceparent', `00-${trace}-${PARENT_SPAN}-01`);
     metadata.set('x-request-id', 'over-grpc');
+    metadata.set('authorization', AUTHORIZATION);
     const told = await searchGrpc(gateway.grpc, metadata);
     t.match(String(told.get('traceresponse')[0]), new RegExp(`^00-${trace}-`));
     t.same(told.get('x-request-id'), ['over-grpc']);
@@ -191,6 +198,7 @@ t.test('a traced query shows pick, cache, encode with its run, search and mirror
   t.match(collector.resources()[0], { 'service.name': 'switchyard', 'service.instance.id': /-/ });
   const sent = Buffer.concat(collector.bodies.map(({ bytes }) => bytes)).toString('utf8');
   t.notOk(sent.includes(MARKER), 'neither the text nor the affinity key is in a span');
+  t.notOk(sent.includes(SECRET), 'nor the key that a client sent');
   t.notOk(sent.includes(yard.varDir), 'nor is the command line');
 });
 
@@ -206,7 +214,7 @@ t.test('traces are protobuf by default, sampled by share, and never more than th
       SWITCHYARD_TRACING__TRACES_PER_S_MAX: '1',
     }),
   );
-  const { response } = await search(gateway.http, { text: TEXT });
+  const { response } = await search(gateway.http, { text: TEXT }, { authorization: AUTHORIZATION });
   const traceId = response.headers.get('traceresponse')?.split('-')[1] ?? '';
   t.match(traceId, /^[0-9a-f]{32}$/, 'it began a trace of its own');
   const answers = await Promise.all(
@@ -222,7 +230,8 @@ t.test('traces are protobuf by default, sampled by share, and never more than th
     collector.bodies.some(({ bytes }) => bytes.includes(Buffer.from(traceId, 'hex'))),
     'the trace was sent',
   );
-  t.notOk(collector.bodies.some(({ bytes }) => bytes.includes(MARKER)));
+  for (const secret of [MARKER, SECRET])
+    t.notOk(collector.bodies.some(({ bytes }) => bytes.includes(secret)));
 });
 
 t.test('a collector that is not there costs traces and nothing else', async (t) => {

@@ -1,3 +1,4 @@
+import { Client, credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import t from 'tap';
 import type { SwitchyardError } from '../../src/errors.js';
 import { signedActor } from '../../src/gateway/admin/callers.js';
@@ -5,7 +6,7 @@ import { claimedKeyId, mintKey } from '../../src/gateway/auth/api-key.js';
 import { KeyGuard } from '../../src/gateway/auth/guard.js';
 import { Quota } from '../../src/gateway/auth/quota.js';
 import { TestRandom } from '../fixtures/random.js';
-import { httpOutcome, startGateway } from '../gateway/harness.js';
+import { contract, grpcRefused, httpOutcome, startGateway } from '../gateway/harness.js';
 import { bearer, KEYED_LISTENERS, makeKey, ringOf } from './keys.js';
 
 const reasonOf = (work: () => unknown): string => {
@@ -16,6 +17,28 @@ const reasonOf = (work: () => unknown): string => {
     return (error as SwitchyardError).reason;
   }
 };
+
+/** A search over gRPC with a key: what it was refused for, or OK. */
+function callSearch(address: string, authorization: string, fields: object): Promise<Refusal> {
+  const client = new Client(address, credentials.createInsecure(), { 'grpc.use_local_subchannel_pool': 1 });
+  const metadata = new Metadata();
+  metadata.set('authorization', authorization);
+  const message = Buffer.from(contract.lookupType('switchyard.v1.SearchRequest').encode(fields).finish());
+  const identity = (bytes: Buffer): Buffer => bytes;
+  const options = { deadline: Date.now() + 60_000 };
+  return new Promise((resolve) => {
+    const path = '/switchyard.v1.SearchService/Search';
+    client.makeUnaryRequest(path, identity, identity, message, metadata, options, (error) => {
+      client.close();
+      resolve(
+        error === null
+          ? { reason: 'OK', status: status.OK, details: {}, retryAfterMs: null }
+          : grpcRefused(error as ServiceError),
+      );
+    });
+  });
+}
+type Refusal = Pick<ReturnType<typeof grpcRefused>, 'reason' | 'status' | 'details' | 'retryAfterMs'>;
 
 t.test('a key is its own text and nothing else', async (t) => {
   const made = makeKey();
@@ -194,6 +217,18 @@ t.test(
         details: { limit: 'requests_per_s', max: '2' },
       },
     );
+    const token = `Bearer ${key.token}`;
+    const calls = await Promise.all(
+      Array.from({ length: 5 }, () => callSearch(gateway.grpcAddress, token, search)),
+    );
+    const overGrpc = calls.find(({ reason }) => reason !== 'OK');
+    t.match(overGrpc, {
+      reason: 'QUOTA_EXCEEDED',
+      status: status.RESOURCE_EXHAUSTED,
+      details: { limit: 'requests_per_s', max: '2' },
+    });
+    const retryMs = overGrpc?.retryAfterMs ?? 0;
+    t.ok(retryMs > 0 && retryMs <= 1_000, `RetryInfo of ${retryMs} ms`);
     gateway.service.delayMs = 300;
     const both = await Promise.all([post(single.token), post(single.token)]);
     t.same(both.map(({ reason }) => reason).sort(), ['OK', 'QUOTA_EXCEEDED']);

@@ -68,6 +68,8 @@ t.test('neither texts nor keys are in logs, and errors repeat neither', async (t
   t.teardown(() => gateway.close());
   const answers: string[] = [];
   const reasons = new Set<string>();
+  /** Methods of gRPC that understood a message. */
+  const answered = new Set<string>();
 
   const overHttp = async (): Promise<void> => {
     for (const path of ['/v1/search', '/v1/search:batch', '/v1/embed', '/v1/nothing'])
@@ -103,29 +105,45 @@ t.test('neither texts nor keys are in logs, and errors repeat neither', async (t
   const overGrpc = async (): Promise<void> => {
     const client = new Client(gateway.grpcAddress, credentials.createInsecure());
     const identity = (bytes: Buffer): Buffer => bytes;
-    const valid = contract
-      .lookupType('switchyard.v1.SearchRequest')
-      .encode({ corpus: 'animals', text: TEXT })
-      .finish();
-    const messages = [
-      Buffer.from(valid),
-      Buffer.from(valid.subarray(0, valid.length - 3)),
-      Buffer.concat([valid, Buffer.from([0xfa, 0x01, 3]), Buffer.from(MARKER)]),
-      Buffer.from(
-        contract.lookupType('switchyard.v1.SearchRequest').encode({ corpus: 'nowhere', text: TEXT }).finish(),
-      ),
-      Buffer.from(TEXT),
+    const encoded = (type: string, fields: object): Buffer =>
+      Buffer.from(contract.lookupType(`switchyard.v1.${type}`).encode(fields).finish());
+    /** Of each method: one that is right, and one that names nothing that is here. */
+    const [here, nowhere] = [
+      { corpus: 'animals', text: TEXT },
+      { corpus: 'nowhere', text: TEXT },
     ];
+    const rightOf: Readonly<Record<string, readonly Buffer[]>> = {
+      Search: [encoded('SearchRequest', here), encoded('SearchRequest', nowhere)],
+      BatchSearch: [
+        encoded('BatchSearchRequest', { requests: [here, { ...here, top_k: 2 }] }),
+        encoded('BatchSearchRequest', { requests: [here, nowhere] }),
+      ],
+      Embed: [
+        encoded('EmbedRequest', { model: 'words@1', text: TEXT, input_role: 1 }),
+        encoded('EmbedRequest', { model: 'nobody@1', text: TEXT, input_role: 1 }),
+      ],
+    };
+    const messagesOf = (method: string): readonly Buffer[] => {
+      const messages = rightOf[method] ?? [];
+      const [valid = Buffer.alloc(0)] = messages;
+      return [
+        ...messages,
+        valid.subarray(0, valid.length - 3),
+        Buffer.concat([valid, Buffer.from([0xfa, 0x01, MARKER.length]), Buffer.from(MARKER)]),
+        Buffer.from(TEXT),
+      ];
+    };
     for (const method of ['Search', 'BatchSearch', 'Embed'])
       for (const headers of headerSets.slice(0, 8))
-        for (const message of messages) {
+        for (const message of messagesOf(method)) {
           const metadata = new Metadata();
           if (headers.authorization !== undefined) metadata.set('authorization', headers.authorization);
           await new Promise<void>((resolve) => {
             const path = `/switchyard.v1.SearchService/${method}`;
             const options = { deadline: Date.now() + 60_000 };
             client.makeUnaryRequest(path, identity, identity, message, metadata, options, (error) => {
-              if (error !== null) {
+              if (error === null) answered.add(method);
+              else {
                 const { details, metadata: trailers } = error as ServiceError;
                 const status = trailers
                   .get('grpc-status-details-bin')
@@ -141,6 +159,7 @@ t.test('neither texts nor keys are in logs, and errors repeat neither', async (t
 
   await overHttp();
   await overGrpc();
+  t.same([...answered].sort(), ['BatchSearch', 'Embed', 'Search'], 'each method was sent what it takes');
   gateway.service.failure = new Error('the engine says something of its own');
   await overHttp();
   await overGrpc();
