@@ -26,7 +26,7 @@ export async function readBundle(folderGiven: string): Promise<Bundle> {
   const folder = path.resolve(folderGiven);
   const bytes = await readManifestBytes(folder);
   const digest = sha256Hex(bytes) as Digest;
-  const manifest = parseManifest(folder, bytes);
+  const manifest = parseBundleManifest(folder, bytes);
   if (digestPrefix(digest) !== path.basename(folder))
     throw corruptBundle(
       folder,
@@ -49,7 +49,8 @@ async function readManifestBytes(folder: string): Promise<Buffer> {
   }
 }
 
-function parseManifest(folder: string, bytes: Buffer): BundleManifest {
+/** Errors: CORRUPT_BUNDLE. */
+export function parseBundleManifest(folder: string, bytes: Uint8Array): BundleManifest {
   let value: unknown;
   try {
     value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));

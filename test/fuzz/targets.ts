@@ -8,13 +8,8 @@ import { OnnxGraphBuilder } from '../../src/encoder/import/onnx-graph.js';
 import { SafetensorsFile } from '../../src/encoder/import/safetensors.js';
 import { formatManifest, parseManifest } from '../../src/encoder/manifest-schema.js';
 import { SwitchyardError } from '../../src/errors.js';
-import { operationNames, operationOf } from '../../src/gateway/admin/api.js';
-import { inputReader } from '../../src/gateway/admin/http-call.js';
-import { hasBody } from '../../src/gateway/admin/operation.js';
 import { KeyGuard } from '../../src/gateway/auth/guard.js';
 import { decodeBatch, decodeEmbed, decodeSearch } from '../../src/gateway/grpc/convert.js';
-import { MessageCodec } from '../../src/gateway/grpc/message-codec.js';
-import { loadAdminProtos } from '../../src/gateway/grpc/protos.js';
 import {
   type BatchBody,
   type EmbedBody,
@@ -26,7 +21,7 @@ import { parseJsonBody } from '../../src/gateway/http/json-body.js';
 import { apiSchemas } from '../../src/gateway/http/schemas.js';
 import { compileStructure } from '../../src/gateway/http/structure.js';
 import { checkBatch, checkEmbed, checkSearch, type SearchInput } from '../../src/gateway/limits.js';
-import { checkManifest } from '../../src/index/manifest-schema.js';
+import { parseBundleManifest } from '../../src/index/read-bundle.js';
 import { readUsearchHeaderSync } from '../../src/index/usearch-header.js';
 import { packageRoot } from '../../src/package-root.js';
 import { FrameParser } from '../../src/process/frames.js';
@@ -38,6 +33,8 @@ import { contract, f32le, LIMITS } from '../gateway/harness.js';
 import { bundleManifestOf } from '../index/manifest-sample.js';
 import { modelManifest } from '../router/small-manifests.js';
 import { makeKey, ringOf } from '../security/keys.js';
+import { adminTargets } from './admin-targets.js';
+import { modelTargets } from './model-targets.js';
 
 /** What reads bytes that others wrote. */
 export interface FuzzTarget {
@@ -46,7 +43,7 @@ export interface FuzzTarget {
   /** Each is accepted as it is. */
   readonly seeds: readonly Buffer[];
   /** Errors: SwitchyardError alone. */
-  run(bytes: Buffer): void;
+  run(bytes: Buffer): void | Promise<void>;
 }
 
 const json = (value: unknown): Buffer => Buffer.from(JSON.stringify(value));
@@ -68,14 +65,6 @@ function protoTargets(): FuzzTarget[] {
     { ...VECTOR, vector: { values: [1, 2] } },
     { ...VECTOR, vector: { f32le: f32le([1, 2]) } },
   ];
-  const { root } = loadAdminProtos();
-  const codecs = ['Router', 'Registry', 'Migration', 'Evaluation'].flatMap((service) =>
-    root
-      .lookupService(`switchyard.v1.${service}Service`)
-      .methodsArray.map(({ requestType }) => new MessageCodec(root, `switchyard.v1.${requestType}`)),
-  );
-  const update = root.lookupType('switchyard.v1.UpdateRouteRequest');
-  const target = { version: 'v1', role: 1, weight: 10_000, tier: 1, mirror_bps: 0 };
   return [
     {
       name: 'SearchRequest',
@@ -99,29 +88,6 @@ function protoTargets(): FuzzTarget[] {
       seeds: [wire('EmbedRequest', { model: 'words@1', text: 'a text', input_role: 2 })],
       run: (bytes) => void checkEmbed(orThrow(decodeEmbed(bytes)), LIMITS, 0),
     },
-    {
-      name: 'messages of the admin services',
-      cases: 10_000,
-      seeds: [
-        Buffer.from(
-          update
-            .encode({
-              corpus: 'docs',
-              expected_revision: 3,
-              targets: [target, target],
-              reason: 'r',
-              actor: 'a',
-            })
-            .finish(),
-        ),
-      ],
-      run: (bytes) => {
-        const decoded = codecs.map((codec) => codec.decode(bytes));
-        // Some message must take it, or none does.
-        const good = decoded.find((fields) => !(fields instanceof SwitchyardError));
-        if (good === undefined) orThrow(decoded[0] as SwitchyardError);
-      },
-    },
   ];
 }
 
@@ -131,11 +97,6 @@ function jsonTargets(): FuzzTarget[] {
   const checkBatchBody = compileStructure(schemas.BatchSearchRequest, [schemas.Vector]);
   const checkEmbedBody = compileStructure(schemas.EmbedRequest, []);
   const searches = [TEXT, { ...VECTOR, vector: [1, 2e-3] }, { ...VECTOR, vector: { f32le: 'AACAPw==' } }];
-  const readers = operationNames
-    .map(operationOf)
-    .filter(hasBody)
-    .map((op) => inputReader(op, op.address));
-  const call = { params: {}, query: {}, headers: { 'if-match': '"1"' }, actor: null, keyId: null };
   return [
     {
       name: 'JSON of a search',
@@ -165,29 +126,6 @@ function jsonTargets(): FuzzTarget[] {
         const body = parseJsonBody(bytes);
         checkEmbedBody(body);
         checkEmbed(embedInput(body as EmbedBody), LIMITS, 0);
-      },
-    },
-    {
-      name: 'JSON of the admin API',
-      cases: 3_000,
-      seeds: [
-        json({
-          targets: [{ version: 'v1', weight: 10_000, role: 'active', tier: 'dram', mirror_bps: 0 }],
-          reason: 'why',
-        }),
-      ],
-      run: (bytes) => {
-        const body = parseJsonBody(bytes);
-        let first: unknown;
-        for (const read of readers)
-          try {
-            read({ ...call, body });
-            return;
-          } catch (error) {
-            if (!(error instanceof SwitchyardError)) throw error;
-            first ??= error;
-          }
-        throw first;
       },
     },
   ];
@@ -227,10 +165,7 @@ function fileTargets(folder: string): FuzzTarget[] {
       name: 'manifests of bundles',
       cases: 6_000,
       seeds: [json(bundleManifestOf())],
-      run: (bytes) => {
-        const manifest = checkManifest(parseJsonBody(bytes));
-        if (typeof manifest === 'string') throw new SwitchyardError('CORRUPT_BUNDLE', manifest);
-      },
+      run: (bytes) => void parseBundleManifest('docs/v1/0123456789ab', bytes),
     },
     {
       name: 'manifests of models',
@@ -372,7 +307,9 @@ function usearchFile(): Buffer {
 export const fuzzTargets = (folder: string): readonly FuzzTarget[] => [
   ...protoTargets(),
   ...jsonTargets(),
+  ...adminTargets(),
   ...fileTargets(folder),
+  ...modelTargets(folder),
   ...cacheTargets(),
   ...otherTargets(),
 ];

@@ -2,6 +2,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import t from 'tap';
 import { packageRoot } from '../../src/package-root.js';
+import { fuzzTargets } from '../fuzz/targets.js';
 
 const text = readFileSync(path.join(packageRoot(), 'docs', 'security.md'), 'utf8');
 
@@ -25,10 +26,7 @@ t.test('every threat names tests that there are', (t) => {
 
 t.test('the number of fuzz cases is that of the test', (t) => {
   const said = Number(/\| ([\d ]+) mutated /.exec(text)?.[1]?.replaceAll(' ', ''));
-  const targets = readFileSync(path.join(packageRoot(), 'test', 'fuzz', 'targets.ts'), 'utf8');
-  const cases = [...targets.matchAll(/^ +cases: ([\d_]+),$/gm)].map(([, count]) =>
-    Number(count?.replaceAll('_', '')),
-  );
+  const cases = fuzzTargets(t.testdir({})).map((target) => target.cases);
   t.equal(
     cases.reduce((sum, count) => sum + count, 0),
     said,
