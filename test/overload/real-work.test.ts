@@ -2,7 +2,7 @@ import { type Client, credentials, Client as GrpcClient } from '@grpc/grpc-js';
 import t from 'tap';
 import { startGateway } from '../../src/gateway/gateway.js';
 import { urlOf } from '../control/http.js';
-import { CORPUS, makeYard, sleep } from '../control/yard.js';
+import { CORPUS, makeYard, sleep, until as untilTrue } from '../control/yard.js';
 import { silentLog } from '../fixtures/postgres.js';
 import { clientsOf, type Outcome } from '../gateway/harness.js';
 import { until } from '../process/wait.js';
@@ -10,6 +10,8 @@ import { until } from '../process/wait.js';
 const PLACES = 4;
 const CLIENTS = 24;
 const ROUNDS = 3;
+/** Between what two questions of a few words and what forty of sixty words wait for one encoder. */
+const ADAPTIVE = { limitMin: 2, limitMax: 64, queueMsTarget: 100 } as const;
 
 /** Some sixty words that no other question has: tens of milliseconds of a real encoder's work. */
 const question = (number: number): string =>
@@ -81,6 +83,73 @@ t.test(
     );
   },
 );
+
+t.test('the limit falls while real work waits too long, and comes back when it does not', async (t) => {
+  const yard = await makeYard(t);
+  const config = yard.config();
+  const overload = { ...config.overload, ...ADAPTIVE };
+  const gateway = await startGateway({ ...config, overload }, silentLog);
+  t.teardown(() => gateway.close());
+  const { addresses } = gateway;
+  const [url, adminUrl] = [urlOf(addresses.http), urlOf(addresses.adminHttp)];
+  const limit = async (): Promise<number> => {
+    const metrics = await (await fetch(`${adminUrl}/metrics`)).text();
+    return Number(/^switchyard_overload_limit\{kind="text"\} (\d+)$/m.exec(metrics)?.[1]);
+  };
+  let asked = 0;
+  const reasons = new Map<string, number>();
+  /** So many clients, one question after the other each, until `isOver`. */
+  const under = async (
+    clients: number,
+    text: (number: number) => string,
+    what: string,
+    isOver: () => Promise<boolean>,
+  ): Promise<void> => {
+    let ended = false;
+    const load = Array.from({ length: clients }, async () => {
+      while (!ended) {
+        const response = await fetch(`${url}/v1/search`, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json' },
+          body: JSON.stringify({ corpus: CORPUS, text: text(asked++), top_k: 3 }),
+        });
+        const { reason = 'OK' } = (await response.json()) as { reason?: string };
+        reasons.set(reason, (reasons.get(reason) ?? 0) + 1);
+        if (reason !== 'OK') await sleep(20);
+      }
+    });
+    try {
+      await untilTrue(what, isOver);
+    } finally {
+      ended = true;
+      await Promise.all(load);
+    }
+  };
+
+  t.equal(await limit(), ADAPTIVE.limitMax, 'it begins at its most');
+  let lowest: number = ADAPTIVE.limitMax;
+  await under(ADAPTIVE.limitMax * 2, question, 'the limit falls', async () => {
+    lowest = Math.min(lowest, await limit());
+    return lowest <= ADAPTIVE.limitMax / 4;
+  });
+  t.ok(lowest >= ADAPTIVE.limitMin, `the lowest was ${lowest}`);
+  t.ok((reasons.get('OVERLOADED') ?? 0) > 0, 'and what is beyond is refused');
+  t.ok((reasons.get('OK') ?? 0) > 0, 'and what is let in answered');
+  const before = await limit();
+  reasons.clear();
+  await under(
+    before,
+    (number) => `cat ${number}`,
+    'the limit comes back',
+    async () => (await limit()) > before,
+  );
+  t.ok((await limit()) <= ADAPTIVE.limitMax);
+  t.ok((reasons.get('OK') ?? 0) > 0);
+  t.same(
+    [...reasons.keys()].filter((reason) => !['OK', 'OVERLOADED'].includes(reason)),
+    [],
+  );
+});
 
 /** `HealthCheckResponse { status: SERVING }`. */
 const SERVING = '0801';
