@@ -1,12 +1,12 @@
 import { mkdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { exactSearch, Index, MetricKind, ScalarKind } from 'usearch';
-import { readSynsets, WORDNET_TEMPLATE, writeWordnetJsonl } from '../demo/wordnet.js';
 import { importMiniLmPackage } from '../src/encoder/import/minilm.js';
 import { ModelSession } from '../src/encoder/session.js';
 import { compileTemplate } from '../src/lifecycle/document-text.js';
 import { toSourceDocument } from '../src/lifecycle/source/document.js';
 import { packageRoot } from '../src/package-root.js';
+import { readSynsets, WORDNET_TEMPLATE, writeWordnetJsonl } from './data/wordnet.js';
 import { type Bench, inputHash } from './report.js';
 
 const K = 10;

@@ -1,5 +1,11 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import {
+  type LexicographerFile,
+  WORDNET_BUILD,
+  writeWordnetGoldenSet,
+  writeWordnetJsonl,
+} from '../bench/data/wordnet.js';
 import type { Config } from '../src/config/config.js';
 import { importMiniLmPackage, MINILM_NAME, miniLmVersion } from '../src/encoder/import/minilm.js';
 import { importUseLitePackage, USE_LITE_NAME, USE_LITE_VERSION } from '../src/encoder/import/use-lite.js';
@@ -10,12 +16,6 @@ import { registerModel } from '../src/lifecycle/register-model.js';
 import type { Registry } from '../src/registry/registry.js';
 import type { Logger } from '../src/telemetry/log.js';
 import { say } from './say.js';
-import {
-  type LexicographerFile,
-  WORDNET_BUILD,
-  writeWordnetGoldenSet,
-  writeWordnetJsonl,
-} from './wordnet.js';
 
 /** What the demonstration migrates: WordNet in versions by three models, with questions whose answers are known. */
 export const CORPUS = 'wordnet';

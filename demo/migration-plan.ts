@@ -1,4 +1,4 @@
-import { WORDNET_TEMPLATE } from './wordnet.js';
+import { WORDNET_TEMPLATE } from '../bench/data/wordnet.js';
 
 /**
  * The default plan's four phases with times for a demonstration: minutes in place of days, and no confirmations, so that

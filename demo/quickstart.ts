@@ -2,6 +2,7 @@ import { existsSync, mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
+import { WORDNET_BUILD, writeWordnetGoldenSet, writeWordnetJsonl } from '../bench/data/wordnet.js';
 import { buildWatcher } from '../src/cli/build-watcher.js';
 import { formatAnswer, type SearchAnswer } from '../src/cli/commands/search.js';
 import { tryListen } from '../src/cli/doctor/ports.js';
@@ -24,7 +25,6 @@ import { registerModel } from '../src/lifecycle/register-model.js';
 import { openRegistry, type Registry } from '../src/registry/registry.js';
 import { createLogger, type Logger } from '../src/telemetry/log.js';
 import { say } from './say.js';
-import { WORDNET_BUILD, writeWordnetGoldenSet, writeWordnetJsonl } from './wordnet.js';
 
 const CORPUS = 'wordnet';
 const GOLDEN_SET = 'wordnet-examples';

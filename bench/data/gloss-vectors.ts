@@ -2,12 +2,12 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, open, readFile, rename } from 'node:fs/promises';
 import path from 'node:path';
-import { wordnetFolder } from '../../demo/wordnet.js';
 import { importMiniLmPackage, MINILM_NAME, miniLmVersion } from '../../src/encoder/import/minilm.js';
 import type { ModelFolder } from '../../src/encoder/manifest.js';
 import { listModelFolders, loadModelFolder } from '../../src/encoder/model-folder.js';
 import { ModelSession } from '../../src/encoder/session.js';
 import { packageRoot } from '../../src/package-root.js';
+import { wordnetFolder } from './wordnet.js';
 
 const DATA_FILES = ['data.noun', 'data.verb', 'data.adj', 'data.adv'] as const;
 const TEXTS_PER_WRITE = 512;

@@ -7,7 +7,7 @@ import {
   WORDNET_TEMPLATE,
   writeWordnetGoldenSet,
   writeWordnetJsonl,
-} from '../../demo/wordnet.js';
+} from '../../bench/data/wordnet.js';
 import { compileTemplate } from '../../src/lifecycle/document-text.js';
 import { readGoldenSet } from '../../src/lifecycle/evaluation/open-golden-set.js';
 
