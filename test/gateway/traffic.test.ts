@@ -1,5 +1,6 @@
 import t from 'tap';
 import { TrafficCounter } from '../../src/gateway/traffic.js';
+import { EVALUATION, TRAFFIC_HEADER } from '../../src/gateway/traffic-header.js';
 import type { SearchOutcome } from '../../src/router/query.js';
 import { bearer, KEYED_LISTENERS, makeKey, ringOf } from '../security/keys.js';
 import { CORPUS, VERSION } from './brute-force-service.js';
@@ -17,6 +18,13 @@ t.test('answered searches are counted by the name of their key and the version t
   await ask('/v1/search', search, shop.token);
   await ask('/v1/search', { ...search, corpus_version: VERSION }, shop.token);
   await ask('/v1/search:batch', { requests: [search, search, { ...search, corpus: CORPUS }] }, ranker.token);
+  const evaluation = { ...bearer(shop.token), [TRAFFIC_HEADER]: EVALUATION };
+  const evaluated = await gateway.post('/v1/search', { ...search, corpus_version: VERSION }, evaluation);
+  t.equal(
+    evaluated.reason,
+    'OK',
+    'and is no traffic of its key: nobody depends on a version by evaluating it',
+  );
   const refused = await gateway.post('/v1/search', { ...search, corpus: 'nothing' }, bearer(ranker.token));
   t.not(refused.reason, 'OK');
   const of = { corpus: CORPUS, version: VERSION };

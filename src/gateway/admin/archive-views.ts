@@ -1,9 +1,7 @@
 import { Type } from '@sinclair/typebox';
 import { RETIREMENT_STEPS } from '../../lifecycle/retire/steps.js';
 import { RETIREMENT_STATES } from '../../registry/schema.js';
-import { closed, count, oneOf, orNull, type Plain, text } from './schema-words.js';
-
-const time = (description: string) => Type.String({ format: 'date-time', description });
+import { closed, count, oneOf, orNull, type Plain, text, time } from './schema-words.js';
 
 export const TrafficView = Type.Object(
   {

@@ -1,9 +1,8 @@
 import { Type } from '@sinclair/typebox';
 import { VERDICTS } from '../../lifecycle/evaluation/compare.js';
 import { GAINS, QUALITY_METRICS } from '../../registry/schema.js';
-import { closed, count, oneOf, type Plain, text } from './schema-words.js';
+import { closed, count, oneOf, type Plain, text, time } from './schema-words.js';
 
-const time = (description: string) => Type.String({ format: 'date-time', description });
 const share = (description: string) => Type.Number({ minimum: 0, maximum: 1, description });
 
 export const GoldenSetView = Type.Object(

@@ -1,8 +1,6 @@
 import { Type } from '@sinclair/typebox';
 import { KEY_ROLES } from '../../registry/schema.js';
-import { closed, count, oneOf, orNull, type Plain, text } from './schema-words.js';
-
-const time = (description: string) => Type.String({ format: 'date-time', description });
+import { closed, count, oneOf, orNull, type Plain, text, time } from './schema-words.js';
 
 const fields = {
   key_id: text('Names the key; no secret.'),

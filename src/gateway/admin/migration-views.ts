@@ -1,9 +1,7 @@
 import { Type } from '@sinclair/typebox';
 import { STEP_KINDS } from '../../lifecycle/migration/plan-schema.js';
 import { CAUSES, STATE_KINDS } from '../../lifecycle/migration/state.js';
-import { closed, count, oneOf, orNull, type Plain, text } from './schema-words.js';
-
-const time = (description: string) => Type.String({ format: 'date-time', description });
+import { closed, count, oneOf, orNull, type Plain, text, time } from './schema-words.js';
 
 export const MigrationStepView = Type.Object(
   {

@@ -10,6 +10,8 @@ export const oneOf = <Word extends string>(words: readonly Word[], description?:
   );
 
 export const text = (description: string) => Type.String({ description });
+/** ISO 8601. */
+export const time = (description: string) => Type.String({ format: 'date-time', description });
 export const count = (description: string) => Type.Integer({ minimum: 0, description });
 export const orNull = <Schema extends TSchema>(schema: Schema) => Type.Union([schema, Type.Null()]);
 

@@ -1,13 +1,12 @@
 import { Type } from '@sinclair/typebox';
 import { CORPUS_VERSION_STATUSES, MODEL_STATUSES } from '../../registry/schema.js';
 import { METRICS, QUANTIZATIONS, TARGET_ROLES, TIERS } from '../../vocabulary.js';
-import { closed, count, oneOf, orNull, type Plain, text } from './schema-words.js';
+import { closed, count, oneOf, orNull, type Plain, text, time } from './schema-words.js';
 
 /**
  * What the admin API answers, over HTTP as JSON (shown by OpenAPI) and over gRPC as the messages of the same names.
  * Times are ISO 8601, builds are digest prefixes as in `served_by`, and every build may be named by what is shown here.
  */
-const time = (description: string) => Type.String({ format: 'date-time', description });
 const build = text('Digest prefix.');
 const modelRef = text('name@version');
 const tier = oneOf(TIERS);

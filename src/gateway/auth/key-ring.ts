@@ -8,9 +8,9 @@ import { Quota, type QuotaLimits } from './quota.js';
 
 export interface KeyRingOptions extends QuotaLimits {
   readonly secret: KeySecret;
-  /** Keys that were not read again for this long let nobody in, */
+  /** Keys that were not read again for this long let nobody in. */
   readonly stalenessMsMax: number;
-  /** and after this long nobody who only looks how the gateway is. */
+  /** The same for who only looks how the gateway is. */
   readonly observeStalenessMsMax: number;
   /** Milliseconds, monotonic. */
   readonly now?: () => number;
@@ -94,8 +94,8 @@ export class KeyRing {
   }
 
   /**
-   * Who holds this key. `toObserve`: for nothing but metrics and status, which have to be seen in an outage too. Why a key that nobody has is refused is not told: only who knows the secret learns that it
-   * expired or was revoked. Errors: UNAUTHENTICATED; REGISTRY_UNAVAILABLE when the keys are too old to be trusted.
+   * Who holds this key. `toObserve`: for nothing but metrics and status, which have to be seen in an outage too. Why a key
+   * that nobody has is refused is not told: only who knows the secret learns that it expired or was revoked. Errors: UNAUTHENTICATED; REGISTRY_UNAVAILABLE when the keys are too old to be trusted.
    */
   verify(token: string, toObserve = false): Caller & { readonly role: StoredKey['role'] } {
     const { stalenessMsMax, observeStalenessMsMax } = this.#options;

@@ -14,8 +14,6 @@ export interface OperationDocument {
 }
 
 export const TIMEOUT_HEADER = 'x-request-timeout-ms';
-/** `evaluation`: a search that compares versions. */
-export const TRAFFIC_HEADER = 'x-switchyard-traffic';
 
 /** The OpenAPI 3.1 document: its schemas are the ones that requests are validated with. */
 export function openApiDocument(

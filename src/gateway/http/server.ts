@@ -7,6 +7,7 @@ import type { FaceContext } from '../faces.js';
 import { invalidArgument } from '../limits.js';
 import type { Readiness } from '../readiness.js';
 import type { Operation, RequestEnd, RequestScope } from '../requests.js';
+import { EVALUATION, TRAFFIC_HEADER } from '../traffic-header.js';
 import { createHttpApp, isTooSlow, listen } from './app.js';
 import {
   type BatchBody,
@@ -18,7 +19,7 @@ import {
   searchInput,
   searchJson,
 } from './convert.js';
-import { openApiDocument, TIMEOUT_HEADER, TRAFFIC_HEADER } from './openapi.js';
+import { openApiDocument, TIMEOUT_HEADER } from './openapi.js';
 import { OPERATIONS } from './operations.js';
 import { apiSchemas } from './schemas.js';
 import { compileStructure } from './structure.js';
@@ -120,7 +121,7 @@ export async function startHttpFace(options: HttpFaceOptions): Promise<HttpFace>
 
   app.post(route(PATH.search), count('search'), async (request, reply) => {
     checkSearchBody(request.body);
-    const isEvaluation = request.headers[TRAFFIC_HEADER] === 'evaluation';
+    const isEvaluation = request.headers[TRAFFIC_HEADER] === EVALUATION;
     const input = { ...searchInput(request.body as SearchBody), isEvaluation };
     return sendJson(
       reply,

@@ -68,7 +68,8 @@ export async function restoreBundle(
       signal,
     );
     await verifyRebuilt(rebuilt, place, signal);
-    await setDamagedAside(final, signal);
+    const sound = await soundOrSetAside(final, signal);
+    if (sound !== null) return sound;
     if ((await publishFolder(rebuilt, final)) === 'published') return await readBundle(final);
     return await verified(final, signal);
   } finally {
@@ -106,16 +107,17 @@ async function verifyRebuilt(rebuilt: string, place: ArchivePlace, signal: Abort
   }
 }
 
-/** What lies there already stays when it is sound. */
-async function setDamagedAside(final: string, signal: AbortSignal): Promise<void> {
-  if ((await lstat(final).catch(() => null)) === null) return;
+/** What lies there already stays when it is sound; null: there is nothing, or nothing any more. */
+async function soundOrSetAside(final: string, signal: AbortSignal): Promise<Bundle | null> {
+  if ((await lstat(final).catch(() => null)) === null) return null;
   try {
-    await verified(final, signal);
+    return await verified(final, signal);
   } catch (error) {
     if (!isDamage(error)) throw error;
     const doomed = doomedName(path.dirname(final));
     await rename(final, doomed);
     await rm(doomed, { recursive: true, force: true });
+    return null;
   }
 }
 

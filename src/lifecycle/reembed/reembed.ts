@@ -56,8 +56,8 @@ const REPLAY_ROUNDS_MAX = 50;
 
 /**
  * Embeds a snapshot interval by interval, then what came to its feed meanwhile, round by round, until nothing new has
- * come; and once more when its rows were linked in: there the version is frozen. Each interval is a checkpoint, so a run that was killed goes on with the first one
- * that is missing or damaged.
+ * come; and once more when its rows were linked in: there the version is frozen. Each interval is a checkpoint, so a run that
+ * was killed goes on with the first one that is missing or damaged.
  */
 export async function reembed(parts: ReembedParts): Promise<Reembedded> {
   const run = new Run(parts);
