@@ -2,6 +2,7 @@ import path from 'node:path';
 import type { InferenceSession } from 'onnxruntime-node';
 import { DEFAULT_ACCELERATOR } from '../../src/config/encoder.js';
 import { batchTensors } from '../../src/encoder/batch-tensors.js';
+import type { EncodeRequest } from '../../src/encoder/encoder.js';
 import type { ModelFolder } from '../../src/encoder/manifest.js';
 import { MODEL_FILES } from '../../src/encoder/model-folder.js';
 import type { ProcessEncoder } from '../../src/encoder/process-encoder-options.js';
@@ -15,13 +16,11 @@ import { median } from '../report.js';
 /** Length of every text in tokens: one of the pinned lengths, so that no side pays for padding. */
 const TEXT_TOKENS = 32;
 const TEXTS = 4_096;
-/** One batch is answered before the next is asked for. */
-const IN_FLIGHT = 1;
 /** Of the encoder process on the CPU; what an accelerator's session does there besides is as small. */
 export const CPU_THREADS = 1;
 const SIZES = {
-  smoke: { batchTexts: [1, 4], rounds: 2, seconds: 0.2 },
-  full: { batchTexts: DEFAULT_ACCELERATOR.batchTexts, rounds: 6, seconds: 1 },
+  smoke: { batchTexts: [1, 4], callers: [4], rounds: 2, seconds: 0.2 },
+  full: { batchTexts: DEFAULT_ACCELERATOR.batchTexts, callers: [16, 64, 256], rounds: 5, seconds: 0.6 },
 } as const;
 
 export interface GpuText {
@@ -66,9 +65,20 @@ interface Sample {
   readonly p99Us: number;
 }
 
+/** What is asked of the three sides for one row. */
+interface Load {
+  /** Of one request. */
+  readonly texts: number;
+  /** Requests that wait for their answers at any time. */
+  readonly inFlight: number;
+}
+
 /**
- * By batch size: the encoder process on the device, the runtime alone on the same device over tensors made in advance, and
- * the encoder process on the CPU, in turn. `ratio`: texts/s of the encoder ÷ of the runtime alone.
+ * The encoder process on the device, the runtime alone on the same device over tensors made in advance, and the encoder
+ * process on the CPU, in turn: by batch size, one request at a time, and then as services ask, single texts of so many
+ * callers that the encoder puts together itself. The runtime alone always has one run of all these texts at a time.
+ * `ratio`: texts/s of the encoder ÷ of the runtime alone. `cosine_min`: the least alike pair of vectors that device and
+ * CPU made of one text.
  */
 export async function measureDevice(sides: DeviceSides): Promise<Record<string, number | string>[]> {
   const { device, encoder, cpu, model, texts, size } = sides;
@@ -79,31 +89,33 @@ export async function measureDevice(sides: DeviceSides): Promise<Record<string, 
   });
   try {
     const rows: Record<string, number | string>[] = [];
-    for (const batch of plan.batchTexts) {
-      const groups = Array.from({ length: Math.floor(texts.length / batch) }, (_, at) =>
-        texts.slice(at * batch, (at + 1) * batch),
-      );
-      const runs = {
-        encoder: encoded(encoder, groups),
-        alone: alone(session, model, groups),
-        cpu: encoded(cpu, groups),
+    const loads: readonly Load[] = [
+      ...plan.batchTexts.map((batch) => ({ texts: batch, inFlight: 1 })),
+      ...plan.callers.map((inFlight) => ({ texts: 1, inFlight })),
+    ];
+    for (const load of loads) {
+      const together = groupsOf(texts, load.texts * load.inFlight);
+      const asked = groupsOf(texts, load.texts);
+      const sides: Readonly<Record<SideName, Side>> = {
+        encoder: { run: encoded(encoder, asked), ...load },
+        alone: { run: alone(session, model, together), texts: load.texts * load.inFlight, inFlight: 1 },
+        cpu: { run: encoded(cpu, asked), ...load },
       };
-      const samples = { encoder: [] as Sample[], alone: [] as Sample[], cpu: [] as Sample[] };
-      const names = ['encoder', 'alone', 'cpu'] as const;
+      const samples: Record<SideName, Sample[]> = { encoder: [], alone: [], cpu: [] };
       // Once before, so that nothing is measured cold.
-      for (const name of names) await sample(runs[name], batch, plan.seconds / 4);
+      for (const name of SIDE_NAMES) await sample(sides[name], plan.seconds / 4);
       for (let round = 0; round < plan.rounds; round++)
-        for (const name of round % 2 === 0 ? names : names.toReversed())
-          samples[name].push(await sample(runs[name], batch, plan.seconds));
-      const of = (name: (typeof names)[number], pick: (one: Sample) => number): number =>
+        for (const name of round % 2 === 0 ? SIDE_NAMES : SIDE_NAMES.toReversed())
+          samples[name].push(await sample(sides[name], plan.seconds));
+      const of = (name: SideName, pick: (one: Sample) => number): number =>
         Math.round(median(samples[name].map(pick)));
       const ratios = samples.encoder.map(
         ({ textsPerS }, round) => textsPerS / (samples.alone[round] as Sample).textsPerS,
       );
       rows.push({
         device,
-        texts: batch,
-        in_flight: IN_FLIGHT,
+        texts: load.texts,
+        in_flight: load.inFlight,
         cpu_threads: CPU_THREADS,
         tokens: TEXT_TOKENS,
         texts_per_s: of('encoder', ({ textsPerS }) => textsPerS),
@@ -113,6 +125,7 @@ export async function measureDevice(sides: DeviceSides): Promise<Record<string, 
         cpu_texts_per_s: of('cpu', ({ textsPerS }) => textsPerS),
         cpu_p99_us: of('cpu', ({ p99Us }) => p99Us),
         ratio: Number(median(ratios).toFixed(3)),
+        cosine_min: Number((await leastAlike(encoder, cpu, asked[0] as readonly GpuText[])).toFixed(6)),
       });
     }
     return rows;
@@ -121,16 +134,29 @@ export async function measureDevice(sides: DeviceSides): Promise<Record<string, 
   }
 }
 
+const SIDE_NAMES = ['encoder', 'alone', 'cpu'] as const;
+type SideName = (typeof SIDE_NAMES)[number];
+
+/** Answers the request with this number; they begin again when all were asked. */
 type Run = (at: number) => Promise<unknown>;
 
+interface Side extends Load {
+  readonly run: Run;
+}
+
+const groupsOf = (texts: readonly GpuText[], size: number): (readonly GpuText[])[] =>
+  Array.from({ length: Math.floor(texts.length / size) }, (_, at) => texts.slice(at * size, (at + 1) * size));
+
+const requestOf = (group: readonly GpuText[]): EncodeRequest => ({
+  texts: group.map(({ text }) => text),
+  role: 'query',
+  lane: 'live',
+  deadlineAtMs: Number.POSITIVE_INFINITY,
+});
+
 function encoded(encoder: ProcessEncoder, groups: readonly (readonly GpuText[])[]): Run {
-  const requests = groups.map((group) => ({
-    texts: group.map(({ text }) => text),
-    role: 'query' as const,
-    lane: 'live' as const,
-    deadlineAtMs: Number.POSITIVE_INFINITY,
-  }));
-  return (at) => encoder.encode(requests[at % requests.length] as (typeof requests)[number]);
+  const requests = groups.map(requestOf);
+  return (at) => encoder.encode(requests[at % requests.length] as EncodeRequest);
 }
 
 function alone(
@@ -148,16 +174,37 @@ function alone(
   return (at) => session.run(feeds[at % feeds.length] as (typeof feeds)[number], [manifest.onnx.output]);
 }
 
-async function sample(run: Run, batch: number, seconds: number): Promise<Sample> {
+/** Least cosine of the two encoders' unit vectors of one text. */
+async function leastAlike(
+  one: ProcessEncoder,
+  other: ProcessEncoder,
+  texts: readonly GpuText[],
+): Promise<number> {
+  const request = requestOf(texts);
+  const [a, b] = await Promise.all([one.encode(request), other.encode(request)]);
+  const dimensions = a.values.length / texts.length;
+  const cosines = texts.map((_, row) => {
+    let sum = 0;
+    for (let at = row * dimensions; at < (row + 1) * dimensions; at++)
+      sum += (a.values[at] as number) * (b.values[at] as number);
+    return sum;
+  });
+  return Math.min(...cosines);
+}
+
+async function sample({ run, texts, inFlight }: Side, seconds: number): Promise<Sample> {
   const latencies = new Latencies();
   const startMs = performance.now();
-  let at = 0;
-  let nowMs = startMs;
-  while (nowMs - startMs < seconds * 1000) {
-    await run(at++);
-    const endMs = performance.now();
-    latencies.add((endMs - nowMs) * 1000);
-    nowMs = endMs;
-  }
-  return { textsPerS: (at * batch * 1000) / (nowMs - startMs), p99Us: latencies.summary().p99 };
+  let next = 0;
+  let endMs = startMs;
+  const caller = async (): Promise<void> => {
+    while (endMs - startMs < seconds * 1000) {
+      const askedMs = performance.now();
+      await run(next++);
+      endMs = performance.now();
+      latencies.add((endMs - askedMs) * 1000);
+    }
+  };
+  await Promise.all(Array.from({ length: inFlight }, caller));
+  return { textsPerS: (next * texts * 1000) / (endMs - startMs), p99Us: latencies.summary().p99 };
 }

@@ -109,7 +109,7 @@ t.test('what is not carried, and a device that is none, are refused by name', as
   });
 });
 
-t.test('every batch size is measured on three sides', async (t) => {
+t.test('every batch size and number of callers is measured on three sides', async (t) => {
   const model = await tinyModelFolder(t);
   const texts = await gpuTexts(model, 1);
   t.ok(texts.every(({ tokens }) => tokens.ids.length === 32));
@@ -120,7 +120,18 @@ t.test('every batch size is measured on three sides', async (t) => {
   const rows = await measureDevice({ device: 'cpu', encoder, cpu, model, texts, size: 'smoke' });
   t.match(
     rows,
-    [1, 4].map((batch) => ({ texts: batch, in_flight: 1, cpu_threads: 1, tokens: 32, ratio: Number })),
+    [
+      [1, 1],
+      [4, 1],
+      [1, 4],
+    ].map(([batch, callers]) => ({
+      texts: batch,
+      in_flight: callers,
+      cpu_threads: 1,
+      tokens: 32,
+      ratio: Number,
+      cosine_min: 1,
+    })),
   );
   for (const row of rows)
     for (const [name, value] of Object.entries(row)) if (name !== 'device') t.ok(Number(value) > 0, name);
