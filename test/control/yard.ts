@@ -14,8 +14,9 @@ import { registerModel } from '../../src/lifecycle/register-model.js';
 import { packageRoot } from '../../src/package-root.js';
 import { openRegistry, type Registry } from '../../src/registry/registry.js';
 import { modelRef } from '../../src/vocabulary.js';
-import { miniLmFolder, testModelsFolder } from '../fixtures/model.js';
+import { shortMiniLmFolder, shortModelsFolder } from '../fixtures/model.js';
 import { silentLog, type Teardown, temporaryFolder } from '../fixtures/postgres.js';
+import { layRegistry } from '../fixtures/registry-template.js';
 
 export const CORPUS = 'docs';
 export const AUTHOR = { actor: 'tester', reason: 'a test' } as const;
@@ -61,7 +62,7 @@ export function testConfig(varDir: string, databaseUrl: string | null): Config {
 }
 
 /** Raised when the builds change on purpose, so that nobody has to delete a folder. */
-const BUILDS_REVISION = '1';
+const BUILDS_REVISION = '2';
 
 /** The corpus `docs` of two versions, built once per checkout: v1 by fp16, v2 by int8. */
 export async function builtBundles(models: Readonly<Record<string, ModelFolder>>): Promise<string> {
@@ -93,7 +94,7 @@ export async function builtBundles(models: Readonly<Record<string, ModelFolder>>
           truncatedShareMax: 0,
         },
         {
-          config: { ...testConfig(temporary, null), modelsDir: testModelsFolder() },
+          config: { ...testConfig(temporary, null), modelsDir: shortModelsFolder() },
           records: registryRecords(registry, path.join(temporary, 'bundles')),
           log: silentLog,
           events: { onCounted: () => {}, onDocuments: () => {}, onPhase: () => {} },
@@ -119,12 +120,13 @@ export async function builtBundle(bundles: string, version: string): Promise<Bun
 /** A folder with two real models of 384 dimensions, and the corpus `docs` in a version by each: v1 fp16, v2 int8; v1 is routed. */
 export async function makeYard(t: Teardown, databaseUrl: string | null = null): Promise<Yard> {
   const varDir = await temporaryFolder(t);
-  const [fp16, int8] = [await miniLmFolder('fp16'), await miniLmFolder('int8')];
+  const [fp16, int8] = [await shortMiniLmFolder('fp16'), await shortMiniLmFolder('int8')];
   const models = { v1: fp16, v2: int8 };
   // A copy: tests build beside them and delete them.
   const bundles = path.join(varDir, 'bundles');
   await cp(await builtBundles(models), bundles, { recursive: true });
-  await symlink(testModelsFolder(), path.join(varDir, 'models'));
+  await symlink(shortModelsFolder(), path.join(varDir, 'models'));
+  if (databaseUrl === null) await layRegistry(varDir);
   const registry = await openRegistry({
     databaseUrl,
     varDir,

@@ -13,7 +13,7 @@ import { MemoryFolder, SPARE_BYTES } from '../../src/index/tiers/memory-folder.j
 import { packageRoot, packageVersion } from '../../src/package-root.js';
 import { builtBundle, builtBundles } from '../control/yard.js';
 import { temporaryFolder } from '../fixtures/folders.js';
-import { miniLmFolder } from '../fixtures/model.js';
+import { shortMiniLmFolder } from '../fixtures/model.js';
 
 const ROOT = packageRoot();
 /** As a user runs it: without the hooks that the test runner gives to children. */
@@ -249,7 +249,10 @@ t.test('the Kubernetes manifests', async (t) => {
   });
 
   await t.test('have a volume whose size is computed from the bundles', async (t) => {
-    const built = await builtBundles({ v1: await miniLmFolder('fp16'), v2: await miniLmFolder('int8') });
+    const built = await builtBundles({
+      v1: await shortMiniLmFolder('fp16'),
+      v2: await shortMiniLmFolder('int8'),
+    });
     const [v1, v2] = [await builtBundle(built, 'v1'), await builtBundle(built, 'v2')];
     // Other tests' gateways build into that folder too.
     const bundles = await temporaryFolder(t);

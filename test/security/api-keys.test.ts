@@ -10,6 +10,7 @@ import { RegistryLink } from '../../src/gateway/wiring/registry-link.js';
 import { openRegistry } from '../../src/registry/registry.js';
 import { sleep, until } from '../control/yard.js';
 import { silentLog, startTestRegistry, temporaryFolder } from '../fixtures/postgres.js';
+import { layRegistry } from '../fixtures/registry-template.js';
 import { rawSession } from '../registry/registry-fixtures.js';
 
 const refusal = (reason: string) => ({ reason, message: /./ });
@@ -17,6 +18,7 @@ const AUTHOR = { actor: 'test', reason: 'a test' };
 
 t.test('keys in the registry', async (t) => {
   const varDir = await temporaryFolder(t);
+  await layRegistry(varDir);
   const registry = await startTestRegistry(t, { varDir });
   const settings: AuthSettings = {
     hmacSecret: null,
