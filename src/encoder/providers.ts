@@ -49,7 +49,7 @@ function cudaProblem(deviceId: number): string | null {
   const folder = path.join(runtimeFolder(), 'bin', 'napi-v6', process.platform, process.arch);
   const missing = CUDA_LIBRARIES.filter((library) => !existsSync(path.join(folder, library)));
   if (missing.length > 0)
-    return `${missing.join(' and ')} are not installed; run "${cudaInstallCommand()}" on a machine that reaches the internet (CUDA 12 and cuDNN 9 must be installed too), or use cpu`;
+    return `${missing.join(' and ')} are not installed; run "${cudaInstallCommand()}" on a machine that reaches the internet (CUDA 12 and cuDNN 9 must be installed too; for CUDA 13 see "A GPU" in docs/operations.md), or use cpu`;
   if (!existsSync('/proc/driver/nvidia/version') && !existsSync('/dev/nvidiactl') && !existsSync('/dev/dxg'))
     return 'there is no NVIDIA driver on this machine; install it (in a container: start it with its GPUs), or use cpu';
   const gpus = visibleGpus();
