@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
@@ -17,7 +18,7 @@ import { type Bench, inputHash, median } from './report.js';
 
 const SIZES = {
   smoke: { rowCount: 1_000, queryCount: 40, glossStep: 200, rounds: 1, buildRows: 1_000, buildRounds: 1 },
-  full: { rowCount: 50_000, queryCount: 500, glossStep: 1, rounds: 7, buildRows: 50_000, buildRounds: 4 },
+  full: { rowCount: 50_000, queryCount: 500, glossStep: 1, rounds: 7, buildRows: 50_000, buildRounds: 10 },
 } as const;
 
 const NOT_RESCORED =
@@ -26,7 +27,6 @@ const NOT_RESCORED =
 interface Variant {
   readonly name: string;
   readonly bundle: Bundle;
-  readonly bytesRead: number;
   readonly dramBytes: number;
   search(query: Float32Array): Uint32Array;
   close(): void;
@@ -55,6 +55,7 @@ export const formats: Bench = {
         else leftOut.push({ format: `${formatName(bundle.manifest)} rescored`, left_out: NOT_RESCORED });
       }
       const times = timeInTurns(variants, corpus, plan.rounds);
+      const bytesRead = variants.map((variant) => bytesReadPerQuery(variant, corpus));
       const results = variants.map((variant, at) => ({
         format: variant.name,
         recall_at_10: Number(recallOf(variant, corpus).toFixed(4)),
@@ -64,7 +65,8 @@ export const formats: Bench = {
           variant.bundle.manifest.files['index.usearch']?.bytes ?? 0,
         ),
         dram_bytes_per_row: perRow(variant.bundle, variant.dramBytes),
-        bytes_read_per_query: variant.bytesRead,
+        bytes_read_per_query: bytesRead[at] ?? Number.NaN,
+        in_flight: 1,
       }));
       const of = (format: string) => results.find((row) => row.format === format);
       const [i8, bf16] = [of(`i8@${dimensions} rescored`), of(`bf16@${dimensions}`)];
@@ -101,7 +103,6 @@ function graphAlone(bundle: Bundle): Variant {
   return {
     name: formatName(manifest),
     bundle,
-    bytesRead: 0,
     dramBytes: manifest.files['index.usearch']?.bytes ?? 0,
     search: (query) =>
       graph.search(
@@ -116,12 +117,9 @@ function graphAlone(bundle: Bundle): Variant {
 function rescored(bundle: Bundle): Variant {
   const { manifest, folder } = bundle;
   const searcher = new RowSearcher(filesIn(folder), manifest);
-  const rescoring = formatOf(manifest).rescoring;
-  const candidates = rescoring === null ? 0 : Math.max(TOP_K * rescoring.factor, rescoring.candidatesMin);
   return {
     name: `${formatName(manifest)} rescored`,
     bundle,
-    bytesRead: Math.min(candidates, manifest.row_count) * manifest.full_dimensions * 4,
     dramBytes: residentBytes(manifest),
     search: (query) => searcher.search(query, TOP_K).rows,
     close: () => searcher.close(),
@@ -135,6 +133,16 @@ function recallOf(variant: Variant, { queries, truth }: SearchCorpus): number {
     for (const row of variant.search(query)) if (right.has(row)) found++;
   });
   return found / (queries.length * TOP_K);
+}
+
+/** By position, as the kernel counts it; what is mapped is not read. */
+function bytesReadPerQuery(variant: Variant, { queries }: SearchCorpus): number {
+  const read = (): number => Number(/^rchar: (\d+)/m.exec(readFileSync('/proc/self/io', 'utf8'))?.[1]);
+  const first = read();
+  // Looking is a read too.
+  const before = read();
+  for (const query of queries) variant.search(query);
+  return Math.round((read() - before - (before - first)) / queries.length);
 }
 
 /** CPU µs per query of each variant in each round; the variants take turns. */
@@ -160,10 +168,14 @@ async function buildOverhead(corpus: SearchCorpus, rowCount: number, rounds: num
   const raw: Spent[] = [];
   try {
     for (let round = 0; round < rounds; round++) {
-      raw.push(await spent(() => usearchAlone(rows, dimensions, path.join(folder, 'raw.usearch'))));
       const bundlesFolder = path.join(folder, String(round));
       const options = buildOptions(corpus, { quantization: 'bf16', dimensions }, bundlesFolder);
-      ours.push(await spent(() => buildBundle(options, batchesOf(rows, dimensions))));
+      const turns = [
+        async () =>
+          void raw.push(await spent(() => usearchAlone(rows, dimensions, path.join(folder, 'raw.usearch')))),
+        async () => void ours.push(await spent(() => buildBundle(options, batchesOf(rows, dimensions)))),
+      ];
+      for (const turn of round % 2 === 0 ? turns : turns.reverse()) await turn();
       await rm(bundlesFolder, { recursive: true });
     }
   } finally {

@@ -1,4 +1,5 @@
 import { withoutFailures } from './load/load-generator.js';
+import { treeCpuUs } from './load/process-cpu.js';
 import { type Bench, median } from './report.js';
 import { openServingSides, SERVING_SIZES } from './serving.js';
 
@@ -15,6 +16,9 @@ interface Pair {
   readonly rawInFlight: number;
   readonly recall: number;
   readonly rawRecall: number;
+  /** Per query, with all threads and children. */
+  readonly cpuUs: number;
+  readonly rawCpuUs: number;
 }
 
 const LOAD = 0.5;
@@ -47,9 +51,11 @@ export const latency: Bench = {
           seconds: plan.seconds,
           from: pair * 331,
         } as const;
-        const first = pair % 2 === 0 ? await sides.raw.run(run) : null;
-        const gateway = withoutFailures(await sides.load.run(run));
-        const raw = first ?? (await sides.raw.run(run));
+        const first = pair % 2 === 0 ? await withCpu(sides.raw.pid, () => sides.raw.run(run)) : null;
+        const served = await withCpu(sides.gateway.pid, () => sides.load.run(run));
+        const alone = first ?? (await withCpu(sides.raw.pid, () => sides.raw.run(run)));
+        const gateway = withoutFailures(served.result);
+        const raw = alone.result;
         pairs.push({
           gatewayUs: gateway.latencyUs.p99,
           rawUs: raw.latencyUs.p99,
@@ -58,6 +64,8 @@ export const latency: Bench = {
           rawInFlight: (raw.perSecond * raw.latencyUs.mean) / 1e6,
           recall: gateway.recall ?? 0,
           rawRecall: raw.recall,
+          cpuUs: served.cpuUs / gateway.answered,
+          rawCpuUs: alone.cpuUs / raw.queries,
         });
       }
       const ratios = pairs.map(({ gatewayUs, rawUs }) => gatewayUs / rawUs);
@@ -76,6 +84,8 @@ export const latency: Bench = {
             in_flight: rounded(median(pairs.map(({ inFlight }) => inFlight))),
             usearch_recall_at_10: rounded(median(pairs.map(({ rawRecall }) => rawRecall))),
             recall_at_10: rounded(median(pairs.map(({ recall }) => recall))),
+            usearch_cpu_us: Math.round(median(pairs.map(({ rawCpuUs }) => rawCpuUs))),
+            cpu_us: Math.round(median(pairs.map(({ cpuUs }) => cpuUs))),
             usearch_p99_us: Math.round(median(pairs.map(({ rawUs }) => rawUs))),
             gateway_p99_us: Math.round(median(pairs.map(({ gatewayUs }) => gatewayUs))),
             ratio_least: rounded(Math.min(...ratios)),
@@ -91,5 +101,14 @@ export const latency: Bench = {
     }
   },
 };
+
+async function withCpu<T>(
+  pid: number,
+  run: () => Promise<T>,
+): Promise<{ readonly result: T; readonly cpuUs: number }> {
+  const before = treeCpuUs(pid);
+  const result = await run();
+  return { result, cpuUs: treeCpuUs(pid) - before };
+}
 
 const rounded = (value: number): number => Math.round(value * 1000) / 1000;

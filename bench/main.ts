@@ -1,4 +1,4 @@
-import { Command } from 'commander';
+import { Command, InvalidArgumentError } from 'commander';
 import { cache } from './cache.js';
 import { chaos } from './chaos.js';
 import { costs } from './costs.js';
@@ -44,14 +44,27 @@ const BENCHES: readonly Bench[] = [
   costs,
 ];
 
+/** A size that is not a number would be a bench of nothing. */
+function positive(text: string): number {
+  const value = Number(text);
+  if (!(Number.isFinite(value) && value > 0)) throw new InvalidArgumentError('must be a number above 0.');
+  return value;
+}
+
+function positiveInteger(text: string): number {
+  const value = positive(text);
+  if (!Number.isSafeInteger(value)) throw new InvalidArgumentError('must be a whole number.');
+  return value;
+}
+
 const program = new Command('bench')
   .description('prints every figure that docs/performance.md quotes')
   .argument('<name>', BENCHES.map(({ name, about }) => `${name}: ${about}`).join('; '))
   .option('--json', 'the report as JSON')
   .option('--smoke', 'a tiny size that only shows that the bench works')
-  .option('--seed <n>', 'of everything random', Number, 1)
-  .option('--rows <n>', 'rows of the index, for the benches that say so', Number)
-  .option('--seconds <n>', 'how long, for the benches that say so', Number)
+  .option('--seed <n>', 'of everything random', positiveInteger, 1)
+  .option('--rows <n>', 'rows of the index, for the benches that say so', positiveInteger)
+  .option('--seconds <n>', 'how long, for the benches that say so', positive)
   .option('--profile', 'where the gateway spends its time, for the benches that say so')
   .parse();
 const options = program.opts<{
@@ -89,6 +102,9 @@ else {
   if (options.json === true) process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
   else {
     process.stdout.write(`${report.bench} (${size}, seed ${report.seed}, input ${report.input})\n`);
+    const { machine, cores, commit, versions: packages } = report.surroundings;
+    const named = Object.entries(packages).map(([name, version]) => `${name} ${version}`);
+    process.stdout.write(`${machine}, ${cores} cores; commit ${commit ?? 'unknown'}; ${named.join(', ')}\n`);
     if (report.ratio !== undefined) process.stdout.write(`ratio ${report.ratio.toFixed(3)}\n`);
     console.table(report.results);
   }

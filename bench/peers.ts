@@ -141,7 +141,12 @@ async function compare(
       gateway.push(await gatewaySide(ours, plan, plan.seconds, round));
       if (round % 2 === 1) await peerSide(round);
     }
-    return comparison(name, peer, tuned, { theirs, gateway, inFlight });
+    return comparison(name, peer, tuned, {
+      theirs,
+      gateway,
+      inFlight,
+      gatewayInFlight: plan.inFlight,
+    });
   } finally {
     await peer.close();
   }
@@ -155,9 +160,10 @@ function comparison(
     readonly theirs: readonly Measured[];
     readonly gateway: readonly Measured[];
     readonly inFlight: number;
+    readonly gatewayInFlight: number;
   },
 ): Compared {
-  const { theirs, gateway, inFlight } = sides;
+  const { theirs, gateway, inFlight, gatewayInFlight } = sides;
   const pairs = (of: (their: Measured, our: Measured) => number): number =>
     rounded(median(theirs.map((their, round) => of(their, gateway[round] as Measured))), 2);
   const middle = (measured: readonly Measured[], of: (one: Measured) => number, digits: number): number =>
@@ -174,6 +180,7 @@ function comparison(
     index: opened.index,
     effort: tuned.effort,
     in_flight: inFlight,
+    gateway_in_flight: gatewayInFlight,
     recall_at_10: middle(theirs, (one) => one.recall, 4),
     cpu_us_per_query: middle(theirs, (one) => one.cpuUs, 0),
     queries_per_s: middle(theirs, (one) => one.perSecond, 0),

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { availableParallelism, cpus, totalmem } from 'node:os';
@@ -9,6 +10,8 @@ export interface Surroundings {
   readonly machine: string;
   readonly cores: number;
   readonly memory_bytes: number;
+  /** Of the code that was measured, as git describes it, `-dirty` where the checkout is another than that; null without git. */
+  readonly commit: string | null;
   readonly versions: Readonly<Record<string, string>>;
 }
 
@@ -62,6 +65,7 @@ export function surroundings(servers: Readonly<Record<string, string>> = {}): Su
     machine: `${process.platform}/${process.arch} ${cpus()[0]?.model.trim() ?? 'unknown'}`,
     cores: availableParallelism(),
     memory_bytes: totalmem(),
+    commit: commit(),
     versions: {
       switchyard: packageVersion(),
       node: process.versions.node,
@@ -69,6 +73,15 @@ export function surroundings(servers: Readonly<Record<string, string>> = {}): Su
       ...servers,
     },
   };
+}
+
+function commit(): string | null {
+  const words = ['describe', '--always', '--dirty'];
+  try {
+    return execFileSync('git', words, { cwd: packageRoot(), encoding: 'utf8', stdio: 'pipe' }).trim();
+  } catch {
+    return null;
+  }
 }
 
 export function inputHash(...parts: readonly (string | Float32Array)[]): string {

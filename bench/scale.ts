@@ -39,6 +39,8 @@ export const scale: Bench = {
       const [first, second] = [one - none, two - one];
       results.push({
         rows: bundle.manifest.row_count,
+        // One thread, one query after the other.
+        in_flight: 1,
         cpu_us: Number(median(times[at]?.cpuUs ?? []).toFixed(1)),
         wall_us: Number(median(times[at]?.wallUs ?? []).toFixed(1)),
         recall_at_10: Number((times[at]?.recall ?? 0).toFixed(4)),

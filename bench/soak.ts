@@ -28,6 +28,8 @@ interface Sample {
   readonly loopP99Ms: number;
   readonly p99Us: number;
   readonly perSecond: number;
+  /** On average; an open loop bounds it by nothing. */
+  readonly inFlight: number;
   readonly recall: number;
 }
 
@@ -82,6 +84,8 @@ export const soak: Bench = {
             loopP99Ms: await loopP99Ms(gateway.admin),
             p99Us: result.latencyUs.p99,
             perSecond: result.perSecond,
+            // Little's law: what comes in a second, times how long each stays.
+            inFlight: (result.perSecond * result.latencyUs.mean) / 1e6,
             recall: result.recall ?? Number.NaN,
           });
         }
@@ -98,6 +102,7 @@ export const soak: Bench = {
           results: [
             {
               seconds: plan.seconds,
+              in_flight: Number(median(samples.map((one) => one.inFlight)).toFixed(2)),
               requests_per_s: Math.round(median(samples.map((one) => one.perSecond))),
               texts_in: TEXT_EVERY,
               recall_at_10: Number(median(samples.map((one) => one.recall)).toFixed(4)),

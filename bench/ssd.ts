@@ -15,8 +15,24 @@ import { type Bench, inputHash, median } from './report.js';
 import { createMemoryCgroup, type MemoryCgroup } from './rig/memory-cgroup.js';
 
 const SIZES = {
-  smoke: { dramRows: 500, ssdRows: 2_000, queryCount: 40, glossStep: 200, rounds: 2, perRound: 50 },
-  full: { dramRows: 20_000, ssdRows: 600_000, queryCount: 2_048, glossStep: 1, rounds: 15, perRound: 1_000 },
+  smoke: {
+    dramRows: 500,
+    ssdRows: 2_000,
+    queryCount: 40,
+    glossStep: 200,
+    rounds: 2,
+    perRound: 50,
+    ssdSearchesMin: 100,
+  },
+  full: {
+    dramRows: 20_000,
+    ssdRows: 600_000,
+    queryCount: 2_048,
+    glossStep: 1,
+    rounds: 15,
+    perRound: 1_000,
+    ssdSearchesMin: 300,
+  },
 } as const;
 /** Share of what the ssd target reads that may stay in memory. */
 const CACHED_SHARE = 0.03;
@@ -28,6 +44,7 @@ interface Outcome {
   readonly besideUs: readonly number[];
   readonly ssdUs: readonly number[];
   readonly ssdRecall: number;
+  readonly dramRecall: number;
   readonly undisturbedP99Us: number;
   readonly besideP99Us: number;
   readonly ssdMajorFaults: number;
@@ -92,7 +109,9 @@ export const ssd: Bench = {
           beside_p50_us: Math.round(median(outcome.besideUs)),
           undisturbed_p99_us: Math.round(outcome.undisturbedP99Us),
           beside_p99_us: Math.round(outcome.besideP99Us),
+          p99_ratio: Number((outcome.besideP99Us / outcome.undisturbedP99Us).toFixed(3)),
           in_flight: 1,
+          recall_at_10: Number(outcome.dramRecall.toFixed(4)),
           ratio_least: Number(Math.min(...ratios).toFixed(3)),
           ratio_most: Number(Math.max(...ratios).toFixed(3)),
           major_faults: outcome.dramMajorFaults,
@@ -108,7 +127,11 @@ async function inCgroup(
   cgroup: MemoryCgroup,
   [dramBundle, dramCorpus]: readonly [Bundle, SearchCorpus],
   [ssdBundle, ssdCorpus]: readonly [Bundle, SearchCorpus],
-  { rounds, perRound }: { readonly rounds: number; readonly perRound: number },
+  {
+    rounds,
+    perRound,
+    ssdSearchesMin,
+  }: { readonly rounds: number; readonly perRound: number; readonly ssdSearchesMin: number },
 ): Promise<{ limitBytes: number; placement: string; outcome: Outcome }> {
   const scratch = await mkdtemp(path.join(benchFolder(), 'ssd-'));
   await writeQueries(path.join(scratch, 'dram'), dramCorpus);
@@ -116,7 +139,7 @@ async function inCgroup(
   const main = path.join(packageRoot(), 'dist', 'bench', 'ssd-main.js');
   const child = spawn(
     process.execPath,
-    [main, dramBundle.folder, ssdBundle.folder, scratch, String(rounds), String(perRound)],
+    [main, dramBundle.folder, ssdBundle.folder, scratch, ...[rounds, perRound, ssdSearchesMin].map(String)],
     { stdio: ['pipe', 'pipe', 'inherit'] },
   );
   const closed = once(child, 'close');

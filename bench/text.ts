@@ -28,7 +28,7 @@ interface Side {
 }
 
 /**
- * Held-out glosses as text queries over gRPC, each sent once, beside the runtime and usearch alone in sequence on the same
+ * Held-out glosses as text queries over gRPC, in turn, nothing remembered, beside the runtime and usearch alone in sequence on the same
  * texts, model, index and threads. `ratio`: CPU per text of the libraries ÷ of the gateway with all its processes, at 16
  * in flight, where the libraries do the texts one at a time and, in turn, 16 together in batches of like length, and the
  * cheaper of the two counts.
@@ -74,7 +74,7 @@ export const text: Bench = {
         'ready',
       );
 
-      /** Both sides go through the texts from the beginning, so each text is sent once and both see the same ones. */
+      /** Both sides go through the texts from the beginning and over again, each at its own pace: nobody remembers any. */
       let gatewayFrom = 0;
       let rawFrom = 0;
       const gatewaySide = async (inFlight: number, seconds: number): Promise<Side> => {
@@ -140,7 +140,7 @@ export const text: Bench = {
             texts_per_s: Math.round(of(({ perSecond }) => perSecond)),
             p50_us: Math.round(of(({ p50Us }) => p50Us)),
             p99_us: Math.round(of(({ p99Us }) => p99Us)),
-            'recall@10': Number(of(({ recall }) => recall).toFixed(4)),
+            recall_at_10: Number(of(({ recall }) => recall).toFixed(4)),
           });
         }
         results.push({

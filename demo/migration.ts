@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -14,7 +13,6 @@ import type { MigrationEventView, MigrationView } from '../src/gateway/admin/mig
 import { findBundleFolder } from '../src/index/bundle-folder.js';
 import { readBundle } from '../src/index/read-bundle.js';
 import { sourcesFolder } from '../src/lifecycle/source/sources-folder.js';
-import { packageRoot } from '../src/package-root.js';
 import { openRegistry, type Registry } from '../src/registry/registry.js';
 import { createLogger, type Logger } from '../src/telemetry/log.js';
 import { CheckedLoad } from './load.js';
@@ -105,8 +103,6 @@ interface Result {
 }
 
 interface Run extends Surroundings {
-  /** As git describes it, `-dirty` where the checkout is another than that; null without git. */
-  readonly commit: string | null;
   readonly documents: number;
   readonly questions: number;
 }
@@ -124,7 +120,7 @@ async function demo(config: Config, log: Logger, choices: Choices): Promise<read
   let gateway: ServingGateway | null = null;
   try {
     const { ids, queries, questions, sourceFile } = await prepareTexts(sources, folder, registry, choices);
-    const run = { ...surroundings(), commit: commit(), documents: ids.length, questions };
+    const run = { ...surroundings(), documents: ids.length, questions };
     const { only } = choices;
     const scenarios = SCENARIOS.map((scenario, at) => ({ number: at + 1, scenario })).filter(
       ({ number }) => only.length === 0 || only.includes(String(number)),
@@ -344,15 +340,6 @@ function learner({ checker, ids, queries, config, registry }: Learning) {
       known.add(digest);
     }
   };
-}
-
-function commit(): string | null {
-  const words = ['describe', '--always', '--dirty'];
-  try {
-    return execFileSync('git', words, { cwd: packageRoot(), encoding: 'utf8', stdio: 'pipe' }).trim();
-  } catch {
-    return null;
-  }
 }
 
 /** What its figures were measured with, for a person. */

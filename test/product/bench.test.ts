@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import path from 'node:path';
 import t, { type Test } from 'tap';
 import { FAULTS, faultsOf } from '../../bench/chaos/faults.js';
@@ -9,10 +10,17 @@ const MAIN = path.join(packageRoot(), 'dist', 'bench', 'main.js');
 const REDIS = { 'redis-server': /^\d+\./ };
 /** Of servers that take part, beside the packages. */
 const VERSIONS: Readonly<Record<string, Readonly<Record<string, RegExp>>>> = { cache: REDIS, chaos: REDIS };
-/** What every row of a bench says beside what it compares. */
-const FIELDS: Readonly<Record<string, readonly string[]>> = {
-  latency: ['in_flight', 'usearch_in_flight', 'recall_at_10', 'usearch_recall_at_10'],
-  mirror: ['off_in_flight', 'on_in_flight', 'off_recall_at_10', 'on_recall_at_10'],
+const SEARCHED = ['in_flight', 'recall_at_10'];
+/** What each row of a bench that compares searches says beside what it compares, and how many such rows there are. */
+const FIELDS: Readonly<Record<string, readonly [rows: number, names: readonly string[]]>> = {
+  serving: [2, SEARCHED],
+  latency: [1, [...SEARCHED, 'usearch_in_flight', 'usearch_recall_at_10', 'cpu_us', 'usearch_cpu_us']],
+  text: [4, SEARCHED],
+  mirror: [2, ['off_in_flight', 'on_in_flight', 'off_recall_at_10', 'on_recall_at_10']],
+  ssd: [2, SEARCHED],
+  formats: [17, [...SEARCHED, 'cpu_us']],
+  scale: [2, SEARCHED],
+  soak: [1, SEARCHED],
 };
 
 for (const name of [
@@ -51,11 +59,15 @@ for (const name of [
       seed: 1,
       surroundings: {
         cores: Number,
+        commit: existsSync(path.join(packageRoot(), '.git')) ? /^\S+$/ : null,
         versions: { usearch: /^2\./, '@grpc/grpc-js': /^1\./, ioredis: /^5\./, ...VERSIONS[name] },
       },
     });
-    for (const field of FIELDS[name] ?? [])
-      for (const row of report.results) t.ok(Number(row[field]) > 0, `${field}: ${JSON.stringify(row)}`);
+    if (report.results[0]?.skipped === undefined) {
+      const [count, names] = FIELDS[name] ?? [0, []];
+      const whole = report.results.filter((row) => names.every((field) => Number(row[field]) > 0));
+      if (count > 0) t.equal(whole.length, count, `${names} in ${JSON.stringify(report.results)}`);
+    }
     t.match(report.input, /^[0-9a-f]{16}$/);
     t.ok(report.results.length > 0);
     if (name === 'chaos') judgeChaos(t, report.results);
@@ -109,6 +121,22 @@ function judgeChaos(t: Test, results: readonly Readonly<Record<string, unknown>>
     if (expected_lost === 'none') t.equal(lost_requests, 0, `${name}: ${JSON.stringify(row)}`);
   }
 }
+
+t.test('a size that is no number is refused', async (t) => {
+  const { code, stdout, stderr } = await finished(spawnNode(MAIN, ['costs', '--smoke', '--rows', 'many']));
+  t.not(code, 0);
+  t.equal(stdout, '');
+  t.match(stderr, /--rows .*must be a number above 0/);
+});
+
+t.test('for a person a bench says where it ran, too', async (t) => {
+  const { code, stdout, stderr } = await finished(spawnNode(MAIN, ['costs', '--smoke']));
+  t.equal(code, 0, stderr);
+  t.match(
+    stdout,
+    /^costs \(smoke, seed 1, input [0-9a-f]{16}\)\n\S+.*, \d+ cores; commit \S+; .*usearch 2\./,
+  );
+});
 
 t.test('an unknown bench is refused with the names there are', async (t) => {
   const { code, stderr } = await finished(spawnNode(MAIN, ['nothing']));
