@@ -18,6 +18,8 @@ const UNSAMPLED_PARENT = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0
 /** Parts of a search that was not remembered: pick, cache, encode, search. */
 const PARTS = ['pick', 'cache', 'encode', 'search'] as const;
 
+const headerOf = (headers: Readonly<Record<string, string>>, name: string): unknown => headers[name];
+
 /**
  * What a request of the gateway costs in bookkeeping, with its metrics and log taken out, by what tracing does with it.
  * Spans go to the SDK as in the gateway; their sending, off the path of any request, is not in the figure.
@@ -48,7 +50,7 @@ export async function tracingPieces(): Promise<TracingPieces> {
       slowRequestMs: 1_000,
     });
     return () => {
-      const scope = requests.begin('grpc', 'search', 'the id of a request', (name) => headers[name], null);
+      const scope = requests.begin('grpc', 'search', 'the id of a request', null, headers, headerOf);
       const { trace, startedAtMs } = scope;
       if (trace !== null)
         for (const part of PARTS)

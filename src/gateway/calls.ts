@@ -16,6 +16,10 @@ export class Calls {
   readonly #inFlight: InFlight;
   readonly #overload: Overload;
   readonly #traffic: TrafficCounter | null;
+  /** Made once: a closure for each request would be garbage of every one. */
+  readonly #search = (call: SearchCall): Promise<SearchOutcome> => this.#service.search(call);
+  readonly #batchSearch = (calls: readonly SearchCall[]) => this.#service.batchSearch(calls);
+  readonly #embed = (call: EmbedCall): Promise<EmbedOutcome> => this.#service.embed(call);
 
   constructor(
     service: QueryService,
@@ -40,7 +44,7 @@ export class Calls {
   ): Promise<SearchOutcome> {
     const call = traced(checkSearch(input, this.#limits, this.#deadlineAtMs(timeoutMs)), scope);
     caller.checkCorpus(call.corpus);
-    const outcome = await this.#admitted(call.query.kind, call, () => this.#service.search(call), waitedMs);
+    const outcome = await this.#admitted(call.query.kind, call, this.#search, call, waitedMs);
     if (scope !== null) scope.answer = outcome;
     if (input.isEvaluation !== true) this.#count(call, outcome, caller);
     return outcome;
@@ -64,7 +68,8 @@ export class Calls {
     const outcomes = await this.#admitted(
       calls.some(({ query }) => query.kind === 'text') ? 'text' : 'vector',
       { deadlineAtMs, priority: calls.some(({ priority }) => priority === 'live') ? 'live' : 'bulk' },
-      () => this.#service.batchSearch(ready),
+      this.#batchSearch,
+      ready,
       leastWaitedMs,
       calls.length,
     );
@@ -90,7 +95,7 @@ export class Calls {
     scope: RequestScope | null = null,
   ): Promise<EmbedOutcome> {
     const call = traced(checkEmbed(input, this.#limits, this.#deadlineAtMs(timeoutMs)), scope);
-    return this.#admitted('text', call, () => this.#service.embed(call), embedWaitedMs);
+    return this.#admitted('text', call, this.#embed, call, embedWaitedMs);
   }
 
   /** Which version answered whom: that decides when a version may be retired. */
@@ -101,17 +106,18 @@ export class Calls {
   }
 
   /** Lets a request in, or refuses it, and learns from how long it waited. Errors: OVERLOADED, DEADLINE_EXCEEDED. */
-  async #admitted<T>(
+  async #admitted<Argument, T>(
     kind: WorkKind,
     { priority, deadlineAtMs }: { readonly priority: Priority; readonly deadlineAtMs: number },
-    work: () => Promise<T>,
+    work: (argument: Argument) => Promise<T>,
+    argument: Argument,
     waitedMsOf: (outcome: T) => number | null,
     weight = 1,
   ): Promise<T> {
     this.#overload.enter(kind, priority, weight);
     let queueMs: number | null = null;
     try {
-      const outcome = await this.#inFlight.run(deadlineAtMs, work);
+      const outcome = await this.#inFlight.run(deadlineAtMs, work, argument);
       queueMs = waitedMsOf(outcome);
       return outcome;
     } catch (error) {

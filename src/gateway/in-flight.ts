@@ -27,11 +27,15 @@ export class InFlight {
   }
 
   /** The result of `start`, or DEADLINE_EXCEEDED. A deadline that has passed already starts nothing. */
-  run<T>(deadlineAtMs: number, start: () => Promise<T>): Promise<T> {
+  run<Argument, T>(
+    deadlineAtMs: number,
+    start: (argument: Argument) => Promise<T>,
+    argument: Argument,
+  ): Promise<T> {
     const nowMs = performance.now();
     if (deadlineAtMs <= nowMs) return Promise.reject(deadlineExceeded());
     return new Promise<T>((resolve, reject) => {
-      const work = start();
+      const work = start(argument);
       const entry = this.#entries.add({ deadlineAtMs, reject });
       if (deadlineAtMs < this.#sweepAtMs) this.#sweepAt(deadlineAtMs, nowMs);
       work.then(

@@ -64,19 +64,24 @@ export class Requests {
     this.#logsAll = options.log.isLevelEnabled('debug');
   }
 
-  /** `header`: a header or metadata of the request by its name; asked only where tracing is on. */
-  begin(
+  /** `header`: one of the request's headers or metadata by its name; asked only where tracing is on. */
+  begin<Headers>(
     protocol: Protocol,
     operation: Operation,
     requestId: string,
-    header: (name: string) => unknown,
     keyId: string | null,
+    headers: Headers,
+    header: (headers: Headers, name: string) => unknown,
   ): RequestScope {
     const { tracer } = this.#options;
     const trace =
       tracer === null
         ? null
-        : tracer.begin(`${protocol} ${operation}`, header(TRACE_PARENT), header(TRACE_STATE));
+        : tracer.begin(
+            `${protocol} ${operation}`,
+            header(headers, TRACE_PARENT),
+            header(headers, TRACE_STATE),
+          );
     return { protocol, operation, requestId, keyId, trace, startedAtMs: performance.now(), answer: null };
   }
 

@@ -1,5 +1,6 @@
 import { SwitchyardError } from '../errors.js';
 import { sumOfSquares } from '../index/distances.js';
+import type { Timers } from '../process/timers.js';
 import type { PickTable } from './pick.js';
 import type { QueryInput, SearchCall } from './query.js';
 import type { RouteSnapshot, SnapshotTarget } from './snapshot.js';
@@ -29,6 +30,14 @@ export function assertText(text: string, textBytesMax: number): void {
     });
   if (text.trim() === '')
     throw new SwitchyardError('EMPTY_QUERY', 'the text is empty: send at least one visible character');
+}
+
+/** Errors: DEADLINE_EXCEEDED, naming what it passed before. */
+export function assertInTime(timers: Timers, deadlineAtMs: number, stage: string): void {
+  if (timers.nowMs() < deadlineAtMs) return;
+  throw new SwitchyardError('DEADLINE_EXCEEDED', `the deadline passed before ${stage}`, {
+    details: { stage },
+  });
 }
 
 /**

@@ -1,7 +1,10 @@
 import { REASONS, SwitchyardError, toSwitchyardError } from '../errors.js';
+import type { Timers } from '../process/timers.js';
+import { assertInTime } from './admission.js';
 import { type AdmittedCall, assertSpace, type CallVector, vectorGiven } from './admitted-call.js';
 import type { EmbeddingCache, EncodedText } from './embedding-cache.js';
 import type { SearchCall } from './query.js';
+import type { VectorSource } from './single-encode.js';
 
 /** As many texts as one encode call takes. */
 const TEXTS_MAX = 1024;
@@ -10,23 +13,22 @@ const TEXTS_MAX = 1024;
  * The vectors of a batch's texts, with one encode call per model and lane. Who needs one asks before `start`. Who asks
  * later comes from a target that failed: with the vector it had, or encoded together with the others that failed.
  */
-export class EncodeTogether {
+export class EncodeTogether implements VectorSource {
   private readonly embeddings: EmbeddingCache | null;
-  private readonly assertInTime: (call: AdmittedCall) => void;
+  private readonly timers: Timers;
   private readonly asked = new Map<AdmittedCall, (vector: CallVector | SwitchyardError) => void>();
   private readonly had = new Map<SearchCall, CallVector>();
   private isStarted = false;
   private isPlanned = false;
 
-  /** `assertInTime` throws for a call whose deadline has passed. */
-  constructor(embeddings: EmbeddingCache | null, assertInTime: (call: AdmittedCall) => void) {
+  constructor(embeddings: EmbeddingCache | null, timers: Timers) {
     this.embeddings = embeddings;
-    this.assertInTime = assertInTime;
+    this.timers = timers;
   }
 
   async vectorOf(call: AdmittedCall): Promise<CallVector> {
     if (call.call.query.kind === 'vector') return vectorGiven(call);
-    this.assertInTime(call);
+    assertInTime(this.timers, call.call.deadlineAtMs, 'encode');
     const had = this.had.get(call.call);
     if (had?.vector.fingerprint === call.open.spec.fingerprint) return had;
     const vector = await new Promise<CallVector | SwitchyardError>((resolve) => {

@@ -43,9 +43,9 @@ export interface RouterOptions {
   readonly isKnownModel: (model: string) => boolean;
   /** Whether what is served leaves no room for a mirror beside those of its shadow that run. Default: never. */
   readonly primaryIsBusy?: (running: number) => boolean;
-  /** What nobody waits for and went wrong, for the log. `what` names the thing, e.g. a target's key. */
   /** When a failing target is kept away from traffic. */
   readonly ejection?: EjectionOptions;
+  /** What nobody waits for and went wrong, for the log. `what` names the thing, e.g. a target's key. */
   readonly onError: (what: string, error: unknown) => void;
   readonly timers?: Timers;
   /** [0, 1) */

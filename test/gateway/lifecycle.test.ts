@@ -314,6 +314,7 @@ t.test('idle waits for the last request, and gives up at its cap', async (t) => 
       new Promise<void>((resolve) => {
         finish = resolve;
       }),
+    undefined,
   );
   t.equal(await inFlight.idle(20), false);
   const idle = inFlight.idle(10_000);
@@ -321,7 +322,7 @@ t.test('idle waits for the last request, and gives up at its cap', async (t) => 
   t.equal(await idle, true);
   await work;
   await t.rejects(
-    inFlight.run(performance.now() + 1_000, () => Promise.reject(new Error('its own'))),
+    inFlight.run(performance.now() + 1_000, (why: string) => Promise.reject(new Error(why)), 'its own'),
     /its own/,
   );
   t.equal(inFlight.count, 0);

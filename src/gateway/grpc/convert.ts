@@ -9,6 +9,7 @@ import {
   BYTES,
   expectWireType,
   FIXED32,
+  type FieldReader,
   malformed,
   readFields,
   type StrictReader,
@@ -32,102 +33,117 @@ function guarded<T>(bytes: Buffer, read: (bytes: Buffer) => T): T | SwitchyardEr
   }
 }
 
+/** As it is filled in, field by field: a closure for each message would be garbage of every request. */
+type Filled<T> = { -readonly [Key in keyof T]: T[Key] };
+
 function readSearch(bytes: Buffer): SearchInput {
-  const input = {
+  const input: Filled<SearchInput> = {
     corpus: '',
-    text: null as string | null,
-    vector: null as Float32Array | null,
-    topK: null as number | null,
+    text: null,
+    vector: null,
+    topK: null,
     model: '',
     corpusVersion: '',
     affinityKey: '',
     withDocument: false,
     bypassCache: false,
-    priority: 'live' as Priority,
+    priority: 'live',
   };
-  readFields(bytes, 'SearchRequest', (reader, field, wireType) => {
-    switch (field) {
-      case 1:
-        input.corpus = text(reader, 'corpus', wireType);
-        return true;
-      case 2:
-        input.text = text(reader, 'text', wireType);
-        return true;
-      case 3:
-        expectWireType('SearchRequest', 'vector', wireType, BYTES);
-        if (input.vector !== null) throw malformed('SearchRequest.vector is given twice');
-        input.vector = readVector(reader.view());
-        return true;
-      case 4:
-        expectWireType('SearchRequest', 'top_k', wireType, VARINT);
-        input.topK = reader.integer();
-        return true;
-      case 5:
-        input.model = text(reader, 'model', wireType);
-        return true;
-      case 6:
-        input.corpusVersion = text(reader, 'corpus_version', wireType);
-        return true;
-      case 7:
-        input.affinityKey = text(reader, 'affinity_key', wireType);
-        return true;
-      case 8:
-        expectWireType('SearchRequest', 'with_document', wireType, VARINT);
-        input.withDocument = reader.integer() !== 0;
-        return true;
-      case 10:
-        expectWireType('SearchRequest', 'bypass_cache', wireType, VARINT);
-        input.bypassCache = reader.integer() !== 0;
-        return true;
-      case 11:
-        input.priority = priority(reader, wireType, 'SearchRequest');
-        return true;
-      default:
-        return false;
-    }
-  });
+  readFields(bytes, 'SearchRequest', searchField, input);
   return input;
 }
 
-function readVector(bytes: Buffer): Float32Array {
-  const chunks: Buffer[] = [];
-  let f32le: Buffer | null = null;
-  readFields(bytes, 'Vector', (reader, field, wireType) => {
-    if (field === 2) {
-      expectWireType('Vector', 'f32le', wireType, BYTES);
-      f32le = reader.view();
+const searchField: FieldReader<Filled<SearchInput>> = (reader, field, wireType, input) => {
+  switch (field) {
+    case 1:
+      input.corpus = text(reader, 'corpus', wireType);
       return true;
-    }
-    if (field !== 1) return false;
-    // Packed by every current encoder; one by one is legal too.
-    if (wireType === FIXED32) {
-      const one = Buffer.allocUnsafe(4);
-      one.writeUInt32LE(reader.fixed32());
-      chunks.push(one);
-    } else {
-      expectWireType('Vector', 'values', wireType, BYTES);
-      chunks.push(reader.view());
-    }
-    return true;
-  });
-  const packed = f32le as Buffer | null;
-  if (packed !== null && chunks.length > 0)
-    throw invalidArgument('vector', 'vector has both values and f32le: give one of the two');
-  if (packed !== null) return float32View('vector.f32le', packed);
-  if (chunks.length === 1) return float32View('vector.values', chunks[0] as Buffer);
-  return float32View('vector.values', Buffer.concat(chunks));
+    case 2:
+      input.text = text(reader, 'text', wireType);
+      return true;
+    case 3:
+      expectWireType('SearchRequest', 'vector', wireType, BYTES);
+      if (input.vector !== null) throw malformed('SearchRequest.vector is given twice');
+      input.vector = readVector(reader.view());
+      return true;
+    case 4:
+      expectWireType('SearchRequest', 'top_k', wireType, VARINT);
+      input.topK = reader.integer();
+      return true;
+    case 5:
+      input.model = text(reader, 'model', wireType);
+      return true;
+    case 6:
+      input.corpusVersion = text(reader, 'corpus_version', wireType);
+      return true;
+    case 7:
+      input.affinityKey = text(reader, 'affinity_key', wireType);
+      return true;
+    case 8:
+      expectWireType('SearchRequest', 'with_document', wireType, VARINT);
+      input.withDocument = reader.integer() !== 0;
+      return true;
+    case 10:
+      expectWireType('SearchRequest', 'bypass_cache', wireType, VARINT);
+      input.bypassCache = reader.integer() !== 0;
+      return true;
+    case 11:
+      input.priority = priority(reader, wireType, 'SearchRequest');
+      return true;
+    default:
+      return false;
+  }
+};
+
+interface VectorBytes {
+  f32le: Buffer | null;
+  /** Pieces of `values`; null before the first. */
+  values: Buffer[] | null;
 }
+
+function readVector(bytes: Buffer): Float32Array {
+  const found: VectorBytes = { f32le: null, values: null };
+  readFields(bytes, 'Vector', vectorField, found);
+  const { f32le, values } = found;
+  if (f32le !== null && values !== null)
+    throw invalidArgument('vector', 'vector has both values and f32le: give one of the two');
+  if (f32le !== null) return float32View('vector.f32le', f32le);
+  if (values?.length === 1) return float32View('vector.values', values[0] as Buffer);
+  return float32View('vector.values', Buffer.concat(values ?? []));
+}
+
+const vectorField: FieldReader<VectorBytes> = (reader, field, wireType, found) => {
+  if (field === 2) {
+    expectWireType('Vector', 'f32le', wireType, BYTES);
+    found.f32le = reader.view();
+    return true;
+  }
+  if (field !== 1) return false;
+  found.values ??= [];
+  // Packed by every current encoder; one by one is legal too.
+  if (wireType === FIXED32) {
+    const one = Buffer.allocUnsafe(4);
+    one.writeUInt32LE(reader.fixed32());
+    found.values.push(one);
+  } else {
+    expectWireType('Vector', 'values', wireType, BYTES);
+    found.values.push(reader.view());
+  }
+  return true;
+};
 
 function readBatch(bytes: Buffer): readonly SearchInput[] {
   const inputs: SearchInput[] = [];
-  readFields(bytes, 'BatchSearchRequest', (reader, field, wireType) => {
-    if (field !== 1) return false;
-    expectWireType('BatchSearchRequest', 'requests', wireType, BYTES);
-    inputs.push(readSearch(reader.view()));
-    return true;
-  });
+  readFields(bytes, 'BatchSearchRequest', batchField, inputs);
   return inputs;
 }
+
+const batchField: FieldReader<SearchInput[]> = (reader, field, wireType, inputs) => {
+  if (field !== 1) return false;
+  expectWireType('BatchSearchRequest', 'requests', wireType, BYTES);
+  inputs.push(readSearch(reader.view()));
+  return true;
+};
 
 const PRIORITY_BY_NUMBER: readonly Priority[] = ['live', 'live', 'bulk'];
 
@@ -143,33 +159,35 @@ function priority(reader: StrictReader, wireType: number, message: string): Prio
 const INPUT_ROLE_BY_NUMBER: readonly InputRole[] = ['query', 'query', 'document'];
 
 function readEmbed(bytes: Buffer): EmbedInput {
-  const input = { model: '', text: '', role: 'query' as InputRole, priority: 'live' as Priority };
-  readFields(bytes, 'EmbedRequest', (reader, field, wireType) => {
-    switch (field) {
-      case 1:
-        input.model = text(reader, 'model', wireType, 'EmbedRequest');
-        return true;
-      case 2:
-        input.text = text(reader, 'text', wireType, 'EmbedRequest');
-        return true;
-      case 3: {
-        expectWireType('EmbedRequest', 'input_role', wireType, VARINT);
-        const number = reader.integer();
-        const role = INPUT_ROLE_BY_NUMBER[number];
-        if (role === undefined)
-          throw invalidArgument('input_role', `input_role ${number} must be 1 (QUERY) or 2 (DOCUMENT)`);
-        input.role = role;
-        return true;
-      }
-      case 4:
-        input.priority = priority(reader, wireType, 'EmbedRequest');
-        return true;
-      default:
-        return false;
-    }
-  });
+  const input: Filled<EmbedInput> = { model: '', text: '', role: 'query', priority: 'live' };
+  readFields(bytes, 'EmbedRequest', embedField, input);
   return input;
 }
+
+const embedField: FieldReader<Filled<EmbedInput>> = (reader, field, wireType, input) => {
+  switch (field) {
+    case 1:
+      input.model = text(reader, 'model', wireType, 'EmbedRequest');
+      return true;
+    case 2:
+      input.text = text(reader, 'text', wireType, 'EmbedRequest');
+      return true;
+    case 3: {
+      expectWireType('EmbedRequest', 'input_role', wireType, VARINT);
+      const number = reader.integer();
+      const role = INPUT_ROLE_BY_NUMBER[number];
+      if (role === undefined)
+        throw invalidArgument('input_role', `input_role ${number} must be 1 (QUERY) or 2 (DOCUMENT)`);
+      input.role = role;
+      return true;
+    }
+    case 4:
+      input.priority = priority(reader, wireType, 'EmbedRequest');
+      return true;
+    default:
+      return false;
+  }
+};
 
 function text(reader: StrictReader, field: string, wireType: number, message = 'SearchRequest'): string {
   expectWireType(message, field, wireType, BYTES);

@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import protobuf from 'protobufjs';
 import { SwitchyardError } from '../../errors.js';
-import { BYTES, expectWireType, malformed, readFields } from './strict-reader.js';
+import { BYTES, expectWireType, type FieldReader, malformed, readFields } from './strict-reader.js';
 
 /** A decoded request: absent optional fields are not there, the others have their zero value. */
 export type Fields = Readonly<Record<string, unknown>>;
@@ -47,19 +47,21 @@ export class MessageCodec {
 
 /** Invariant 6: a client that sends more than this version understands asked for something else. */
 function refuseUnknown(type: protobuf.Type, bytes: Uint8Array): void {
-  readFields(bytes, type.name, (reader, number, wireType) => {
-    const field = type.fieldsById[number]?.resolve();
-    if (field === undefined) return false;
-    if (field.type === 'string' || field.resolvedType instanceof protobuf.Type) {
-      expectWireType(type.name, field.name, wireType, BYTES);
-      const part = reader.view();
-      if (field.type === 'string') {
-        if (!isUtf8(part)) throw malformed(`${type.name}.${field.name} is not valid UTF-8`);
-      } else refuseUnknown(field.resolvedType as protobuf.Type, part);
-    } else reader.skipType(wireType);
-    return true;
-  });
+  readFields(bytes, type.name, passField, type);
 }
+
+const passField: FieldReader<protobuf.Type> = (reader, number, wireType, type) => {
+  const field = type.fieldsById[number]?.resolve();
+  if (field === undefined) return false;
+  if (field.type === 'string' || field.resolvedType instanceof protobuf.Type) {
+    expectWireType(type.name, field.name, wireType, BYTES);
+    const part = reader.view();
+    if (field.type === 'string') {
+      if (!isUtf8(part)) throw malformed(`${type.name}.${field.name} is not valid UTF-8`);
+    } else refuseUnknown(field.resolvedType as protobuf.Type, part);
+  } else reader.skipType(wireType);
+  return true;
+};
 
 function fromWire(type: protobuf.Type, plain: Record<string, unknown>): Fields {
   const fields: Record<string, unknown> = {};

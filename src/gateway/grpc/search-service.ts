@@ -38,8 +38,8 @@ export function searchHandlers(
     const { metadata } = call;
     const given = metadata.get(REQUEST_ID_HEADER)[0];
     const caller = door.callerOf(metadata);
-    const header = (name: string): unknown => metadata.get(name)[0];
-    const scope = context.requests.begin('grpc', operation, ids.of(given), header, caller.keyId);
+    const requestId = ids.of(given);
+    const scope = context.requests.begin('grpc', operation, requestId, caller.keyId, metadata, firstOf);
     if (given !== undefined || scope.trace !== null) call.sendMetadata(told(scope));
     let outcome: Reason | 'OK' = 'OK';
     let entered = false;
@@ -49,7 +49,6 @@ export function searchHandlers(
       if (call.request instanceof SwitchyardError) throw call.request;
       callback(null, await run(call.request, timeoutMs(call.getDeadline()), caller, scope));
     } catch (thrown) {
-      const { requestId } = scope;
       const error = refusal(thrown, context.log, `grpc ${operation}`, requestId);
       outcome = error.reason;
       callback(statuses.encode(error, requestId));
@@ -71,6 +70,8 @@ export function searchHandlers(
     Embed: (call, callback) => void answer('embed', call, callback, embed),
   };
 }
+
+const firstOf = (metadata: Metadata, name: string): unknown => metadata.get(name)[0];
 
 /** What a client that brought an id, or whose request is traced, is told before the answer. */
 function told({ requestId, trace }: RequestScope): Metadata {

@@ -39,14 +39,23 @@ export class StrictReader extends protobuf.Reader {
   }
 }
 
+/** Consumes one field into what is read, and says whether it knew it. */
+export type FieldReader<Into> = (
+  reader: StrictReader,
+  field: number,
+  wireType: number,
+  into: Into,
+) => boolean;
+
 /**
  * Walks the fields of one message. `read` consumes the fields it knows and returns true; an unknown one is refused
  * (invariant 6: a client that sends more than this version understands would get an answer to another question).
  */
-export function readFields(
+export function readFields<Into>(
   bytes: Uint8Array,
   message: string,
-  read: (reader: StrictReader, field: number, wireType: number) => boolean,
+  read: FieldReader<Into>,
+  into: Into,
 ): void {
   const reader = new StrictReader(bytes);
   while (!reader.atEnd) {
@@ -54,7 +63,7 @@ export function readFields(
     const field = tag >>> 3;
     const wireType = tag & 7;
     if (field === 0) throw malformed(`${message} has a field of number 0`);
-    if (read(reader, field, wireType)) continue;
+    if (read(reader, field, wireType, into)) continue;
     if (wireType > FIXED32) throw malformed(`${message} has a field of wire type ${wireType}`);
     throw new SwitchyardError(
       'UNKNOWN_FIELD',

@@ -1,3 +1,4 @@
+import type { IncomingHttpHeaders } from 'node:http';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Limits, Listener } from '../../config/config.js';
 import { packageVersion } from '../../package-root.js';
@@ -54,6 +55,8 @@ const PATH = { search: '/v1/search', batch: '/v1/search:batch', embed: '/v1/embe
 const OPEN = { config: { access: 'open' } } as const;
 const GET_PATHS = ['/healthz', '/livez', '/readyz', '/openapi.json'] as const;
 
+const headerOf = (headers: IncomingHttpHeaders, name: string): unknown => headers[name];
+
 function working<T>(request: FastifyRequest, work: Promise<T>): Promise<T> {
   request.work = work;
   return work;
@@ -97,8 +100,8 @@ export async function startHttpFace(options: HttpFaceOptions): Promise<HttpFace>
     });
     return {
       onRequest: (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void => {
-        const header = (name: string): unknown => request.headers[name];
-        const scope = requests.begin('http', operation, request.id, header, request.caller.keyId);
+        const { id, headers, caller } = request;
+        const scope = requests.begin('http', operation, id, caller.keyId, headers, headerOf);
         request.scope = scope;
         // `onResponse` does not come for a request whose client went away.
         reply.raw.once('close', () => {
