@@ -80,11 +80,11 @@ export class Calls {
       );
     }
     let next = 0;
-    return checked.map((item) => {
+    return checked.map((item, at) => {
       if (item instanceof SwitchyardError) return item;
       const outcome = outcomes[next++];
       if (outcome === undefined || outcome instanceof Error) return toSwitchyardError(outcome);
-      this.#count(item, outcome, caller);
+      if (inputs[at]?.isEvaluation !== true) this.#count(item, outcome, caller);
       return outcome;
     });
   }

@@ -30,6 +30,7 @@ import { DiskSnapshots } from './wiring/disk-snapshots.js';
 import { Engines } from './wiring/engines.js';
 import { Heartbeats } from './wiring/heartbeats.js';
 import { KeyFollower } from './wiring/key-follower.js';
+import { KnownKeys } from './wiring/known-keys.js';
 import { faceMetrics, observeEngines, routerMetrics } from './wiring/metrics.js';
 import { observeMigrations } from './wiring/migration-metrics.js';
 import { Migrations } from './wiring/migrations.js';
@@ -168,7 +169,7 @@ export async function startGateway(
       admin: {
         api: new AdminOperations({
           registry: () => link.require(),
-          facts: processFacts(gatewayId, engines, recorder, migrations.facts, {
+          facts: processFacts(gatewayId, router, engines, recorder, migrations.facts, {
             place: config.archive.uri,
             quietDays: config.retire.quietDays,
             look: () => retirements.look(),
@@ -229,16 +230,19 @@ function tidyBundles(
   );
 }
 
-/** The keys, once read; null where no listener asks for one. Errors: INVALID_CONFIG. */
+/** The keys, once read, from the registry or else from the disk; null where no listener asks for one. Errors: INVALID_CONFIG. */
 async function followKeys(
-  { auth, listen }: Config,
+  { auth, listen, varDir }: Config,
   link: RegistryLink,
   log: Logger,
   closers: (() => Promise<void> | void)[],
 ): Promise<KeyRing | null> {
   if (Object.values(listen).every((listener) => listener.auth === 'off')) return null;
-  const ring = new KeyRing({ ...auth, secret: await loadKeySecret(auth) });
-  const follower = new KeyFollower({ link, ring, pollIntervalMs: auth.pollIntervalMs, log });
+  const secret = await loadKeySecret(auth);
+  const ring = new KeyRing({ ...auth, secret });
+  const { pollIntervalMs, stalenessMsMax } = auth;
+  const known = new KnownKeys({ varDir, secret, stalenessMsMax, log });
+  const follower = new KeyFollower({ link, ring, known, pollIntervalMs, log });
   closers.push(() => follower.close());
   await follower.start();
   return ring;

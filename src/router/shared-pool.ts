@@ -27,6 +27,8 @@ export interface SharedPoolOptions {
 export interface Resource<T> {
   open(): Promise<T>;
   close(value: T): Promise<void>;
+  /** Nobody wants it any more and there is no value to close: lets go of what a failed attempt kept for the next one. */
+  giveUp?(): void;
 }
 
 /**
@@ -83,6 +85,7 @@ export class Shared<T, R extends Resource<T> = Resource<T>> {
     const last = this.current;
     this.current = { kind: 'closed' };
     this.cancelRetry();
+    if (last.kind === 'failed') this.resource.giveUp?.();
     if (last.kind === 'ready') this.onUnused(this.close(last.value));
     else this.onUnused(last.kind === 'loading' ? this.attempt : null);
   }
@@ -102,10 +105,10 @@ export class Shared<T, R extends Resource<T> = Resource<T>> {
     try {
       // Opening begins in a turn of its own, so nothing changes while somebody is still acquiring.
       await null;
-      if (this.current.kind === 'closed') return;
+      if (this.current.kind === 'closed') return this.resource.giveUp?.();
       value = await this.resource.open();
     } catch (thrown) {
-      if (this.current.kind === 'closed') return;
+      if (this.current.kind === 'closed') return this.resource.giveUp?.();
       const { timers, backoff, random } = this.options;
       const delayMs = backoffDelayMs(backoff, attempt, random);
       const error = toSwitchyardError(thrown);

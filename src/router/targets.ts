@@ -62,6 +62,8 @@ export interface EncoderReport {
   readonly state: Exclude<EncoderState['kind'], 'closed'>;
   /** Null while it is not ready. */
   readonly provider: Device | null;
+  /** Why it failed; null in every other state. */
+  readonly error: SwitchyardError | null;
 }
 
 const WARM_UP_TEXT = 'warm up';
@@ -71,8 +73,6 @@ export class TargetStore {
   private readonly factories: TargetFactories;
   private readonly targets: SharedPool<OpenTarget, TargetResource>;
   private readonly encoders: SharedPool<Encoder, EncoderResource>;
-  /** Models whose encoder could not be opened the last time: between two attempts nobody may hold one. */
-  private readonly unopened = new Set<Fingerprint>();
 
   constructor(factories: TargetFactories, options: SharedPoolOptions) {
     this.factories = factories;
@@ -90,7 +90,7 @@ export class TargetStore {
   acquireEncoder(model: ModelSpec): Shared<Encoder> {
     return this.encoders.acquire(model.fingerprint, {
       model,
-      open: () => this.openEncoder(model),
+      open: () => openReady(() => this.factories.openEncoder(model), model),
       close: (encoder) => encoder.close(),
     });
   }
@@ -109,18 +109,31 @@ export class TargetStore {
   }
 
   encoderReport(): readonly EncoderReport[] {
-    const models = new Map<Fingerprint, ModelSpec>();
-    for (const { resource } of this.encoders.values()) models.set(resource.model.fingerprint, resource.model);
+    const known = new Map<
+      Fingerprint,
+      { readonly model: ModelSpec; readonly error: SwitchyardError | null }
+    >();
+    // Between two attempts of its targets nobody may hold an encoder that failed, so they say how the last one ended.
     for (const { resource } of this.targets.values())
-      if (this.unopened.has(resource.spec.fingerprint)) models.set(resource.spec.fingerprint, resource.spec);
-    for (const fingerprint of this.unopened) if (!models.has(fingerprint)) this.unopened.delete(fingerprint);
-    return [...models].flatMap(([fingerprint, model]) => {
-      const encoder = this.encoders.get(fingerprint)?.value ?? null;
-      if (encoder === null)
-        return [{ model, state: this.unopened.has(fingerprint) ? 'failed' : 'starting', provider: null }];
-      const { state } = encoder;
+      if (resource.encoderError !== null)
+        known.set(resource.spec.fingerprint, { model: resource.spec, error: resource.encoderError });
+    for (const { resource, error } of this.encoders.values()) {
+      const { model } = resource;
+      known.set(model.fingerprint, { model, error: error ?? known.get(model.fingerprint)?.error ?? null });
+    }
+    return [...known].flatMap(([fingerprint, { model, error }]): readonly EncoderReport[] => {
+      const state = this.encoders.get(fingerprint)?.value?.state ?? null;
+      if (state === null)
+        return [{ model, state: error === null ? 'starting' : 'failed', provider: null, error }];
       if (state.kind === 'closed') return [];
-      return [{ model, state: state.kind, provider: state.kind === 'ready' ? state.provider : null }];
+      return [
+        {
+          model,
+          state: state.kind,
+          provider: state.kind === 'ready' ? state.provider : null,
+          error: state.kind === 'failed' ? toSwitchyardError(state.error) : null,
+        },
+      ];
     });
   }
 
@@ -130,17 +143,6 @@ export class TargetStore {
       const unable = value === null ? null : whyDown(value);
       return [unable === null ? { spec, state: kind, error } : { spec, state: 'failed', error: unable }];
     });
-  }
-
-  private async openEncoder(model: ModelSpec): Promise<Encoder> {
-    try {
-      const encoder = await openReady(() => this.factories.openEncoder(model), model);
-      this.unopened.delete(model.fingerprint);
-      return encoder;
-    } catch (error) {
-      this.unopened.add(model.fingerprint);
-      throw error;
-    }
   }
 
   /** Resolves when nobody holds a target or an encoder any more and all of them are closed. */
@@ -159,7 +161,9 @@ class TargetResource implements Resource<OpenTarget> {
   readonly spec: TargetSpec;
   private readonly factories: TargetFactories;
   private readonly store: TargetStore;
+  /** Held while there is a target, and from one attempt to the next while it works: it has nothing to do with what failed. */
   private encoder: Shared<Encoder> | null = null;
+  private lastEncoderError: SwitchyardError | null = null;
 
   constructor(spec: TargetSpec, factories: TargetFactories, store: TargetStore) {
     this.spec = spec;
@@ -167,23 +171,31 @@ class TargetResource implements Resource<OpenTarget> {
     this.store = store;
   }
 
+  /** Why the encoder could not be opened in the last attempt that got so far; null where it could. */
+  get encoderError(): SwitchyardError | null {
+    return this.lastEncoderError;
+  }
+
   async open(): Promise<OpenTarget> {
     const { spec } = this;
-    const shared = this.store.acquireEncoder(spec);
-    const [index, encoder] = await Promise.allSettled([this.factories.openTarget(spec), shared.whenReady()]);
+    this.encoder ??= this.store.acquireEncoder(spec);
+    const [index, encoder] = await Promise.allSettled([
+      this.factories.openTarget(spec),
+      this.encoder.whenReady(),
+    ]);
+    this.lastEncoderError = encoder.status === 'rejected' ? toSwitchyardError(encoder.reason) : null;
     try {
       if (index.status === 'rejected') throw index.reason;
       if (encoder.status === 'rejected') throw encoder.reason;
       const target: OpenTarget = Object.freeze({ spec, index: index.value, encoder: encoder.value });
       assertFits(target);
       await warmUp(target);
-      this.encoder = shared;
       return target;
     } catch (error) {
       try {
         if (index.status === 'fulfilled') await index.value.close();
       } finally {
-        shared.release();
+        if (this.encoder.value?.state.kind !== 'ready') this.giveUp();
       }
       throw error;
     }
@@ -191,9 +203,13 @@ class TargetResource implements Resource<OpenTarget> {
 
   /** Nobody encodes for this target any more, so its encoder need not wait for an index that is slow to close. */
   async close(target: OpenTarget): Promise<void> {
+    this.giveUp();
+    await target.index.close();
+  }
+
+  giveUp(): void {
     this.encoder?.release();
     this.encoder = null;
-    await target.index.close();
   }
 }
 

@@ -6,6 +6,7 @@ import { Engines } from '../../src/gateway/wiring/engines.js';
 import { withOtherProbes } from '../fixtures/model.js';
 import { silentLog } from '../fixtures/postgres.js';
 import { keepSearching, routeOf, search, send, urlOf } from './http.js';
+import { switchyardWith } from './processes.js';
 import { AUTHOR, CORPUS, makeYard, sleep, until, type Yard } from './yard.js';
 
 /** Something a gateway reads that a test takes away and puts back. */
@@ -108,6 +109,8 @@ t.test('what fails is reported as it is, and heals by itself', async (t) => {
     if (found === undefined) throw new Error('the gateway is no replica of its own route');
     return found;
   };
+  const modelOfShadow = async () =>
+    (await send(`${admin}/v1/models/${yard.int8.manifest.fingerprint}`, 'GET')).body;
   const shadowPid = (): number => {
     const state = engines.processes.indexes[0]?.state;
     if (state?.kind !== 'ready') throw new Error(`the index process is ${state?.kind}`);
@@ -121,6 +124,10 @@ t.test('what fails is reported as it is, and heals by itself', async (t) => {
     );
     t.equal((await search(http)).status, 200);
     t.match(await encoderStates(gateway), { [yard.int8.manifest.fingerprint]: 'none failed' });
+    const failure = `UNKNOWN_MODEL: `;
+    t.match(await modelOfShadow(), { provider: 'failed', encoder_failure: new RegExp(`^${failure}`) });
+    const list = ['model', 'list', '--admin-port', String(gateway.addresses.adminHttp.port)];
+    t.match((await switchyardWith({}, yard.varDir, ...list)).stdout, `int8: ${failure}`);
 
     // As long as it is tried, no look at the metrics finds it in another state: alerts wait for minutes.
     await modelOfV2.replace();
@@ -146,6 +153,7 @@ t.test('what fails is reported as it is, and heals by itself', async (t) => {
     await modelOfV2.putBack();
     await says(gateway, 'v2', READY);
     t.match(await encoderStates(gateway), { [yard.int8.manifest.fingerprint]: 'cpu ready' });
+    t.match(await modelOfShadow(), { provider: 'cpu', encoder_failure: null });
     await until('its heartbeat is well', async () => (await replica()).last_error === null);
   });
 

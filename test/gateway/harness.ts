@@ -75,9 +75,9 @@ export const OVERLOAD: OverloadSettings = {
 export interface Clients {
   readonly client: Client;
   /** A call with a message built from its fields, by proto-loader as any client would. */
-  call(method: string, message: object, options?: CallOptions): Promise<Outcome>;
+  call(method: string, message: object, options?: CallOptions, metadata?: Metadata): Promise<Outcome>;
   /** A call whose message is these bytes. */
-  callRaw(method: string, bytes: Buffer, options?: CallOptions): Promise<Outcome>;
+  callRaw(method: string, bytes: Buffer, options?: CallOptions, metadata?: Metadata): Promise<Outcome>;
   post(address: string, body: unknown, headers?: Readonly<Record<string, string>>): Promise<Outcome>;
   postRaw(
     address: string,
@@ -171,7 +171,7 @@ export function clientsOf(grpcAddress: string, url: string): Clients {
   });
   const methods = definition[SERVICE] as unknown as Record<string, MethodCodec>;
 
-  const callRaw = (method: string, bytes: Buffer, options: CallOptions = {}): Promise<Outcome> =>
+  const callRaw: Clients['callRaw'] = (method, bytes, options = {}, metadata = new Metadata()) =>
     new Promise((resolve) => {
       const codec = methods[method];
       if (codec === undefined) throw new Error(`no method ${method}`);
@@ -180,7 +180,7 @@ export function clientsOf(grpcAddress: string, url: string): Clients {
         (message: Buffer) => message,
         codec.responseDeserialize,
         bytes,
-        new Metadata(),
+        metadata,
         options,
         (error: ServiceError | null, body?: Record<string, unknown>) => {
           resolve(error === null ? answered(body ?? {}) : grpcRefused(error));
@@ -198,10 +198,10 @@ export function clientsOf(grpcAddress: string, url: string): Clients {
   return {
     client,
     callRaw,
-    call: (method, message, options) => {
+    call: (method, message, options, metadata) => {
       const codec = methods[method];
       if (codec === undefined) throw new Error(`no method ${method}`);
-      return callRaw(method, codec.requestSerialize(message), options);
+      return callRaw(method, codec.requestSerialize(message), options, metadata);
     },
     postRaw,
     post: (address, body, headers) => postRaw(address, JSON.stringify(body), headers),

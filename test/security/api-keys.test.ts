@@ -6,6 +6,7 @@ import { KeyOperations } from '../../src/gateway/auth/key-operations.js';
 import { KeyRing } from '../../src/gateway/auth/key-ring.js';
 import { loadKeySecret } from '../../src/gateway/auth/key-secret.js';
 import { KeyFollower } from '../../src/gateway/wiring/key-follower.js';
+import { KnownKeys } from '../../src/gateway/wiring/known-keys.js';
 import { RegistryLink } from '../../src/gateway/wiring/registry-link.js';
 import { openRegistry } from '../../src/registry/registry.js';
 import { sleep, until } from '../control/yard.js';
@@ -99,8 +100,10 @@ t.test('keys in the registry', async (t) => {
   );
   await link.connect();
   const ring = new KeyRing({ ...settings, secret });
+  const { stalenessMsMax } = settings;
+  const known = new KnownKeys({ varDir, secret, stalenessMsMax, log: silentLog });
   // Polling is far too slow for what follows: the notifications do it.
-  const follower = new KeyFollower({ link, ring, pollIntervalMs: 600_000, log: silentLog });
+  const follower = new KeyFollower({ link, ring, known, pollIntervalMs: 600_000, log: silentLog });
   await follower.start();
   t.teardown(async () => {
     await follower.close();
@@ -144,7 +147,7 @@ t.test('keys in the registry', async (t) => {
 
   await t.test('polling finds what no notification told', async (t) => {
     const polled = new KeyRing({ ...settings, secret });
-    const poller = new KeyFollower({ link, ring: polled, pollIntervalMs: 50, log: silentLog });
+    const poller = new KeyFollower({ link, ring: polled, known, pollIntervalMs: 50, log: silentLog });
     await poller.start();
     t.teardown(() => poller.close());
     const { key } = await create();

@@ -1,3 +1,5 @@
+import { rm } from 'node:fs/promises';
+import path from 'node:path';
 import t from 'tap';
 import { packageBinaries, startGivenServer } from '../../bench/rig/given-server.js';
 import type { Config } from '../../src/config/config.js';
@@ -5,7 +7,7 @@ import { KeyOperations } from '../../src/gateway/auth/key-operations.js';
 import { loadKeySecret } from '../../src/gateway/auth/key-secret.js';
 import { type Gateway, startGateway } from '../../src/gateway/gateway.js';
 import { search, send, urlOf } from '../control/http.js';
-import { AUTHOR, makeYard, until } from '../control/yard.js';
+import { AUTHOR, makeYard, sleep, until } from '../control/yard.js';
 import { silentLog } from '../fixtures/postgres.js';
 import { bearer } from './keys.js';
 
@@ -40,6 +42,7 @@ t.test('while PostgreSQL is gone those who watch see it, and nobody else gets in
     Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(text)?.[1]);
   const routes = (gateway: Gateway, { key }: { readonly key: string }) =>
     send(`${urlOf(gateway.addresses.adminHttp)}/v1/routes`, 'GET', undefined, bearer(key));
+  const known = path.join(config.varDir, 'keys', 'known.json');
   const ask = (gateway: Gateway, { key }: { readonly key: string }) =>
     search(urlOf(gateway.addresses.http), {}, bearer(key));
 
@@ -69,10 +72,36 @@ t.test('while PostgreSQL is gone those who watch see it, and nobody else gets in
     t.ok(readingOf(healed, 'switchyard_api_keys_age_seconds') < STALENESS_MS_MAX / 1000);
   });
 
+  await t.test('it is away at boot: the keys that were known go on until they are too old', async (t) => {
+    await server.stop();
+    const patient = { ...config, auth: { ...config.auth, stalenessMsMax: 3_600_000 } };
+    const waiting = await startGateway(patient, silentLog);
+    t.teardown(() => waiting.close());
+    t.equal((await ask(waiting, searcher)).status, 200, 'also to search, where they are trusted for so long');
+    t.equal((await ask(waiting, revoked)).status, 401);
+    await waiting.close();
+
+    await sleep(STALENESS_MS_MAX);
+    const gateway = await startGateway(config, silentLog);
+    t.teardown(() => gateway.close());
+    const { status, text } = await scrape(gateway, monitor);
+    t.equal(status, 200);
+    t.equal(readingOf(text, 'switchyard_registry_up'), 0);
+    t.ok(
+      readingOf(text, 'switchyard_api_keys_age_seconds') > STALENESS_MS_MAX / 1000,
+      'since they were read',
+    );
+    t.equal((await scrape(gateway, operator)).status, 200);
+    t.equal((await scrape(gateway, revoked)).status, 401);
+    t.match(await ask(gateway, searcher), { status: 503, body: { reason: 'REGISTRY_UNAVAILABLE' } });
+    t.match(await routes(gateway, operator), { status: 503, body: { reason: 'REGISTRY_UNAVAILABLE' } });
+    await gateway.close();
+  });
+
   await t.test(
-    'it is away at boot: no key is known, and where none is asked for the age is said',
+    'it is away at boot and no key is known: none is let in, and where none is asked for the age is said',
     async (t) => {
-      await server.stop();
+      await rm(known);
       const gateway = await startGateway(config, silentLog);
       t.teardown(() => gateway.close());
       t.equal((await scrape(gateway, monitor)).status, 503);

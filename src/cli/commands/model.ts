@@ -40,15 +40,19 @@ function addModelRegisterCommand(model: Command): void {
 
 function formatModels(models: readonly ModelView[]): string {
   if (models.length === 0) return 'no model yet; import one with `switchyard model import`';
-  return table(
-    ['model', 'fingerprint', 'status', 'dimensions', 'metric', 'provider'],
-    models.map((view) => [
-      view.model,
-      view.fingerprint,
-      view.status,
-      view.dimensions,
-      view.metric,
-      view.provider,
-    ]),
+  const rows = models.map((view) => [
+    view.model,
+    view.fingerprint,
+    view.status,
+    view.dimensions,
+    view.metric,
+    view.provider,
+  ]);
+  const failures = models.flatMap(({ model, encoder_failure }) =>
+    encoder_failure === null ? [] : [`${model}: ${encoder_failure}`],
   );
+  return [
+    table(['model', 'fingerprint', 'status', 'dimensions', 'metric', 'provider'], rows),
+    ...failures,
+  ].join('\n');
 }

@@ -11,6 +11,7 @@ import type { RegisteredModel } from '../../registry/models.js';
 import type { Registry } from '../../registry/registry.js';
 import type { Route } from '../../registry/route.js';
 import type { PairReport } from '../../router/comparison-recorder.js';
+import type { EncoderReport } from '../../router/targets.js';
 import type { Fingerprint, TargetRole, Tier } from '../../vocabulary.js';
 import { KeyOperations } from '../auth/key-operations.js';
 import type { KeySecret } from '../auth/key-secret.js';
@@ -37,8 +38,8 @@ import type { ModelView, RouteView } from './views.js';
 /** What only a running gateway knows. */
 export interface ProcessFacts {
   readonly gatewayId: string;
-  /** The provider that the model's encoder really uses, or its state; null where it is not loaded. */
-  encoderOf(fingerprint: Fingerprint): string | null;
+  /** The model's encoder; null where nothing here wants one. */
+  encoderOf(fingerprint: Fingerprint): EncoderReport | null;
   comparisons(corpus: string): readonly PairReport[];
   readonly migrations: MigrationFacts;
   readonly retirement: RetirementFacts;
@@ -71,8 +72,6 @@ function recordedResidentBytes(recorded: unknown): number {
   const manifest = checkManifest(recorded);
   return typeof manifest === 'string' ? 0 : residentBytes(manifest);
 }
-
-const NOT_LOADED = 'not loaded';
 
 /** The operations over the registry: the one place where the admin faces meet it. */
 export class AdminOperations implements AdminApi {
@@ -374,7 +373,7 @@ export class AdminOperations implements AdminApi {
   }
 
   #modelView(model: RegisteredModel): ModelView {
-    return modelView(model, this.#sources.facts?.encoderOf(model.fingerprint) ?? NOT_LOADED);
+    return modelView(model, this.#sources.facts?.encoderOf(model.fingerprint) ?? null);
   }
 
   async #viewOf(route: Route): Promise<RouteView> {

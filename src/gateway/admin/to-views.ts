@@ -6,6 +6,7 @@ import type { DesiredTarget } from '../../registry/desired-targets.js';
 import type { Gateway } from '../../registry/gateways.js';
 import type { RegisteredModel } from '../../registry/models.js';
 import type { Route, RouteRevision, RouteTarget } from '../../registry/route.js';
+import type { EncoderReport } from '../../router/targets.js';
 import { digestPrefix } from '../../vocabulary.js';
 import type {
   BuildView,
@@ -102,14 +103,16 @@ export const gatewayView = (gateway: Gateway): GatewayView => ({
   last_error: gateway.lastError,
 });
 
-export const modelView = (model: RegisteredModel, provider: string): ModelView => ({
+/** `encoder`: of this process; null where it holds none. */
+export const modelView = (model: RegisteredModel, encoder: EncoderReport | null): ModelView => ({
   model: model.modelRef,
   fingerprint: model.fingerprint,
   status: model.status,
   dimensions: model.dimensions,
   max_tokens: model.maxTokens,
   metric: model.metric,
-  provider,
+  provider: encoder === null ? 'not loaded' : (encoder.provider ?? encoder.state),
+  encoder_failure: encoder?.error ? `${encoder.error.reason}: ${encoder.error.message}` : null,
 });
 
 export const corpusVersionView = (version: CorpusVersion): CorpusVersionView => ({

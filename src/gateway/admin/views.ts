@@ -113,6 +113,7 @@ export const ModelView = Type.Object(
     provider: text(
       'The execution provider in use here, or the state of the encoder; `not loaded` where this process has none.',
     ),
+    encoder_failure: orNull(text('Why the encoder failed here, also while it is tried again.')),
   },
   closed,
 );

@@ -49,7 +49,7 @@ export class KeyRing {
 
   /** The same as a number for watchers: where they were never read, since this ring began. */
   get unreadMs(): number {
-    return this.#now() - Math.max(this.#readAtMs, this.#begunAtMs);
+    return Number.isFinite(this.ageMs) ? this.ageMs : this.#now() - this.#begunAtMs;
   }
 
   /** Keys that still work and end before `untilMs` (since 1970) with nothing that takes their place. */

@@ -8,12 +8,19 @@ import { refusal } from '../failure.js';
 import type { EmbedInput, SearchInput } from '../limits.js';
 import { REQUEST_ID_HEADER, RequestIds } from '../request-id.js';
 import type { Operation, RequestEnd, RequestScope } from '../requests.js';
+import { isEvaluation, TRAFFIC_HEADER, uncounted } from '../traffic-header.js';
 import type { ResponseEncoder } from './convert.js';
 import type { Door } from './door.js';
 import type { StatusEncoder } from './status.js';
 
 type Decoded<T> = T | SwitchyardError;
-type Answer<T> = (input: T, timeoutMs: number | null, caller: Caller, scope: RequestScope) => Promise<Buffer>;
+type Answer<T> = (
+  input: T,
+  timeoutMs: number | null,
+  caller: Caller,
+  scope: RequestScope,
+  traffic: unknown,
+) => Promise<Buffer>;
 
 /** Handlers of switchyard.v1.SearchService. Requests come decoded or refused, answers go out as bytes. */
 export function searchHandlers(
@@ -47,7 +54,8 @@ export function searchHandlers(
       caller.enter();
       entered = true;
       if (call.request instanceof SwitchyardError) throw call.request;
-      callback(null, await run(call.request, timeoutMs(call.getDeadline()), caller, scope));
+      const traffic = firstOf(metadata, TRAFFIC_HEADER);
+      callback(null, await run(call.request, timeoutMs(call.getDeadline()), caller, scope, traffic));
     } catch (thrown) {
       const error = refusal(thrown, context.log, `grpc ${operation}`, requestId);
       outcome = error.reason;
@@ -57,10 +65,14 @@ export function searchHandlers(
     context.requests.finish(scope, call.cancelled ? endOfCancelled(call.getDeadline()) : outcome);
   }
 
-  const search: Answer<SearchInput> = async (input, timeout, caller, scope) =>
-    responses.search(await calls.search(input, timeout, caller, scope));
-  const batch: Answer<readonly SearchInput[]> = async (inputs, timeout, caller, scope) =>
-    responses.batch(await calls.batchSearch(inputs, timeout, caller, scope));
+  const search: Answer<SearchInput> = async (input, timeout, caller, scope, traffic) => {
+    const asked = isEvaluation(traffic, caller) ? uncounted(input) : input;
+    return responses.search(await calls.search(asked, timeout, caller, scope));
+  };
+  const batch: Answer<readonly SearchInput[]> = async (inputs, timeout, caller, scope, traffic) => {
+    const asked = isEvaluation(traffic, caller) ? inputs.map(uncounted) : inputs;
+    return responses.batch(await calls.batchSearch(asked, timeout, caller, scope));
+  };
   const embed: Answer<EmbedInput> = async (input, timeout, _caller, scope) =>
     responses.embed(await calls.embed(input, timeout, scope));
 

@@ -1,9 +1,12 @@
 import type { Reason } from '../../errors.js';
 import { REQUEST_ID_HEADER, REQUEST_ID_PATTERN } from '../request-id.js';
+import { EVALUATION, TRAFFIC_HEADER } from '../traffic-header.js';
 import { namedSchemas, problemResponses, reference } from './openapi-parts.js';
 import type { ApiSchemas } from './schemas.js';
 
 export interface OperationDocument {
+  /** Whether its requests are counted for the version that answers. */
+  readonly isTraffic: boolean;
   readonly path: string;
   readonly operationId: string;
   readonly summary: string;
@@ -45,6 +48,14 @@ export function openApiDocument(
   };
 }
 
+const TRAFFIC_PARAMETER = {
+  name: TRAFFIC_HEADER,
+  in: 'header',
+  description:
+    'Searches that compare versions are not counted as traffic of their key. With keys it takes one of role operator or admin.',
+  schema: { type: 'string', enum: [EVALUATION] },
+};
+
 function operationObject(
   operation: OperationDocument,
   deadlineMs: { readonly byDefault: number; readonly max: number },
@@ -65,6 +76,7 @@ function operationObject(
         description: 'Comes back in the answer and in problem documents; made up when absent.',
         schema: { type: 'string', pattern: REQUEST_ID_PATTERN },
       },
+      ...(operation.isTraffic ? [TRAFFIC_PARAMETER] : []),
     ],
     requestBody: {
       required: true,

@@ -39,6 +39,7 @@ const EVERY_SEARCH = [
 export const OPERATIONS: readonly OperationDocument[] = [
   {
     path: '/v1/search',
+    isTraffic: true,
     operationId: 'search',
     summary: 'The documents of a corpus nearest to a text or a vector.',
     request: 'SearchRequest',
@@ -48,6 +49,7 @@ export const OPERATIONS: readonly OperationDocument[] = [
   },
   {
     path: '/v1/search:batch',
+    isTraffic: true,
     operationId: 'batchSearch',
     summary:
       'Several searches of one corpus under one route revision; every item has its answer or its error.',
@@ -63,6 +65,7 @@ export const OPERATIONS: readonly OperationDocument[] = [
   },
   {
     path: '/v1/embed',
+    isTraffic: false,
     operationId: 'embed',
     summary: "A text's vector by one model.",
     request: 'EmbedRequest',

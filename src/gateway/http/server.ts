@@ -8,7 +8,7 @@ import type { FaceContext } from '../faces.js';
 import { invalidArgument } from '../limits.js';
 import type { Readiness } from '../readiness.js';
 import type { Operation, RequestEnd, RequestScope } from '../requests.js';
-import { EVALUATION, TRAFFIC_HEADER } from '../traffic-header.js';
+import { isEvaluation, TRAFFIC_HEADER, uncounted } from '../traffic-header.js';
 import { createHttpApp, isTooSlow, listen } from './app.js';
 import {
   type BatchBody,
@@ -56,6 +56,9 @@ const OPEN = { config: { access: 'open' } } as const;
 const GET_PATHS = ['/healthz', '/livez', '/readyz', '/openapi.json'] as const;
 
 const headerOf = (headers: IncomingHttpHeaders, name: string): unknown => headers[name];
+
+const isUncounted = (request: FastifyRequest): boolean =>
+  isEvaluation(request.headers[TRAFFIC_HEADER], request.caller);
 
 function working<T>(request: FastifyRequest, work: Promise<T>): Promise<T> {
   request.work = work;
@@ -124,8 +127,8 @@ export async function startHttpFace(options: HttpFaceOptions): Promise<HttpFace>
 
   app.post(route(PATH.search), count('search'), async (request, reply) => {
     checkSearchBody(request.body);
-    const isEvaluation = request.headers[TRAFFIC_HEADER] === EVALUATION;
-    const input = { ...searchInput(request.body as SearchBody), isEvaluation };
+    const sent = searchInput(request.body as SearchBody);
+    const input = isUncounted(request) ? uncounted(sent) : sent;
     return sendJson(
       reply,
       searchJson(
@@ -135,7 +138,8 @@ export async function startHttpFace(options: HttpFaceOptions): Promise<HttpFace>
   });
   app.post(route(PATH.batch), count('batch_search'), async (request, reply) => {
     checkBatchBody(request.body);
-    const inputs = (request.body as BatchBody).requests.map(searchInput);
+    const sent = (request.body as BatchBody).requests.map(searchInput);
+    const inputs = isUncounted(request) ? sent.map(uncounted) : sent;
     return sendJson(
       reply,
       batchJson(

@@ -55,6 +55,7 @@ export function adminViews({ gatewayId, varDir, router, metrics, follower }: Pro
 /** What the operations need of the process that they run in. */
 export const processFacts = (
   gatewayId: string,
+  router: Router,
   engines: Engines,
   recorder: ComparisonRecorder,
   migrations: MigrationFacts,
@@ -63,11 +64,8 @@ export const processFacts = (
   gatewayId,
   migrations,
   retirement,
-  encoderOf: (fingerprint) => {
-    const encoder = engines.encoders().find(({ model }) => model.fingerprint === fingerprint);
-    if (encoder === undefined) return null;
-    return encoder.state.kind === 'ready' ? encoder.state.provider : encoder.state.kind;
-  },
+  encoderOf: (fingerprint) =>
+    router.encoders().find(({ model }) => model.fingerprint === fingerprint) ?? null,
   comparisons: (corpus) => recorder.report(corpus),
   refuseOverBudget: (claims) => engines.dram.budget.check(claims),
 });

@@ -4,11 +4,14 @@ import type { Registry } from '../../registry/registry.js';
 import type { RegistryWatch } from '../../registry/watch.js';
 import type { Logger } from '../../telemetry/log.js';
 import type { KeyRing } from '../auth/key-ring.js';
+import type { KnownKeys } from './known-keys.js';
 import type { RegistryLink } from './registry-link.js';
 
 export interface KeyFollowerOptions {
   readonly link: RegistryLink;
   readonly ring: KeyRing;
+  /** The keys of the last read, for a boot without the registry. */
+  readonly known: KnownKeys;
   readonly pollIntervalMs: number;
   readonly log: Logger;
 }
@@ -32,11 +35,12 @@ export class KeyFollower {
     this.#timer = setInterval(() => this.#reads.ask(), options.pollIntervalMs);
   }
 
-  /** Resolves after the first read, whether it succeeded or not: until one does, nobody gets in. */
+  /** Resolves after the first read. Where it fails, those of the last read on the disk let in whom their age allows. */
   async start(): Promise<void> {
     const { link } = this.#options;
     this.#reads.ask();
     await this.#reads.settled();
+    await this.#readKnown();
     link.whenOpen((registry) => {
       if (this.#isClosed) return;
       this.#watch = registry.watch(({ kind }) => {
@@ -50,12 +54,16 @@ export class KeyFollower {
     clearInterval(this.#timer);
     await this.#watch?.close();
     await this.#reads.settled();
+    await this.#options.known.settled();
   }
 
   async #read(registry: Registry): Promise<void> {
-    const { ring, log } = this.#options;
+    const { ring, known, log } = this.#options;
     const begunAtMs = performance.now();
-    const strangers = ring.replace(await registry.apiKeys.list(), begunAtMs).join(', ');
+    const begunAt = new Date();
+    const keys = await registry.apiKeys.list();
+    const strangers = ring.replace(keys, begunAtMs).join(', ');
+    known.keep(keys, begunAt);
     if (!this.#isUp) log.info('the API keys can be read again');
     this.#isUp = true;
     if (strangers !== this.#strangers && strangers !== '')
@@ -64,6 +72,19 @@ export class KeyFollower {
         'keys were made with another HMAC secret and are refused here: give all gateways of a registry the same auth.hmac_secret',
       );
     this.#strangers = strangers;
+  }
+
+  async #readKnown(): Promise<void> {
+    const { ring, known, log } = this.#options;
+    if (Number.isFinite(ring.ageMs)) return;
+    const last = await known.read();
+    // The registry may have answered meanwhile.
+    if (last === null || Number.isFinite(ring.ageMs)) return;
+    ring.replace(last.keys, performance.now() - last.ageMs);
+    log.warn(
+      { ageS: Math.round(last.ageMs / 1_000) },
+      'the API keys cannot be read; those that were last read here go on until they are too old',
+    );
   }
 
   #setDown(error: unknown): void {
