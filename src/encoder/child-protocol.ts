@@ -107,16 +107,23 @@ export interface Piece {
 }
 
 /** f64 remaining ms | u8 role | u8 lane | u8 texts | u8 1 for a whole request | u32 byte length of each | UTF-8 of all. */
-export function encodePiece(piece: Piece): Buffer[] {
-  const bodies = piece.texts.map((text) => Buffer.from(text, 'utf8'));
-  const head = Buffer.allocUnsafe(12 + bodies.length * 4);
-  head.writeDoubleLE(piece.remainingMs, 0);
-  head.writeUInt8(INPUT_ROLES.indexOf(piece.role), 8);
-  head.writeUInt8(LANES.indexOf(piece.lane), 9);
-  head.writeUInt8(bodies.length, 10);
-  head.writeUInt8(piece.isWhole ? 1 : 0, 11);
-  for (const [i, body] of bodies.entries()) head.writeUInt32LE(body.length, 12 + i * 4);
-  return [head, ...bodies];
+export function encodePiece({ role, lane, remainingMs, isWhole, texts }: Piece): Buffer[] {
+  const textsAt = 12 + texts.length * 4;
+  let end = textsAt;
+  for (const text of texts) end += Buffer.byteLength(text, 'utf8');
+  const bytes = Buffer.allocUnsafe(end);
+  bytes.writeDoubleLE(remainingMs, 0);
+  bytes.writeUInt8(INPUT_ROLES.indexOf(role), 8);
+  bytes.writeUInt8(LANES.indexOf(lane), 9);
+  bytes.writeUInt8(texts.length, 10);
+  bytes.writeUInt8(isWhole ? 1 : 0, 11);
+  let offset = textsAt;
+  for (const [i, text] of texts.entries()) {
+    const length = bytes.write(text, offset, 'utf8');
+    bytes.writeUInt32LE(length, 12 + i * 4);
+    offset += length;
+  }
+  return [bytes];
 }
 
 /** null when the bytes are no piece. */

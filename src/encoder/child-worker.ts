@@ -188,9 +188,7 @@ export class ChildWorker {
         if (waiting.length >= LOOKAHEAD_TEXTS) return true;
         if (performance.now() >= endMs) return false;
         const row = open.tokenised.length;
-        const [text] = this.#started.session.tokenize(texts.slice(row, row + 1), role);
-        if (text === undefined)
-          throw new SwitchyardError('INTERNAL', 'the tokenizer gave no tokens for a text');
+        const text = this.#started.session.tokenizeOne(texts[row] as string, role);
         open.tokenised.push(text);
         waiting.push({ owner: open, row, tokens: text.ids.length, arrivedAtMs: open.arrivedAtMs });
       }

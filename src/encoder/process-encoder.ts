@@ -54,6 +54,7 @@ class SupervisedEncoder implements ProcessEncoder {
   #ready: ReadyMessage | null = null;
   #closing: Promise<void> | null = null;
   #onDrained: (() => void) | null = null;
+  #isPumpDue = false;
 
   constructor(settings: EncoderSettings) {
     this.model = settings.folder.manifest;
@@ -120,7 +121,7 @@ class SupervisedEncoder implements ProcessEncoder {
       if (request.deadlineAtMs !== Number.POSITIVE_INFINITY)
         ticket.cancelTimer = timers.after(request.deadlineAtMs - startedAtMs, () => this.#expire(ticket));
       this.#queue.add(ticket);
-      this.#pump();
+      this.#pumpSoon();
     });
     if (request.trace === undefined) return { fingerprint, dimensions, ...(await answer) };
     try {
@@ -192,18 +193,35 @@ class SupervisedEncoder implements ProcessEncoder {
     this.#child.send(FRAME.configure, 0, encodeJson(config));
   }
 
+  /**
+   * After what runs now, and what follows from it at once: callers that were answered together ask again together, and
+   * the process sees all of them in one read, before it chooses what to run.
+   */
+  #pumpSoon(): void {
+    if (this.#isPumpDue) return;
+    this.#isPumpDue = true;
+    process.nextTick(() => {
+      this.#isPumpDue = false;
+      this.#pump();
+    });
+  }
+
   #pump(): void {
     const nowMs = this.#settings.timers.nowMs();
-    this.#queue.pump((id, { request }, from, to) => {
-      const parts = encodePiece({
-        role: request.role,
-        lane: request.lane,
-        remainingMs: request.deadlineAtMs - nowMs,
-        isWhole: to - from === request.texts.length,
-        texts: request.texts.slice(from, to),
-      });
-      return this.#child.send(FRAME.encode, id, parts) === 'sent';
-    });
+    this.#child.together(() =>
+      this.#queue.pump((id, { request }, from, to) => {
+        const { role, lane, deadlineAtMs, texts } = request;
+        const isWhole = to - from === texts.length;
+        const parts = encodePiece({
+          role,
+          lane,
+          remainingMs: deadlineAtMs - nowMs,
+          isWhole,
+          texts: isWhole ? texts : texts.slice(from, to),
+        });
+        return this.#child.send(FRAME.encode, id, parts) === 'sent';
+      }),
+    );
     this.#child.setOutstanding(this.#queue.outstanding);
   }
 
@@ -260,7 +278,7 @@ class SupervisedEncoder implements ProcessEncoder {
       }
       this.#queue.complete(piece, answer, this.model.dimensions, this.#settings.timers.nowMs());
     }
-    this.#pump();
+    this.#pumpSoon();
     if (this.#queue.isIdle) this.#onDrained?.();
   }
 

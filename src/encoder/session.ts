@@ -50,10 +50,15 @@ export class ModelSession {
     return new ModelSession(folder.manifest, session, tokenizer);
   }
 
-  /** The texts with the prefix of their role, as tokens. Costs about 16 µs per short text. */
+  /** The texts with the prefix of their role, as tokens. */
   tokenize(texts: readonly string[], role: InputRole): TokenisedText[] {
+    return texts.map((text) => this.tokenizeOne(text, role));
+  }
+
+  /** Costs 2 to 20 µs for a short text, by how many of its words were seen lately. */
+  tokenizeOne(text: string, role: InputRole): TokenisedText {
     const prefix = role === 'query' ? this.manifest.query_prefix : this.manifest.document_prefix;
-    return texts.map((text) => this.#tokenizer.encode(prefix + text));
+    return this.#tokenizer.encode(prefix + text);
   }
 
   /**

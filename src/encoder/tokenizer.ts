@@ -4,6 +4,7 @@ import { Tokenizer } from '@huggingface/tokenizers';
 import { SwitchyardError } from '../errors.js';
 import { capText } from './text-cap.js';
 import { UNIGRAM_TYPE, UnigramTokenizer } from './unigram.js';
+import { isWordByWord, WordMemo } from './word-memo.js';
 
 /** One text as the graph takes it. */
 export interface TokenisedText {
@@ -37,6 +38,9 @@ interface LibraryTokenizer {
 const NO_FRAME: Frame = { prefixIds: [], suffixIds: [], prefixTypes: [], suffixTypes: [], textType: 0 };
 
 const FRAME_SAMPLES = ['a', 'two words'] as const;
+
+/** Of the words of one tokenizer: some 60 000, more than most corpora use often. */
+const MEMO_BYTES_MAX = 8 * 1024 * 1024;
 
 /**
  * A model's `tokenizer.json`, equal to the reference (the Rust library) but for the differences named in
@@ -124,7 +128,8 @@ function parseTokenizer(bytes: Uint8Array, fileName: string): { tokenizer: Libra
     }
     if (json.type === UNIGRAM_TYPE) return { tokenizer: UnigramTokenizer.parse(json), frame: NO_FRAME };
     const tokenizer: LibraryTokenizer = new Tokenizer(json, {});
-    return { tokenizer, frame: frameOf(tokenizer, fileName) };
+    const frame = frameOf(tokenizer, fileName);
+    return { tokenizer: isWordByWord(json) ? remembering(tokenizer) : tokenizer, frame };
   } catch (error) {
     if (error instanceof SwitchyardError) throw error;
     throw new SwitchyardError(
@@ -133,6 +138,14 @@ function parseTokenizer(bytes: Uint8Array, fileName: string): { tokenizer: Libra
       { cause: error },
     );
   }
+}
+
+function remembering(tokenizer: LibraryTokenizer): LibraryTokenizer {
+  const memo = new WordMemo(
+    (word) => tokenizer.encode(word, { add_special_tokens: false }).ids,
+    MEMO_BYTES_MAX,
+  );
+  return { encode: (text) => ({ ids: memo.encode(text) }) };
 }
 
 /**

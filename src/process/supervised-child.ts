@@ -107,6 +107,13 @@ export class SupervisedChild {
     return this.#life?.channel.send(kind, id, parts) ?? 'closed';
   }
 
+  /** What `work` sends leaves in one write, so that the child wakes once for all of it. */
+  together(work: () => void): void {
+    const channel = this.#life?.channel;
+    if (channel === undefined) work();
+    else channel.together(work);
+  }
+
   /** How many answers the child owes; feeds the hang watch. */
   setOutstanding(count: number): void {
     this.#watch.setOutstanding(count);
