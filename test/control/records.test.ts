@@ -9,7 +9,7 @@ import { type OperationName, operationOf } from '../../src/gateway/admin/api.js'
 import type { Bundle } from '../../src/index/manifest.js';
 import { TEXT_NORMALISATION } from '../../src/lifecycle/document-text.js';
 import { digestPrefix } from '../../src/vocabulary.js';
-import { shortMiniLmFolder } from '../fixtures/model.js';
+import { miniLmFolder } from '../fixtures/model.js';
 import { temporaryFolder } from '../fixtures/postgres.js';
 import { send } from './http.js';
 import { startGatewayProcess, switchyardWith } from './processes.js';
@@ -37,8 +37,8 @@ async function flip(file: string): Promise<void> {
 }
 
 t.test('commands of an operator while a gateway holds the registry', async (t) => {
-  const fp16 = await shortMiniLmFolder('fp16');
-  const int8 = await shortMiniLmFolder('int8');
+  const fp16 = await miniLmFolder('fp16');
+  const int8 = await miniLmFolder('int8');
   const built = await builtBundles({ v1: fp16, v2: int8 });
   const varDir = await temporaryFolder(t);
   const gateway = await startGatewayProcess(t, varDir);

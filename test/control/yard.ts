@@ -5,6 +5,7 @@ import { pathToFileURL } from 'node:url';
 import type { Config } from '../../src/config/config.js';
 import { loadConfig } from '../../src/config/load.js';
 import type { ModelFolder } from '../../src/encoder/manifest.js';
+import { sha256Hex } from '../../src/files/hash.js';
 import { createTemporaryFolder, publishFolder } from '../../src/files/publish.js';
 import type { Bundle } from '../../src/index/manifest.js';
 import { readBundle } from '../../src/index/read-bundle.js';
@@ -62,11 +63,13 @@ export function testConfig(varDir: string, databaseUrl: string | null): Config {
 }
 
 /** Raised when the builds change on purpose, so that nobody has to delete a folder. */
-const BUILDS_REVISION = '2';
+const BUILDS_REVISION = '1';
 
-/** The corpus `docs` of two versions, built once per checkout: v1 by fp16, v2 by int8. */
+/** The corpus `docs`, built once per checkout: a version by each of the models. */
 export async function builtBundles(models: Readonly<Record<string, ModelFolder>>): Promise<string> {
-  const folder = path.join(packageRoot(), 'var', 'test-bundles', `control-${BUILDS_REVISION}`);
+  const fingerprints = Object.values(models).map(({ manifest }) => manifest.fingerprint);
+  const key = sha256Hex(fingerprints.join(' ')).slice(0, 8);
+  const folder = path.join(packageRoot(), 'var', 'test-bundles', `control-${BUILDS_REVISION}-${key}`);
   if (existsSync(folder)) return folder;
   await mkdir(path.dirname(folder), { recursive: true });
   const temporary = await createTemporaryFolder(path.dirname(folder));
@@ -94,7 +97,7 @@ export async function builtBundles(models: Readonly<Record<string, ModelFolder>>
           truncatedShareMax: 0,
         },
         {
-          config: { ...testConfig(temporary, null), modelsDir: shortModelsFolder() },
+          config: { ...testConfig(temporary, null), modelsDir: path.dirname(model.folder) },
           records: registryRecords(registry, path.join(temporary, 'bundles')),
           log: silentLog,
           events: { onCounted: () => {}, onDocuments: () => {}, onPhase: () => {} },

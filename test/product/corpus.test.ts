@@ -20,7 +20,8 @@ import { miniLmFolder } from '../fixtures/model.js';
 import { descendantsOf, processesMentioning, stillRunning } from '../fixtures/processes.js';
 import { BIN, type Finished, runSwitchyard, serve, spawnNode } from '../fixtures/product.js';
 
-const MODEL = 'all-minilm-l6-v2@1-fp16';
+/** Loads and runs in half the time of fp16, which quickstart.test.ts and cranfield.test.ts have. */
+const MODEL = 'all-minilm-l6-v2@1-int8';
 const varDir = mkdtempSync(path.join(tmpdir(), 'switchyard-corpus-'));
 t.teardown(() => rmSync(varDir, { recursive: true, force: true }));
 
@@ -63,9 +64,9 @@ async function ask(
 }
 
 t.test('a model is imported and listed', async (t) => {
-  const imported = await run('model', 'import', 'minilm');
+  const imported = await run('model', 'import', 'minilm', '--precision', 'int8');
   t.equal(imported.code, 0, imported.stderr);
-  t.match(imported.stdout, /fingerprint mf1_[0-9a-f]{32}, 384 dimensions, cosine, fp16/);
+  t.match(imported.stdout, /fingerprint mf1_[0-9a-f]{32}, 384 dimensions, cosine, int8/);
   const listed = JSON.parse((await run('model', 'list', '--json')).stdout) as {
     model: string;
     provider: string;
@@ -78,7 +79,7 @@ t.test('documents are embedded, published, listed and found with what was stored
   t.equal(built.code, 0, built.stderr);
   t.match(built.stdout, /fruit\/v1 is ready: build [0-9a-f]{16}, 3 documents in 3 rows/);
   t.match(built.stdout, /now serves all of it/);
-  t.match((await run('corpus', 'list')).stdout, /fruit +v1 +active +all-minilm-l6-v2@1-fp16 +3/);
+  t.match((await run('corpus', 'list')).stdout, /fruit +v1 +active +all-minilm-l6-v2@1-int8 +3/);
   const gateway = await serve(varDir);
   t.teardown(() => gateway.stop());
   const { body } = await ask(gateway.http, {
@@ -92,7 +93,7 @@ t.test('documents are embedded, published, listed and found with what was stored
   t.equal(embed.code, 0, embed.stderr);
   t.match(
     embed.stdout,
-    /^\[(-?0\.\d{5}, ){6}…\] {2}384 numbers.*\nmodel \S+@1-fp16, fingerprint mf1_.*, 4 tokens/,
+    /^\[(-?0\.\d{5}, ){6}…\] {2}384 numbers.*\nmodel \S+@1-int8, fingerprint mf1_.*, 4 tokens/,
   );
   const asJson = JSON.parse((await run('embed', MODEL, 'x', '--json', '--url', gateway.http)).stdout) as {
     vector: number[];
@@ -144,7 +145,7 @@ t.test('a version gets builds in other formats from its own vectors, and they ar
     (await run('corpus', 'builds', 'formats')).stdout,
     /yes +bf16 +384 +300[\s\S]*no +i8 +384 +300[\s\S]*no +bf16 +96 +300/,
   );
-  const session = await ModelSession.open(await miniLmFolder(), { provider: 'cpu', threads: 1 });
+  const session = await ModelSession.open(await miniLmFolder('int8'), { provider: 'cpu', threads: 1 });
   t.teardown(() => session.release());
   const texts = glosses.map(({ text }, at) => `t${at}\n${text}`);
   const rows = await session.encode(texts, 'document');
@@ -226,7 +227,7 @@ t.test('more texts cut at max tokens than allowed fail the build, and leave noth
 });
 
 t.test('ready vectors are believed only when a sample of their texts gives them again', async (t) => {
-  const session = await ModelSession.open(await miniLmFolder(), { provider: 'cpu', threads: 1 });
+  const session = await ModelSession.open(await miniLmFolder('int8'), { provider: 'cpu', threads: 1 });
   t.teardown(() => session.release());
   const texts = await wordNetGlosses(80);
   const { values } = await session.encode(texts, 'document');
