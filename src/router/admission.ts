@@ -80,17 +80,16 @@ export function eligibleTargets(
     return snapshot.split;
   }
   const table = snapshot.byModel.get(fingerprint);
+  if (table !== undefined) return table;
   const absent = snapshot.absent.find(
     (target) => target.fingerprint === fingerprint && target.role === 'draining',
   );
-  if (table === undefined && absent !== undefined) throw notLoaded(snapshot, absent.version);
-  if (table === undefined)
-    throw refuseModel(
-      snapshot,
-      'MODEL_MISMATCH',
-      `model ${named(model)} built no serving target of ${snapshot.corpus}`,
-    );
-  return table;
+  if (absent !== undefined) throw notLoaded(snapshot, absent.version);
+  throw refuseModel(
+    snapshot,
+    'MODEL_MISMATCH',
+    `model ${named(model)} built no serving target of ${snapshot.corpus}`,
+  );
 }
 
 /** Invariant 6: length, finiteness and direction of a raw vector against the target it was picked for. */

@@ -1,5 +1,5 @@
-import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import { delaySeconds, looksAtEventLoop } from './event-loop-delay.js';
 import { DurationTally, type HistogramSeries, LabelledDurations, LabelledTally } from './tally.js';
 
 /** Seconds; from 100 µs, where a cache hit lies, to the default deadline. */
@@ -26,7 +26,7 @@ export class Metrics {
   readonly rpcDuration = new LabelledDurations(['rpc', 'protocol'], DURATION_BUCKETS);
   readonly targetRequests = new LabelledTally(['corpus', 'version', 'build', 'kind']);
   readonly mirrors = new LabelledTally(['corpus', 'version', 'outcome']);
-  private readonly loopDelay = monitorEventLoopDelay({ resolution: 10 });
+  private readonly loopLooks = looksAtEventLoop();
 
   constructor() {
     const registers = [this.registry];
@@ -57,19 +57,17 @@ export class Metrics {
       ['corpus', 'version', 'outcome'],
       () => this.mirrors.read(),
     );
-    this.loopDelay.enable();
-    const loopDelay = this.loopDelay;
+    const { loopLooks } = this;
+    loopLooks.enable();
     new Gauge({
       name: 'switchyard_event_loop_delay_seconds',
-      help: 'Event-loop delay since the last scrape',
+      help: 'How late the event loop was since the last scrape',
       labelNames: ['quantile'],
       registers,
       collect() {
-        for (const quantile of [0.5, 0.99, 1]) {
-          const nanoseconds = quantile === 1 ? loopDelay.max : loopDelay.percentile(quantile * 100);
-          this.set({ quantile: String(quantile) }, loopDelay.count === 0 ? 0 : nanoseconds / 1e9);
-        }
-        loopDelay.reset();
+        for (const quantile of [0.5, 0.99, 1])
+          this.set({ quantile: String(quantile) }, delaySeconds(loopLooks, quantile));
+        loopLooks.reset();
       },
     });
   }
@@ -134,7 +132,7 @@ export class Metrics {
   }
 
   close(): void {
-    this.loopDelay.disable();
+    this.loopLooks.disable();
   }
 }
 
