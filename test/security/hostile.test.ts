@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
-import { connect as connectHttp2 } from 'node:http2';
+import { connect as connectHttp2, type Settings } from 'node:http2';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import t from 'tap';
@@ -206,6 +207,15 @@ t.test('hostile clients beside one that is served', async (t) => {
     });
     const grown = residentBytes(pid) - before;
     t.ok(grown < 200 * MB, `grew by ${Math.round(grown / MB)} MB`);
+  });
+
+  await t.test('a connection holds so many calls at once and no more, operators’ too', async (t) => {
+    for (const port of [grpcPort, ports.adminGrpc ?? 0]) {
+      const session = connectHttp2(`http://127.0.0.1:${port}`);
+      const [settings] = (await once(session, 'remoteSettings')) as [Settings];
+      session.destroy();
+      t.equal(settings.maxConcurrentStreams, 1_024);
+    }
   });
 
   await t.test('streams that are opened and reset at once', async (t) => {

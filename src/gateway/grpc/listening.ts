@@ -9,6 +9,9 @@ import type { ConnectionLimit } from '../connection-limit.js';
 /** "I am going, and whatever you have begun I still answer": RFC 9113, section 6.8. */
 const EVERY_STREAM = 2 ** 31 - 1;
 
+/** Requests in flight on one connection; more wait in the client. */
+export const CONCURRENT_STREAMS_MAX = 1_024;
+
 /** Longer than a round trip: what was said last is read before the connection is gone. */
 const HANG_UP_MS = 200;
 

@@ -12,7 +12,7 @@ import { credentialsOf } from './credentials.js';
 import { Door } from './door.js';
 import { headersOfRefusal, refuseEarly } from './early-refusal.js';
 import { Health } from './health.js';
-import { listenGrpc } from './listening.js';
+import { CONCURRENT_STREAMS_MAX, listenGrpc } from './listening.js';
 import { EMBED_FIELDS, type PeekFields, peek, SEARCH_FIELDS } from './peek.js';
 import { loadProtos } from './protos.js';
 import { reflectable } from './reflection.js';
@@ -21,8 +21,6 @@ import { StatusEncoder } from './status.js';
 
 const SEARCH_SERVICE = 'switchyard.v1.SearchService';
 const HEALTH_SERVICE = 'grpc.health.v1.Health';
-/** Requests in flight on one connection; more wait in the client. */
-const CONCURRENT_STREAMS_MAX = 1024;
 
 export interface GrpcFaceOptions {
   readonly calls: Calls;
