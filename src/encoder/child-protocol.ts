@@ -155,16 +155,19 @@ export interface PieceVectors {
 }
 
 /** u32 texts | u32 cut | u32 runs | (u32 batch, u32 µs) of each run | u32 token count of each text | f32 of all. */
-export function encodeVectors(answer: PieceVectors): Buffer[] {
-  const head = new Uint32Array(3 + answer.runs.length * 2);
-  head[0] = answer.tokenCounts.length;
-  head[1] = answer.truncatedCount;
-  head[2] = answer.runs.length;
-  for (const [i, run] of answer.runs.entries()) {
-    head[3 + i * 2] = run.batch;
-    head[4 + i * 2] = run.runUs;
+export function encodeVectors({ runs, tokenCounts, truncatedCount, values }: PieceVectors): Buffer[] {
+  const head = Buffer.allocUnsafe(12 + runs.length * 8 + tokenCounts.length * 4);
+  head.writeUInt32LE(tokenCounts.length, 0);
+  head.writeUInt32LE(truncatedCount, 4);
+  head.writeUInt32LE(runs.length, 8);
+  let at = 12;
+  for (const { batch, runUs } of runs) {
+    head.writeUInt32LE(batch, at);
+    head.writeUInt32LE(Math.min(runUs, U32_MAX), at + 4);
+    at += 8;
   }
-  return [asBytes(head), asBytes(answer.tokenCounts), asBytes(answer.values)];
+  for (const count of tokenCounts) at = head.writeUInt32LE(count, at);
+  return [head, Buffer.from(values.buffer, values.byteOffset, values.byteLength)];
 }
 
 /** null when the bytes are no answer for so many texts. The arrays are copies of the payload. */
@@ -202,9 +205,6 @@ export function decodeJson<T extends ChildConfig | ReadyMessage | ErrorFrame>(pa
     });
   }
 }
-
-const asBytes = (array: Uint32Array | Float32Array): Buffer =>
-  Buffer.from(array.buffer, array.byteOffset, array.byteLength);
 
 /** An own, aligned buffer: a slice of a socket's chunk is neither. */
 const copyOf = (payload: Buffer, from: number, to: number): ArrayBuffer =>

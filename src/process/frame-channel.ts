@@ -28,7 +28,7 @@ export interface FrameChannelOptions {
 /** `full`: not sent, the other side does not keep up; try again at `onDrain`. `closed`: not sent, there is no other side. */
 export type SendOutcome = 'sent' | 'full' | 'closed';
 
-/** Below this size one copied buffer is cheaper than a gathered write. */
+/** Below this size a part is copied into one buffer with its neighbours: each part of a gathered write costs microseconds. */
 const COPY_BYTES_MAX = 16_384;
 
 /** Frames over one end of a socketpair, with a bound on what waits for a reader that is stopped. */
@@ -38,6 +38,9 @@ export class FrameChannel {
   readonly #parser: FrameParser;
   #open = true;
   #ended = false;
+  /** Small parts that leave together, while `together` works. */
+  #held: Uint8Array[] | null = null;
+  #heldBytes = 0;
 
   constructor(options: FrameChannelOptions) {
     this.#options = options;
@@ -56,7 +59,7 @@ export class FrameChannel {
 
   /** Bytes that wait in this process to be written. */
   get bufferedBytes(): number {
-    return this.#socket.writableLength;
+    return this.#socket.writableLength + this.#heldBytes;
   }
 
   /** Errors: INTERNAL when the payload is longer than a frame may be. */
@@ -69,28 +72,53 @@ export class FrameChannel {
         `a frame of ${payloadBytes} bytes must be <= ${this.#options.payloadBytesMax}`,
       );
     if (!this.#open || this.#ended || !this.#socket.writable) return 'closed';
-    const buffered = this.#socket.writableLength;
+    const buffered = this.bufferedBytes;
     if (buffered > 0 && buffered + payloadBytes > this.#options.bufferedBytesMax) return 'full';
     const header = encodeFrameHeader(kind, id, payloadBytes);
-    if (payloadBytes <= COPY_BYTES_MAX) {
-      this.#socket.write(parts.length === 0 ? header : Buffer.concat([header, ...parts]));
-      return 'sent';
-    }
-    this.#socket.cork();
-    this.#socket.write(header);
-    for (const part of parts) this.#socket.write(part);
-    this.#socket.uncork();
+    this.together(() => {
+      this.#write(header);
+      for (const part of parts) this.#write(part);
+    });
     return 'sent';
   }
 
-  /** What `work` sends leaves in one write, so that the other side wakes once for all of it. */
+  /**
+   * What `work` sends leaves in one write, so that the other side wakes once for all of it. What it sends is not to be
+   * changed before `work` returns.
+   */
   together(work: () => void): void {
+    if (this.#held !== null) {
+      work();
+      return;
+    }
+    this.#held = [];
     this.#socket.cork();
     try {
       work();
     } finally {
+      this.#writeHeld(this.#held);
+      this.#held = null;
       this.#socket.uncork();
     }
+  }
+
+  #write(part: Uint8Array): void {
+    if (this.#held === null) return;
+    if (part.byteLength > COPY_BYTES_MAX) {
+      this.#writeHeld(this.#held);
+      this.#socket.write(part);
+      return;
+    }
+    this.#held.push(part);
+    this.#heldBytes += part.byteLength;
+  }
+
+  #writeHeld(held: Uint8Array[]): void {
+    const [first] = held;
+    if (first !== undefined && this.#socket.writable)
+      this.#socket.write(held.length === 1 ? first : Buffer.concat(held, this.#heldBytes));
+    held.length = 0;
+    this.#heldBytes = 0;
   }
 
   /** No more is sent; the other side sees the end once it has read everything. */
