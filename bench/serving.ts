@@ -208,16 +208,24 @@ async function profiled(plan: Plan, seed: number): Promise<Awaited<ReturnType<Be
       nodeArguments: ['--cpu-prof', `--cpu-prof-dir=${folder}`],
     });
     const seconds = plan.seconds * plan.rounds;
+    let mainUs: number;
     try {
       await gatewaySide(sides, { ...plan, seconds: plan.warmUpSeconds }, 0);
-      await gatewaySide(sides, { ...plan, seconds }, 0);
+      mainUs = (await gatewaySide(sides, { ...plan, seconds }, 0)).parts.main;
     } finally {
       await sides.close();
     }
     const shares = await mainThreadShares(folder, seconds);
     return {
       input: sides.input,
-      results: shares.map(({ part, share }) => ({ main_thread: part, percent: rounded(share * 100, 1) })),
+      results: [
+        ...shares.map(({ part, share }) => ({
+          main_thread: part,
+          percent: rounded(share * 100, 1),
+          us_per_query: rounded(share * mainUs, 1),
+        })),
+        { main_thread: 'all of it', in_flight: plan.inFlight, us_per_query: rounded(mainUs, 1) },
+      ],
     };
   } finally {
     await rm(folder, { recursive: true, force: true });

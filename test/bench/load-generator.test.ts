@@ -1,9 +1,11 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { status as GrpcStatus, Server, ServerCredentials, type UntypedHandleCall } from '@grpc/grpc-js';
 import protobuf from 'protobufjs';
 import t from 'tap';
 import { arrivalsMs } from '../../bench/load/arrivals.js';
 import { LoadGenerator, withoutFailures } from '../../bench/load/load-generator.js';
-import { treeCpuUs } from '../../bench/load/process-cpu.js';
+import { processTree, treeCpuUs } from '../../bench/load/process-cpu.js';
 
 interface Teardown {
   teardown(work: () => Promise<void> | void): void;
@@ -181,4 +183,29 @@ t.test('CPU time is of the whole process tree and grows with work', (t) => {
   const grown = treeCpuUs(process.pid) - before;
   t.ok(grown > 40_000, `${grown} µs of 60 000`);
   t.end();
+});
+
+t.test('what a child used is still counted when it has ended', async (t) => {
+  const busy = 'const before = process.cpuUsage().user; while (process.cpuUsage().user - before < 2e5);';
+  const parent = spawn(
+    process.execPath,
+    [
+      '-e',
+      `const { spawn } = require('node:child_process');
+       process.stdin.on('data', () => {
+         spawn(process.execPath, ['-e', ${JSON.stringify(busy)}]).on('exit', () => console.log('ended'));
+       });
+       console.log('ready');`,
+    ],
+    { stdio: ['pipe', 'pipe', 'inherit'] },
+  );
+  t.teardown(() => parent.kill('SIGKILL'));
+  const pid = parent.pid as number;
+  await once(parent.stdout, 'data');
+  const before = treeCpuUs(pid);
+  parent.stdin.write('go');
+  await once(parent.stdout, 'data');
+  t.strictSame(processTree(pid), [pid], 'it has ended');
+  const grown = treeCpuUs(pid) - before;
+  t.ok(grown > 180_000, `${grown} µs of 200 000`);
 });
