@@ -109,6 +109,7 @@ export async function startBenchGateway(seed: number, rowCount: number): Promise
         guard: OPEN_GUARD,
         certificates: null,
         arrivalMsMax: 30_000,
+        keepaliveMs: 60_000,
         connections: new ConnectionLimit(connectionsMax(null).publicListeners),
       },
     });

@@ -40,6 +40,8 @@ export interface FaceContext {
   readonly certificates: Certificates | null;
   /** A request has so long to arrive whole. */
   readonly arrivalMsMax: number;
+  /** Clients of gRPC are asked so often whether they are there. */
+  readonly keepaliveMs: number;
   /** Of the listener. */
   readonly connections: ConnectionLimit;
 }

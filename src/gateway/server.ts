@@ -24,6 +24,8 @@ import type { TrafficCounter } from './traffic.js';
 const GOODBYE_MS = 150;
 /** A request has so long to arrive whole, over either protocol. */
 const ARRIVAL_MS_MAX = 30_000;
+/** Below what balancers and firewalls let a silent connection live. */
+const KEEPALIVE_MS = 60_000;
 /** After the last answer its bytes still have to leave, and clients to hang up. */
 const HANG_UP_MS_MAX = 1_000;
 
@@ -60,6 +62,8 @@ export interface FacesOptions {
   readonly connectionAgeMsMax: number | null;
   /** How long a request may take to arrive whole. Default 30 s. */
   readonly arrivalMsMax?: number;
+  /** How often clients of gRPC are asked whether they are there. Default one minute. */
+  readonly keepaliveMs?: number;
   /** Connections of each public listener. Default: by the files that this process may have open, and never more. */
   readonly connectionsMax?: number | null;
   /** Told of the connections of each listener. */
@@ -87,7 +91,8 @@ export interface Faces {
  * Errors: INVALID_CONFIG for a port in use, or an address that other machines reach.
  */
 export async function startFaces(options: FacesOptions): Promise<Faces> {
-  const { service, admin, limits, log, overload, arrivalMsMax = ARRIVAL_MS_MAX } = options;
+  const { service, admin, limits, log, overload } = options;
+  const { arrivalMsMax = ARRIVAL_MS_MAX, keepaliveMs = KEEPALIVE_MS } = options;
   assertGuarded('grpc', options.listen.grpc);
   assertGuarded('http', options.listen.http);
   assertGuarded('admin_http', options.listen.adminHttp);
@@ -110,7 +115,7 @@ export async function startFaces(options: FacesOptions): Promise<Faces> {
     const isPublic = name === 'grpc' || name === 'http';
     const limit = new ConnectionLimit(isPublic ? clients.publicListeners : clients.adminListeners);
     options.onConnections?.(name, () => limit.counts);
-    const context = { log, requests, overload, guard, arrivalMsMax, connections: limit };
+    const context = { log, requests, overload, guard, arrivalMsMax, keepaliveMs, connections: limit };
     if (listener.tls === null) return { ...context, certificates: null };
     const opened = await Certificates.open(listener.tls, options.tlsReloadIntervalMs, log);
     certificates.push(opened);

@@ -40,6 +40,7 @@ async function adminApp(): Promise<{ readonly app: FastifyInstance; readonly rou
     guard: OPEN_GUARD,
     certificates: null,
     arrivalMsMax: 30_000,
+    keepaliveMs: 60_000,
     connections,
   };
   const app = createHttpApp(context, 65_536, new Map(), 'operate');

@@ -262,19 +262,32 @@ t.test('an aged connection is replaced without losing a request', async (t) => {
   t.ok(answered > 5);
 });
 
-t.test('a connection that never ends its headers goes when its age does', async (t) => {
-  const limits = { ...LIMITS, deadlineMsMax: 200 };
-  const gateway = await startGateway({ connectionAgeMsMax: 100, limits });
-  t.teardown(() => gateway.close());
-  const http2 = await RawHttp2.open(gateway.faces.addresses.grpc.port);
+/** Resolves when the gateway hung up on a client that goes on with its headers for ever. */
+async function endlessHeaders(t: Test, port: number): Promise<void> {
+  const http2 = await RawHttp2.open(port);
   t.teardown(() => {
     http2.socket.destroy();
   });
   http2.socket.write(frame(FRAME.headers, 0, 1, Buffer.from([0x83, 0x86])));
-  const gone = new Promise((resolve) => http2.socket.once('close', resolve));
+  const gone = new Promise<void>((resolve) => http2.socket.once('close', resolve));
   const drip = setInterval(() => http2.socket.write(frame(FRAME.continuation, 0, 1)), 20);
   t.teardown(() => clearInterval(drip));
   await gone;
+}
+
+t.test('a connection that never ends its headers cannot answer a ping, and is hung up on', async (t) => {
+  const gateway = await startGateway({ keepaliveMs: 150 });
+  t.teardown(() => gateway.close());
+  const { grpc, adminGrpc } = gateway.faces.addresses;
+  await Promise.all([grpc, adminGrpc].map(({ port }) => endlessHeaders(t, port)));
+  t.equal((await gateway.call('Search', SEARCH)).reason, 'OK', 'and others are served');
+});
+
+t.test('at the latest it goes when its age does', async (t) => {
+  const limits = { ...LIMITS, deadlineMsMax: 200 };
+  const gateway = await startGateway({ connectionAgeMsMax: 100, limits });
+  t.teardown(() => gateway.close());
+  await endlessHeaders(t, gateway.faces.addresses.grpc.port);
   t.equal((await gateway.call('Search', SEARCH)).reason, 'OK', 'and others are served');
 });
 

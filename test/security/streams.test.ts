@@ -4,6 +4,7 @@ import { connect } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { Client, type ClientReadableStream, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
 import t, { type Test } from 'tap';
+import { SilentProxy } from '../../bench/chaos/silent-proxy.js';
 import { OpenStreams } from '../../src/gateway/grpc/open-streams.js';
 import { loadAdminProtos } from '../../src/gateway/grpc/protos.js';
 import { RouteFeed } from '../../src/gateway/wiring/route-feed.js';
@@ -52,16 +53,22 @@ interface Watched {
   cancel(): void;
 }
 
-async function rig(t: Test, keys: readonly MadeKey[]) {
+async function rig(t: Test, keys: readonly MadeKey[], options: { readonly keepaliveMs?: number } = {}) {
   const clock = { nowMs: 0 };
   const ring = ringOf(keys, { stalenessMsMax: STALENESS_MS_MAX, now: () => clock.nowMs });
   const feed = new RouteFeed();
   feed.publish([route(1)]);
-  const gateway = await startGateway({ listen: KEYED_LISTENERS, keys: ring, admin: adminSources(feed) });
+  const admin = adminSources(feed);
+  const gateway = await startGateway({ listen: KEYED_LISTENERS, keys: ring, admin, ...options });
   t.teardown(() => gateway.close());
-  const address = `127.0.0.1:${gateway.faces.addresses.adminGrpc.port}`;
-  const client = new Client(address, credentials.createInsecure(), { 'grpc.use_local_subchannel_pool': 1 });
-  t.teardown(() => client.close());
+  const adminPort = gateway.faces.addresses.adminGrpc.port;
+  const clientAt = (port: number): Client => {
+    const local = { 'grpc.use_local_subchannel_pool': 1 };
+    const made = new Client(`127.0.0.1:${port}`, credentials.createInsecure(), local);
+    t.teardown(() => made.close());
+    return made;
+  };
+  const client = clientAt(adminPort);
   const metadataOf = (key: MadeKey | null): Metadata => {
     const metadata = new Metadata();
     if (key !== null) metadata.set('authorization', `Bearer ${key.token}`);
@@ -77,10 +84,11 @@ async function rig(t: Test, keys: readonly MadeKey[]) {
     });
     return watched;
   };
-  const watch = (key: MadeKey | null, path = WATCH_ROUTE): Watched => {
+  const watch = (key: MadeKey | null, path = WATCH_ROUTE, from = client): Watched => {
     const asked = path === WATCH_ROUTE ? corpusOf('WatchRouteRequest') : Buffer.alloc(0);
-    return follow(client.makeServerStreamRequest(path, identity, identity, asked, metadataOf(key)));
+    return follow(from.makeServerStreamRequest(path, identity, identity, asked, metadataOf(key)));
   };
+  const watchAt = (key: MadeKey, port: number): Watched => watch(key, WATCH_ROUTE, clientAt(port));
   const reflect = (key: MadeKey): Watched => {
     const stream = client.makeBidiStreamRequest(REFLECTION, identity, identity, metadataOf(key));
     // list_services (field 7): ''.
@@ -102,7 +110,7 @@ async function rig(t: Test, keys: readonly MadeKey[]) {
     const response = await fetch(`${gateway.adminUrl}/v1/routes/animals`, { headers: bearer(key.token) });
     return response.ok ? 'OK' : (await httpOutcome(response)).reason;
   };
-  return { clock, ring, feed, watch, reflect, ask, askHttp };
+  return { clock, ring, feed, adminPort, watch, watchAt, reflect, ask, askHttp };
 }
 
 const revoked = ({ token, stored }: MadeKey): MadeKey => ({
@@ -164,6 +172,27 @@ t.test(
     while (answer === 'QUOTA_EXCEEDED');
     t.equal(await ask(key), 'REGISTRY_UNAVAILABLE', 'as far as the operation, which has no registry here');
     t.equal(await askHttp(key), 'REGISTRY_UNAVAILABLE');
+  },
+);
+
+t.test(
+  'a client that is gone without a word is hung up on, and its streams give their places back',
+  async (t) => {
+    const key = makeKey({ role: 'operator', concurrencyMax: 2 });
+    const { feed, adminPort, watchAt, ask } = await rig(t, [key], { keepaliveMs: 300 });
+    const proxy = await SilentProxy.open(adminPort);
+    t.teardown(() => proxy.close());
+    const [gone, there] = [watchAt(key, proxy.port), watchAt(key, adminPort)];
+    await until('both are open', () => gone.messages === 1 && there.messages === 1);
+    t.equal(await ask(key), 'QUOTA_EXCEEDED');
+    proxy.forget();
+    let answer: string;
+    do answer = await ask(key);
+    while (answer === 'QUOTA_EXCEEDED');
+    t.equal(answer, 'REGISTRY_UNAVAILABLE', 'as far as the operation');
+    feed.publish([route(2)]);
+    await until('who is there hears on', () => there.messages === 2);
+    t.same([gone.ended, there.ended], [null, null], 'the one that is cut off hears of nothing');
   },
 );
 

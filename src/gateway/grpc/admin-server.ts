@@ -24,7 +24,7 @@ import { credentialsOf } from './credentials.js';
 import { Door } from './door.js';
 import { headersOfRefusal } from './early-refusal.js';
 import { Health } from './health.js';
-import { CONCURRENT_STREAMS_MAX, listenGrpc } from './listening.js';
+import { connectionOptions, listenGrpc } from './listening.js';
 import { type Fields, MessageCodec } from './message-codec.js';
 import { loadAdminProtos } from './protos.js';
 import { reflectable } from './reflection.js';
@@ -67,8 +67,7 @@ export async function startAdminGrpcFace(options: AdminGrpcOptions): Promise<Adm
   const server = new Server({
     interceptors: door.interceptors,
     'grpc.max_receive_message_length': REQUEST_BYTES_MAX,
-    'grpc.max_concurrent_streams': CONCURRENT_STREAMS_MAX,
-    'grpc.enable_channelz': 0,
+    ...connectionOptions(context.keepaliveMs),
   });
   const failed = (operation: string, metadata: Metadata, thrown: unknown) => {
     const requestId = ids.of(metadata.get(REQUEST_ID_HEADER)[0]);

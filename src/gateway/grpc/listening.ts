@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { constants, type ServerHttp2Session } from 'node:http2';
 import { createServer, type Socket } from 'node:net';
-import type { Server, ServerCredentials } from '@grpc/grpc-js';
+import type { Server, ServerCredentials, ServerOptions } from '@grpc/grpc-js';
 import type { Listener } from '../../config/config.js';
 import { bindError, type ListenerName } from '../bind.js';
 import type { ConnectionLimit } from '../connection-limit.js';
@@ -10,7 +10,19 @@ import type { ConnectionLimit } from '../connection-limit.js';
 const EVERY_STREAM = 2 ** 31 - 1;
 
 /** Requests in flight on one connection; more wait in the client. */
-export const CONCURRENT_STREAMS_MAX = 1_024;
+const CONCURRENT_STREAMS_MAX = 1_024;
+
+/**
+ * What both gRPC servers ask of their connections. A client is asked every `keepaliveMs` whether it is there, and is hung up
+ * on when it says nothing for a third of that: one that lost its power, or its way through a firewall, would keep its
+ * streams, and their places in its key's quota, for as long as the kernel has nothing to send it.
+ */
+export const connectionOptions = (keepaliveMs: number): ServerOptions => ({
+  'grpc.max_concurrent_streams': CONCURRENT_STREAMS_MAX,
+  'grpc.keepalive_time_ms': keepaliveMs,
+  'grpc.keepalive_timeout_ms': keepaliveMs / 3,
+  'grpc.enable_channelz': 0,
+});
 
 /** Longer than a round trip: what was said last is read before the connection is gone. */
 const HANG_UP_MS = 200;

@@ -12,7 +12,7 @@ import { credentialsOf } from './credentials.js';
 import { Door } from './door.js';
 import { headersOfRefusal, refuseEarly } from './early-refusal.js';
 import { Health } from './health.js';
-import { CONCURRENT_STREAMS_MAX, listenGrpc } from './listening.js';
+import { connectionOptions, listenGrpc } from './listening.js';
 import { EMBED_FIELDS, type PeekFields, peek, SEARCH_FIELDS } from './peek.js';
 import { loadProtos } from './protos.js';
 import { reflectable } from './reflection.js';
@@ -52,8 +52,7 @@ export async function startGrpcFace(options: GrpcFaceOptions): Promise<GrpcFace>
     // Up to twice the limit is read, so that the refusal can be a typed one; beyond, grpc-js itself answers
     // RESOURCE_EXHAUSTED while the message is still arriving.
     'grpc.max_receive_message_length': limits.requestBytesMax * 2,
-    'grpc.max_concurrent_streams': CONCURRENT_STREAMS_MAX,
-    'grpc.enable_channelz': 0,
+    ...connectionOptions(context.keepaliveMs),
     ...(options.connectionAgeMsMax === null
       ? {}
       : {
