@@ -8,6 +8,17 @@ const root = path.resolve(import.meta.dirname, '..');
 process.chdir(root);
 const only = process.argv.slice(2);
 const results = path.join('var', 'test-results.tap');
+/** Files that run at a time. */
+const JOBS = 2;
+/** What takes longest begins first, so that the end is not one file alone; the others come by name. */
+const LONGEST = [
+  'product/bench',
+  'product/quickstart',
+  'product/cranfield',
+  'product/corpus',
+  'migration/kills',
+  'migration/rollback',
+];
 
 const run = (title, command, args) =>
   new Promise((resolve) => {
@@ -26,7 +37,12 @@ const testFiles = (folder) =>
     .filter(
       (name) => name.endsWith('.test.ts') && (only.length === 0 || only.some((part) => name.includes(part))),
     )
-    .sort();
+    .sort((one, other) => rank(one) - rank(other) || (one < other ? -1 : 1));
+
+const rank = (name) => {
+  const at = LONGEST.findIndex((part) => name.includes(path.normalize(part)));
+  return at < 0 ? LONGEST.length : at;
+};
 
 const bin = (name) => path.join('node_modules', '.bin', name);
 
@@ -50,13 +66,15 @@ if (sources.length === 0) {
   stepsFailed++;
 } else if (compiles) {
   if (!(await buildRunner())) stepsFailed++;
-  const green = await run(`tests: ${compiled.length} files`, bin('tap'), [
-    `--output-file=${results}`,
+  if (only.length === 0 && !(await prepare())) stepsFailed++;
+  const runner = path.join('scripts', 'test-files.mjs');
+  const green = await run(`tests: ${compiled.length} files`, process.execPath, [
+    ...[runner, results, String(JOBS)],
     ...compiled,
   ]);
   const tap = readFileSync(results, 'utf8');
   ({ passed, failed, skipped } = count(tap));
-  // The reporter drops comments; what ran on less than it could is said all the same.
+  // What ran on less than it could is said all the same.
   for (const said of new Set([...tap.matchAll(/^ *# (.* is not installed: .*)$/gm)].map(([, line]) => line)))
     console.log(`\n${said}`);
   nameFailures(tap);
@@ -73,10 +91,23 @@ async function buildRunner() {
   return built;
 }
 
-/** Repeats every failed assertion beside the totals, since the report scrolls away in a long log. */
+/** What many tests share is made by one process, before two of them make it at the same time. */
+function prepare() {
+  const program = path.join('dist', 'test', 'fixtures', 'prepare.js');
+  return run('models, builds and a registry for the tests', process.execPath, [program]);
+}
+
+/** Every failed assertion, and what was found in its place. */
 function nameFailures(tap) {
   const within = [];
+  /** What follows a failed assertion, to the line that ends it. */
+  let details = false;
   for (const line of tap.split('\n')) {
+    if (details && line !== '') {
+      console.error(line);
+      details = !/^ *\.\.\.$/.test(line);
+      continue;
+    }
     const [, indent, subtest] = /^( *)# Subtest: (.*)$/.exec(line) ?? [];
     if (subtest !== undefined) {
       within.length = indent.length / 4;
@@ -86,6 +117,8 @@ function nameFailures(tap) {
     const [, depth, assertion] = /^( *)not ok \d+ - (.*)$/.exec(line) ?? [];
     if (assertion !== undefined && !/# (SKIP|TODO)\b/i.test(assertion)) {
       console.error(`FAILED ${[...within.slice(0, depth.length / 4), assertion].join(' > ')}`);
+      // Of a group of tests they say nothing more; of a file, how it ended.
+      details = depth === '' || !/ # time=/.test(assertion);
     }
   }
 }
