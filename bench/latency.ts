@@ -58,11 +58,11 @@ export const latency: Bench = {
           seconds: plan.seconds,
           from: pair * 331,
         } as const;
-        const first = pair % 2 === 0 ? await withCpu(sides.raw.pid, () => sides.raw.run(run)) : null;
-        const served = await withCpu(sides.gateway.pid, () => sides.load.run(run));
-        const alone = first ?? (await withCpu(sides.raw.pid, () => sides.raw.run(run)));
-        const gateway = withoutFailures(served.result);
-        const raw = alone.result;
+        const first = pair % 2 === 0 ? await sides.raw.run(run) : null;
+        const before = treeCpuUs(sides.gateway.pid);
+        const gateway = withoutFailures(await sides.load.run(run));
+        const cpuUs = (treeCpuUs(sides.gateway.pid) - before) / gateway.answered;
+        const raw = first ?? (await sides.raw.run(run));
         pairs.push({
           gatewayUs: gateway.latencyUs.p99,
           rawUs: raw.latencyUs.p99,
@@ -71,8 +71,8 @@ export const latency: Bench = {
           rawInFlight: (raw.perSecond * raw.latencyUs.mean) / 1e6,
           recall: gateway.recall ?? 0,
           rawRecall: raw.recall,
-          cpuUs: served.cpuUs / gateway.answered,
-          rawCpuUs: alone.cpuUs / raw.queries,
+          cpuUs,
+          rawCpuUs: raw.cpuUs,
         });
       }
       const ratios = pairs.map(({ gatewayUs, rawUs }) => gatewayUs / rawUs);
@@ -110,14 +110,5 @@ export const latency: Bench = {
     }
   },
 };
-
-async function withCpu<T>(
-  pid: number,
-  run: () => Promise<T>,
-): Promise<{ readonly result: T; readonly cpuUs: number }> {
-  const before = treeCpuUs(pid);
-  const result = await run();
-  return { result, cpuUs: treeCpuUs(pid) - before };
-}
 
 const rounded = (value: number): number => Math.round(value * 1000) / 1000;

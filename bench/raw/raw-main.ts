@@ -3,7 +3,17 @@ import { Worker } from 'node:worker_threads';
 import { arrivalsMs } from '../load/arrivals.js';
 import { Latencies } from '../load/latencies.js';
 import { monotonicMs } from '../load/load-runner.js';
-import type { FromRaw, RawResult, RawRun, RawSetup, RawTask, RawTaskResult, ToRaw } from './raw-protocol.js';
+import type {
+  FromRaw,
+  RawJudged,
+  RawRun,
+  RawSetup,
+  RawTask,
+  RawTaskResult,
+  RawTimes,
+  ToRaw,
+  ToRawWorker,
+} from './raw-protocol.js';
 
 /** Entry of the process of usearch alone, so that its CPU time can be told from the bench's. */
 const START_MARGIN_MS = 20;
@@ -26,7 +36,8 @@ async function obey(message: ToRaw): Promise<void> {
   if (message.kind === 'setup') {
     workers = await start(message.setup);
     tell({ kind: 'ready' });
-  } else tell({ kind: 'result', result: await run(message.run) });
+  } else if (message.kind === 'run') tell({ kind: 'result', result: await run(message.run) });
+  else tell({ kind: 'judged', recall: await judge() });
 }
 
 async function start(setup: RawSetup): Promise<readonly Worker[]> {
@@ -36,7 +47,25 @@ async function start(setup: RawSetup): Promise<readonly Worker[]> {
   return started;
 }
 
-async function run(plan: RawRun): Promise<RawResult> {
+/** What each worker answers to the same message. */
+function asked<Answer>(message: ToRawWorker): Promise<readonly Answer[]> {
+  return Promise.all(
+    workers.map(async (worker) => {
+      const answer = once(worker, 'message');
+      worker.postMessage(message);
+      return (await answer)[0] as Answer;
+    }),
+  );
+}
+
+async function judge(): Promise<number> {
+  const judged = await asked<RawJudged>('judge');
+  const sum = (of: (answer: RawJudged) => number): number =>
+    judged.reduce((total, answer) => total + of(answer), 0);
+  return sum(({ found }) => found) / sum(({ expected }) => expected);
+}
+
+async function run(plan: RawRun): Promise<RawTimes> {
   const startMs = monotonicMs() + (plan.kind === 'open' ? START_MARGIN_MS : 0);
   const task: RawTask = {
     taken: new SharedArrayBuffer(4),
@@ -45,23 +74,14 @@ async function run(plan: RawRun): Promise<RawResult> {
     endMs: startMs + plan.seconds * 1000,
     dueMs: plan.kind === 'open' ? arrivalsMs(plan.perSecond, plan.seconds, plan.seed) : null,
   };
-  const answers = await Promise.all(
-    workers.map(async (worker) => {
-      const answer = once(worker, 'message');
-      worker.postMessage(task);
-      return (await answer)[0] as RawTaskResult;
-    }),
-  );
+  const answers = await asked<RawTaskResult>(task);
   const wallMs = monotonicMs() - startMs;
   const latencies = new Latencies();
   for (const { latenciesUs } of answers) for (const us of latenciesUs) latencies.add(us);
-  const sum = (of: (answer: RawTaskResult) => number): number =>
-    answers.reduce((total, answer) => total + of(answer), 0);
   return {
     queries: latencies.count,
     wallMs,
     perSecond: (latencies.count * 1000) / wallMs,
-    recall: sum((answer) => answer.found) / sum((answer) => answer.expected),
     latencyUs: latencies.summary(),
   };
 }

@@ -20,21 +20,23 @@ export type RawRun = { readonly seconds: number; readonly from: number } & (
   | { readonly kind: 'open'; readonly perSecond: number; readonly seed: number }
 );
 
-export interface RawResult {
+export interface RawTimes {
   readonly queries: number;
   readonly wallMs: number;
   readonly perSecond: number;
-  readonly recall: number;
   /** From the moment a query was due (`open`) or begun (`closed`). */
   readonly latencyUs: LatencyUs;
 }
 
 export type ToRaw =
   | { readonly kind: 'setup'; readonly setup: RawSetup }
-  | { readonly kind: 'run'; readonly run: RawRun };
+  | { readonly kind: 'run'; readonly run: RawRun }
+  /** How right the answers of the last run were: asked apart, so that it is in nobody's CPU time. */
+  | { readonly kind: 'judge' };
 export type FromRaw =
   | { readonly kind: 'ready' }
-  | { readonly kind: 'result'; readonly result: RawResult }
+  | { readonly kind: 'result'; readonly result: RawTimes }
+  | { readonly kind: 'judged'; readonly recall: number }
   | { readonly kind: 'failed'; readonly message: string };
 
 /** One run as a worker hears it. */
@@ -51,6 +53,13 @@ export interface RawTask {
 
 export interface RawTaskResult {
   readonly latenciesUs: Float64Array;
+}
+
+/** Of a worker's answers in its last run. */
+export interface RawJudged {
   readonly found: number;
   readonly expected: number;
 }
+
+/** Null: end. */
+export type ToRawWorker = RawTask | 'judge' | null;

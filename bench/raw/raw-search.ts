@@ -2,8 +2,15 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Bundle } from '../../src/index/manifest.js';
 import { type SearchCorpus, TOP_K } from '../data/search-corpus.js';
+import { treeCpuUs } from '../load/process-cpu.js';
 import { AskedChild } from '../rig/asked-child.js';
-import type { FromRaw, RawResult, RawRun, ToRaw } from './raw-protocol.js';
+import type { FromRaw, RawRun, RawTimes, ToRaw } from './raw-protocol.js';
+
+export interface RawResult extends RawTimes {
+  /** CPU time of all its threads, µs per query. */
+  readonly cpuUs: number;
+  readonly recall: number;
+}
 
 /** usearch alone, in a process of its own, over the very file that the gateway serves. */
 export class RawSearch {
@@ -39,12 +46,12 @@ export class RawSearch {
     }
   }
 
-  get pid(): number {
-    return this.#child.pid;
-  }
-
   async run(run: RawRun): Promise<RawResult> {
-    return (await this.#child.ask({ kind: 'run', run }, 'result')).result;
+    const before = treeCpuUs(this.#child.pid);
+    const { result } = await this.#child.ask({ kind: 'run', run }, 'result');
+    const cpuUs = (treeCpuUs(this.#child.pid) - before) / result.queries;
+    const { recall } = await this.#child.ask({ kind: 'judge' }, 'judged');
+    return { ...result, cpuUs, recall };
   }
 
   close(): Promise<void> {

@@ -1,6 +1,6 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { Index, MetricKind, ScalarKind } from 'usearch';
-import type { RawSetup, RawTask, RawTaskResult } from './raw-protocol.js';
+import type { RawJudged, RawSetup, RawTask, RawTaskResult, ToRawWorker } from './raw-protocol.js';
 
 /** One thread of usearch alone: nothing between the queries and the library but a loop. */
 const setup = workerData as RawSetup;
@@ -17,6 +17,9 @@ index.view(setup.indexFile);
 const truth = setup.truth.map((rows) => new Set(Array.from(rows, BigInt)));
 const sleepCell = new Int32Array(new SharedArrayBuffer(4));
 
+/** Of the last run: which query was asked, and what was found. */
+let answers: { readonly query: number; readonly keys: BigUint64Array }[] = [];
+
 const nowMs = (): number => {
   const [seconds, nanoseconds] = process.hrtime();
   return seconds * 1e3 + nanoseconds / 1e6;
@@ -25,8 +28,7 @@ const nowMs = (): number => {
 function work(task: RawTask): RawTaskResult {
   const taken = new Int32Array(task.taken);
   const latencies: number[] = [];
-  let found = 0;
-  let expected = 0;
+  answers = [];
   for (;;) {
     const at = Atomics.add(taken, 0, 1);
     let startedMs = nowMs();
@@ -37,18 +39,26 @@ function work(task: RawTask): RawTaskResult {
       if (waitMs > 0) Atomics.wait(sleepCell, 0, 0, waitMs);
       startedMs = task.startMs + dueMs;
     } else if (startedMs >= task.endMs) break;
-    const number = (task.from + at) % setup.queries.length;
-    const { keys } = index.search(setup.queries[number] as Float32Array, setup.topK, 1);
+    const query = (task.from + at) % setup.queries.length;
+    const { keys } = index.search(setup.queries[query] as Float32Array, setup.topK, 1);
     latencies.push((nowMs() - startedMs) * 1000);
-    const wanted = truth[number] as ReadonlySet<bigint>;
+    answers.push({ query, keys: keys as BigUint64Array });
+  }
+  return { latenciesUs: Float64Array.from(latencies) };
+}
+
+function judge(): RawJudged {
+  let [found, expected] = [0, 0];
+  for (const { query, keys } of answers) {
+    const wanted = truth[query] as ReadonlySet<bigint>;
     for (const key of keys) if (wanted.has(key)) found++;
     expected += wanted.size;
   }
-  return { latenciesUs: Float64Array.from(latencies), found, expected };
+  return { found, expected };
 }
 
-parentPort?.on('message', (task: RawTask | null) => {
-  if (task === null) parentPort?.close();
-  else parentPort?.postMessage(work(task));
+parentPort?.on('message', (message: ToRawWorker) => {
+  if (message === null) parentPort?.close();
+  else parentPort?.postMessage(message === 'judge' ? judge() : work(message));
 });
 parentPort?.postMessage(null);
