@@ -12,8 +12,10 @@ import { readSealedFile, writeSealedFile } from './sealed-file.js';
 const FORMAT = 'switchyard.known-keys/1';
 /** Begins what is sealed, so that no seal is the HMAC of a key. */
 const SEAL_OF = 'switchyard known keys ';
-/** How much of the keys' time may be lost on the disk: it is written again after this share of it. */
+/** How much of the keys' time may be lost on the disk: it is written again after this share of it, */
 const REWRITTEN_SHARE = 1 / 4;
+/** and not more often than this, since many gateways may share a disk far away. */
+const REWRITTEN_MS_MIN = 30_000;
 
 const closed = { additionalProperties: false } as const;
 const hex = Type.String({ pattern: '^[0-9a-f]{64}$' });
@@ -86,7 +88,8 @@ export class KnownKeys {
     const known = keys.filter((key) => key.secretId === secret.secretId && this.#works(key)).map(toKnown);
     const text = JSON.stringify(known);
     const readAtMs = readAt.getTime();
-    const isFresh = Math.abs(readAtMs - this.#written.readAtMs) < stalenessMsMax * REWRITTEN_SHARE;
+    const pauseMs = Math.max(REWRITTEN_MS_MIN, stalenessMsMax * REWRITTEN_SHARE);
+    const isFresh = Math.abs(readAtMs - this.#written.readAtMs) < pauseMs;
     // What comes while it is written is in the next read too.
     if (this.#writing !== null || (isFresh && text === this.#written.keys)) return;
     const content = { secret_id: secret.secretId, read_at: readAt.toISOString(), keys: known };
