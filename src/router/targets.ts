@@ -161,7 +161,7 @@ class TargetResource implements Resource<OpenTarget> {
   readonly spec: TargetSpec;
   private readonly factories: TargetFactories;
   private readonly store: TargetStore;
-  /** Held while there is a target, and from one attempt to the next while it works: it has nothing to do with what failed. */
+  /** Held while there is a target, and from one attempt to the next once it is open: what fails of it then heals by itself. */
   private encoder: Shared<Encoder> | null = null;
   private lastEncoderError: SwitchyardError | null = null;
 
@@ -195,7 +195,7 @@ class TargetResource implements Resource<OpenTarget> {
       try {
         if (index.status === 'fulfilled') await index.value.close();
       } finally {
-        if (this.encoder.value?.state.kind !== 'ready') this.giveUp();
+        if (this.encoder.value === null) this.giveUp();
       }
       throw error;
     }
