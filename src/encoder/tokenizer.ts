@@ -127,6 +127,7 @@ function parseTokenizer(bytes: Uint8Array, fileName: string): { tokenizer: Libra
       );
     }
     if (json.type === UNIGRAM_TYPE) return { tokenizer: UnigramTokenizer.parse(json), frame: NO_FRAME };
+    assertKnowsUnknown(json, fileName);
     const tokenizer: LibraryTokenizer = new Tokenizer(json, {});
     const frame = frameOf(tokenizer, fileName);
     return { tokenizer: isWordByWord(json) ? remembering(tokenizer) : tokenizer, frame };
@@ -138,6 +139,21 @@ function parseTokenizer(bytes: Uint8Array, fileName: string): { tokenizer: Libra
       { cause: error },
     );
   }
+}
+
+/** Else a word that is in no vocabulary has no id at all, and would be taken for token 0. */
+function assertKnowsUnknown({ model, added_tokens: added }: Record<string, unknown>, fileName: string): void {
+  if (!isRecord(model) || model.type !== 'WordPiece') return;
+  const { vocab, unk_token: unknownToken } = model;
+  const isKnown =
+    typeof unknownToken === 'string' &&
+    ((isRecord(vocab) && Object.hasOwn(vocab, unknownToken)) ||
+      (Array.isArray(added) && added.some((token) => isRecord(token) && token.content === unknownToken)));
+  if (isKnown) return;
+  throw new SwitchyardError(
+    'INVALID_MODEL',
+    `${fileName} has no id for the token of unknown words (model.unk_token), so it cannot encode them`,
+  );
 }
 
 function remembering(tokenizer: LibraryTokenizer): LibraryTokenizer {

@@ -78,7 +78,8 @@ export class WordMemo {
   }
 
   #remember(word: string, ids: WordIds): WordIds {
-    const kept = typeof ids !== 'number' && ids.length === 1 ? (ids[0] as number) : ids;
+    const only = typeof ids !== 'number' && ids.length === 1 ? ids[0] : undefined;
+    const kept = only ?? ids;
     const bytes = ENTRY_BYTES + 2 * word.length + (typeof kept === 'number' ? 0 : kept.length * ID_BYTES);
     if (this.#bytes + bytes > this.#halfBytesMax) {
       this.#older = this.#words;

@@ -174,3 +174,14 @@ t.test('a file that is no tokenizer is refused by name', async (t) => {
     message: /> 2/,
   });
 });
+
+t.test('a tokenizer without an id for unknown words is refused', async (t) => {
+  const json = JSON.parse(bytes.toString('utf8')) as { model: Readonly<Record<string, unknown>> };
+  for (const unk_token of ['[UNKNOWN]', undefined]) {
+    const changed = { ...json, added_tokens: [], model: { ...json.model, unk_token } };
+    t.throws(
+      () => TextTokenizer.fromJson(Buffer.from(JSON.stringify(changed)), 'tokenizer.json', MAX_TOKENS),
+      { reason: 'INVALID_MODEL', message: /tokenizer\.json has no id for the token of unknown words/ },
+    );
+  }
+});
