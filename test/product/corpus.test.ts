@@ -20,7 +20,7 @@ import { miniLmFolder } from '../fixtures/model.js';
 import { descendantsOf, processesMentioning, stillRunning } from '../fixtures/processes.js';
 import { BIN, type Finished, runSwitchyard, serve, spawnNode } from '../fixtures/product.js';
 
-/** Loads and runs in half the time of fp16, which quickstart.test.ts and cranfield.test.ts have. */
+/** Loads and runs in half the time of fp16, which quickstart.test.ts has. */
 const MODEL = 'all-minilm-l6-v2@1-int8';
 const varDir = mkdtempSync(path.join(tmpdir(), 'switchyard-corpus-'));
 t.teardown(() => rmSync(varDir, { recursive: true, force: true }));
