@@ -144,7 +144,7 @@ t.test('what fails is reported as it is, and heals by itself', async (t) => {
         t.equal(encoders[yard.int8.manifest.fingerprint], 'none failed');
         if (found.startsWith('loading') && last.startsWith('failed')) tries++;
         last = found;
-        await sleep(20);
+        await sleep(40);
         return tries >= 3 && found.endsWith('PROBE_MISMATCH');
       },
       120_000,

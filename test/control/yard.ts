@@ -160,6 +160,9 @@ export async function makeYard(t: Teardown, databaseUrl: string | null = null): 
 
 export const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
+const LOOK_MS = 20;
+const LOOK_MS_MAX = 60;
+
 /** Milliseconds until `check` gave something, or an error that says what was waited for. */
 export async function until<T>(
   what: string,
@@ -172,6 +175,7 @@ export async function until<T>(
     const tookMs = performance.now() - begun;
     if (value !== null && value !== undefined && value !== false) return { value, tookMs };
     if (tookMs > capMs) throw new Error(`waited ${capMs} ms in vain: ${what}`);
-    await sleep(20);
+    // What takes long is looked for less often: a look is work as well.
+    await sleep(Math.min(LOOK_MS_MAX, LOOK_MS + tookMs / 50));
   }
 }

@@ -1,12 +1,12 @@
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { miniLmFolder } from '../fixtures/model.js';
+import { shortMiniLmFolder } from '../fixtures/model.js';
 import { isRunning, until } from '../process/wait.js';
 import { pidOf, reasonOf, request, startEncoder } from './start.js';
 
 t.test('a crash fails what is in flight, retryably, and the encoder comes back', async (t) => {
-  const { encoder, states, logs } = startEncoder(t, await miniLmFolder('int8'));
+  const { encoder, states, logs } = startEncoder(t, await shortMiniLmFolder('int8'));
   await encoder.ready();
   const before = await encoder.encode(request(['a big cat']));
   const pid = pidOf(encoder);
@@ -32,7 +32,7 @@ t.test('a crash fails what is in flight, retryably, and the encoder comes back',
 });
 
 t.test('a stopped process cannot grow the gateway, and the watch restarts it', async (t) => {
-  const { encoder, logs } = startEncoder(t, await miniLmFolder('int8'), { silentMsMax: 2_000 });
+  const { encoder, logs } = startEncoder(t, await shortMiniLmFolder('int8'), { silentMsMax: 2_000 });
   await encoder.ready();
   const pid = pidOf(encoder);
   process.kill(pid, 'SIGSTOP');
@@ -80,7 +80,7 @@ t.test('an encoder whose parent is killed ends by itself', async (t) => {
 });
 
 t.test('closing an encoder that never became ready leaves nothing running', async (t) => {
-  const { encoder } = startEncoder(t, await miniLmFolder('int8'));
+  const { encoder } = startEncoder(t, await shortMiniLmFolder('int8'));
   const ready = reasonOf(encoder.ready());
   t.equal(await reasonOf(encoder.encode(request(['too early']))), 'ENCODER_UNAVAILABLE');
   await encoder.close();

@@ -1,9 +1,9 @@
 import { startProcessEncoder } from '../../src/encoder/process-encoder.js';
-import { miniLmFolder } from '../fixtures/model.js';
+import { shortMiniLmFolder } from '../fixtures/model.js';
 
 /** A process that starts an encoder, prints its pid, and is then killed by the test. */
 const encoder = startProcessEncoder({
-  folder: await miniLmFolder('int8'),
+  folder: await shortMiniLmFolder('int8'),
   providers: ['cpu'],
   require: true,
   threads: 1,

@@ -3,7 +3,7 @@ import path from 'node:path';
 import t from 'tap';
 import { providerProblem } from '../../src/encoder/providers.js';
 import { DEFAULT_BACKOFF } from '../../src/process/backoff.js';
-import { miniLmFolder, withOtherProbes } from '../fixtures/model.js';
+import { shortMiniLmFolder, withOtherProbes } from '../fixtures/model.js';
 import { failureOf } from '../index/corpus.js';
 import { until } from '../process/wait.js';
 import { copyOfModel, pidOf, reasonOf, request, startEncoder } from './start.js';
@@ -26,7 +26,7 @@ async function flipByte(file: string): Promise<void> {
 }
 
 t.test('a model damaged under a running encoder is refused by name until it is whole again', async (t) => {
-  const folder = await copyOfModel(t, await miniLmFolder('int8'));
+  const folder = await copyOfModel(t, await shortMiniLmFolder('int8'));
   const { encoder } = startEncoder(t, folder);
   await encoder.ready();
   const before = await encoder.encode(request(['a']));
@@ -51,7 +51,7 @@ t.test('a model damaged under a running encoder is refused by name until it is w
 });
 
 t.test('every damaged file of a model is refused by name before anything is opened', async (t) => {
-  const model = await miniLmFolder('int8');
+  const model = await shortMiniLmFolder('int8');
   for (const file of [...Object.keys(model.manifest.files), 'manifest.json'])
     for (const damage of [flipByte, (name: string) => truncate(name, 100)]) {
       const folder = await copyOfModel(t, model);
@@ -68,14 +68,14 @@ t.test('every damaged file of a model is refused by name before anything is open
 });
 
 t.test('an encoder that does not reproduce its probes is never ready', async (t) => {
-  const folder = await withOtherProbes(await copyOfModel(t, await miniLmFolder('int8')));
+  const folder = await withOtherProbes(await copyOfModel(t, await shortMiniLmFolder('int8')));
   const { encoder } = startEncoder(t, folder, { backoff: PATIENT });
   t.equal(await reasonOf(encoder.ready()), 'PROBE_MISMATCH');
   t.equal(encoder.state.kind, 'failed');
 });
 
 t.test('another model in the folder is refused', async (t) => {
-  const [int8, fp16] = [await miniLmFolder('int8'), await miniLmFolder('fp16')];
+  const [int8, fp16] = [await shortMiniLmFolder('int8'), await shortMiniLmFolder('fp16')];
   const { encoder } = startEncoder(t, { folder: int8.folder, manifest: fp16.manifest });
   t.equal(await reasonOf(encoder.ready()), 'FINGERPRINT_MISMATCH');
 });
@@ -84,7 +84,7 @@ t.test('another model in the folder is refused', async (t) => {
 const withoutCuda = { skip: providerProblem('cuda') === null ? 'CUDA is installed here' : false } as const;
 
 t.test('a required provider that is not there is a refusal that says what to do', withoutCuda, async (t) => {
-  const { encoder } = startEncoder(t, await miniLmFolder('int8'), {
+  const { encoder } = startEncoder(t, await shortMiniLmFolder('int8'), {
     providers: ['cuda', 'cpu'],
     require: true,
     backoff: PATIENT,
@@ -102,7 +102,7 @@ t.test('a required provider that is not there is a refusal that says what to do'
 });
 
 t.test('a provider that is not there is passed over, and the encoder says so', withoutCuda, async (t) => {
-  const { encoder, logs } = startEncoder(t, await miniLmFolder('int8'), {
+  const { encoder, logs } = startEncoder(t, await shortMiniLmFolder('int8'), {
     providers: ['cuda', 'cpu'],
     require: false,
   });

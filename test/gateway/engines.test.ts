@@ -6,17 +6,17 @@ import { observeEngines } from '../../src/gateway/wiring/metrics.js';
 import type { TargetSpec } from '../../src/router/targets.js';
 import { Metrics } from '../../src/telemetry/metrics.js';
 import { modelRef } from '../../src/vocabulary.js';
-import { miniLmFolder, testModelsFolder } from '../fixtures/model.js';
+import { shortMiniLmFolder, shortModelsFolder } from '../fixtures/model.js';
 import { silentLog } from '../fixtures/postgres.js';
 import { buildTestBundle, queryOf, rowOf, temporaryFolder, testCorpus } from '../index/corpus.js';
 import { isRunning } from '../process/wait.js';
 
 t.test('an isolated target is opened in a process of its own, a shared one is not', async (t) => {
-  const { manifest: model } = await miniLmFolder('int8');
+  const { manifest: model } = await shortMiniLmFolder('int8');
   const varDir = temporaryFolder(t);
   const config = {
     ...loadConfig({ file: null, env: {}, cwd: varDir, overrides: {} }),
-    modelsDir: testModelsFolder(),
+    modelsDir: shortModelsFolder(),
     bundlesDir: path.join(varDir, 'bundles'),
   };
   const corpus = testCorpus(1, 200, model.dimensions);

@@ -17,7 +17,7 @@ import { createLogger } from '../../src/telemetry/log.js';
 import { modelRef } from '../../src/vocabulary.js';
 import { wordNetGlosses } from '../fixtures/glosses.js';
 import { type GrpcAnswer, searchClient } from '../fixtures/grpc-client.js';
-import { miniLmFolder } from '../fixtures/model.js';
+import { shortMiniLmFolder } from '../fixtures/model.js';
 import { type RunningGateway, runSwitchyard, serve } from '../fixtures/product.js';
 
 /** Two versions of one corpus whose models both have 384 dimensions: no length gives a wrong pairing away. */
@@ -28,6 +28,7 @@ const CALLERS = 6;
 const RAMP_BPS = [0, 100, 1_000, 5_000, 10_000];
 /** Of each step of the ramp, however slow the machine is. */
 const ANSWERS_PER_STEP = 60;
+const TEXT_WORDS_MAX = 14;
 
 const varDir = mkdtempSync(path.join(tmpdir(), 'switchyard-ramp-'));
 t.teardown(() => rmSync(varDir, { recursive: true, force: true }));
@@ -38,13 +39,14 @@ const models: Record<string, ModelFolder> = {};
 let queries: string[] = [];
 
 t.before(async () => {
-  const texts = await wordNetGlosses(200);
+  // What its models read of them.
+  const texts = (await wordNetGlosses(200)).map((text) => text.split(' ').slice(0, TEXT_WORDS_MAX).join(' '));
   queries = texts.slice(0, QUERY_COUNT).map((text) => text.split(';')[0] ?? text);
   const ids = texts.map((_, at) => `g${at}`);
   const file = path.join(varDir, 'glosses.jsonl');
   writeFileSync(file, texts.map((text, at) => `${JSON.stringify({ id: ids[at], text })}\n`).join(''));
   for (const [version, precision] of Object.entries(PRECISIONS)) {
-    const { folder, manifest } = await miniLmFolder(precision);
+    const { folder, manifest } = await shortMiniLmFolder(precision);
     const { fingerprint } = manifest;
     cpSync(folder, path.join(varDir, 'models', fingerprint), { recursive: true });
     const registered = await run('model', 'register', fingerprint, '--reason', 'a test');

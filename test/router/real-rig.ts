@@ -9,7 +9,7 @@ import { SearchPool } from '../../src/index/search-pool.js';
 import type { RouteTarget } from '../../src/registry/route.js';
 import type { MirrorOptions } from '../../src/router/mirror-lane.js';
 import { type Digest, modelRef } from '../../src/vocabulary.js';
-import { miniLmFolder } from '../fixtures/model.js';
+import { shortMiniLmFolder } from '../fixtures/model.js';
 import { TestRandom } from '../fixtures/random.js';
 import { optionsOf, temporaryFolder } from '../index/corpus.js';
 import { until } from '../process/wait.js';
@@ -48,8 +48,8 @@ export async function realRig(
   mirror: Partial<MirrorOptions>,
 ): Promise<RealRig> {
   const sides = [
-    await buildSide(t, 'v1', await miniLmFolder('int8'), texts),
-    await buildSide(t, 'v2', await miniLmFolder('fp16'), texts),
+    await buildSide(t, 'v1', await shortMiniLmFolder('int8'), texts),
+    await buildSide(t, 'v2', await shortMiniLmFolder('fp16'), texts),
   ] as const;
   const [primary, candidate] = sides;
   const pool = new SearchPool({ workers: 1, queueLengthMax: 1000 });
