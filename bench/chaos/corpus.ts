@@ -8,6 +8,7 @@ import { buildBundle } from '../../src/index/build-bundle.js';
 import type { Bundle } from '../../src/index/manifest.js';
 import { digestPrefix, modelRef, type Precision } from '../../src/vocabulary.js';
 import { allGlosses, benchFolder } from '../data/gloss-vectors.js';
+import { shortModel } from '../data/short-model.js';
 import { Checker } from '../judge/checker.js';
 import { CORPUS, TOP_K } from './load.js';
 
@@ -40,8 +41,16 @@ async function chaosModel(precision: Precision): Promise<ModelFolder> {
   return importMiniLmPackage({ modelsFolder, precision });
 }
 
-export async function chaosCorpus(bundlesFolder: string, glossStep: number): Promise<ChaosCorpus> {
-  const [fast, exact] = [await chaosModel('int8'), await chaosModel('fp16')];
+/** `readsShort`: with models that start sooner and read the beginning of a text. */
+export async function chaosCorpus(
+  bundlesFolder: string,
+  { glossStep, readsShort }: { readonly glossStep: number; readonly readsShort: boolean },
+): Promise<ChaosCorpus> {
+  const modelOf = async (precision: Precision): Promise<ModelFolder> => {
+    const model = await chaosModel(precision);
+    return readsShort ? shortModel(model) : model;
+  };
+  const [fast, exact] = [await modelOf('int8'), await modelOf('fp16')];
   const texts = await allGlosses(glossStep);
   const queries = texts.slice(0, QUERY_COUNT).map((text) => text.split(';')[0] as string);
   const ids = texts.map((_, at) => `g${at}`);

@@ -99,7 +99,7 @@ export const PROCESSES = {
 } as const;
 
 /** A gateway over a real PostgreSQL and a real Redis, each behind a proxy that can go silent. */
-export async function openChaosRig(glossStep: number): Promise<ChaosRig> {
+export async function openChaosRig(plan: Parameters<typeof chaosCorpus>[1]): Promise<ChaosRig> {
   const closers: (() => Promise<void> | void)[] = [];
   const t: Teardown = { teardown: (close) => void closers.push(close) };
   const close = async (): Promise<void> => {
@@ -120,7 +120,7 @@ export async function openChaosRig(glossStep: number): Promise<ChaosRig> {
     const memoryFolder = await mountMemory(varDir);
     if (memoryFolder !== null) t.teardown(() => unmount(memoryFolder));
     const [corpus, postgres, redis] = await Promise.all([
-      chaosCorpus(bundlesFolder, glossStep),
+      chaosCorpus(bundlesFolder, plan),
       packageBinaries(t).then((binaries) => startGivenServer(t, binaries)),
       startRedis(t),
     ]);
