@@ -18,15 +18,23 @@ export const tightShape = (texts: readonly TokenisedText[]): RunShape => ({
   tokens: texts.reduce((longest, text) => Math.max(longest, text.ids.length), 1),
 });
 
+/** What a run is given: the data of an int64 [shape.texts, shape.tokens] tensor for each input of the graph. */
+export interface BatchInputs {
+  readonly data: Readonly<Record<string, BigInt64Array<ArrayBuffer>>>;
+  readonly shape: RunShape;
+  /** Tokens of each text; there are as many texts. */
+  readonly lengths: readonly number[];
+}
+
 /**
  * int64 [shape.texts, shape.tokens] tensors, padded on the right; padding is masked, so its token id never matters. Rows
  * beyond the texts repeat the first one, since a row without any token may be a division by zero in a graph.
  */
-export function batchTensors(
+export function batchInputs(
   texts: readonly TokenisedText[],
   shape: RunShape,
   { onnx }: ModelManifest,
-): Record<string, Tensor> {
+): BatchInputs {
   const size = shape.texts * shape.tokens;
   const buffers = {
     input_ids: new BigInt64Array(size),
@@ -47,11 +55,23 @@ export function batchTensors(
       mask[at] = 1;
     }
   }
+  const data: Record<string, BigInt64Array<ArrayBuffer>> = {};
+  for (const input of onnx.inputs) data[input] = buffers[input];
+  return { data, shape, lengths: texts.map((text) => text.ids.length) };
+}
+
+export function inputTensors({ data, shape }: BatchInputs): Record<string, Tensor> {
   const tensors: Record<string, Tensor> = {};
-  for (const input of onnx.inputs)
-    tensors[input] = new Tensor('int64', buffers[input], [shape.texts, shape.tokens]);
+  for (const [input, values] of Object.entries(data))
+    tensors[input] = new Tensor('int64', values, [shape.texts, shape.tokens]);
   return tensors;
 }
+
+export const batchTensors = (
+  texts: readonly TokenisedText[],
+  shape: RunShape,
+  manifest: ModelManifest,
+): Record<string, Tensor> => inputTensors(batchInputs(texts, shape, manifest));
 
 /** Where a small number's bits lie in the two halves of an int64. */
 const LOW_HALF = new Int32Array(BigInt64Array.of(1n).buffer)[0] === 1 ? 0 : 1;

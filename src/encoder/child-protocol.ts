@@ -26,6 +26,9 @@ export const FRAME = {
   batch: 14,
 } as const;
 
+/** The argument of an encoder process in which the model's runs have a thread of their own. */
+export const BESIDE = 'beside';
+
 /** Texts of one piece at most: what one answer's memory and one read of the child are bounded by. */
 export const PIECE_TEXTS_MAX = 64;
 /** UTF-8 bytes of one piece; a longer text is a piece of its own. */

@@ -1,16 +1,13 @@
 import { SwitchyardError, toSwitchyardError } from '../errors.js';
 import { type Device, modelRef, providerOf } from '../vocabulary.js';
-import { BackgroundCap } from './background-cap.js';
-import { type Batcher, LengthSortedBatcher, PinnedBatcher } from './batcher.js';
-import { RunCost } from './batching.js';
+import type { RunShape } from './batch-tensors.js';
+import { type MeasuredRuns, pinnedShapesOf } from './batching-plan.js';
 import type { ChildConfig } from './child-protocol.js';
 import type { ModelFolder } from './manifest.js';
 import { readModelFolder } from './model-folder.js';
-import { PinnedShapes } from './pinned-shapes.js';
 import { reproduceProbes } from './probes.js';
 import { isProviderLoaded, providerProblem } from './providers.js';
 import { ModelSession } from './session.js';
-import { ShapeCosts } from './shape-costs.js';
 
 export interface StartedSession {
   readonly session: ModelSession;
@@ -18,7 +15,7 @@ export interface StartedSession {
   /** Why it is not the first of the configured providers; null when it is. */
   readonly fallbackReason: string | null;
   readonly worstProbeCosine: number;
-  readonly batcher: Batcher;
+  readonly measured: MeasuredRuns;
 }
 
 /**
@@ -60,7 +57,7 @@ async function openOn(
   provider: Device,
   folder: ModelFolder,
   config: ChildConfig,
-): Promise<Pick<StartedSession, 'session' | 'worstProbeCosine' | 'batcher'>> {
+): Promise<Pick<StartedSession, 'session' | 'worstProbeCosine' | 'measured'>> {
   const problem = providerProblem(provider);
   if (problem !== null)
     throw new SwitchyardError(
@@ -79,7 +76,7 @@ async function openOn(
         { details: { provider } },
       );
     const worstProbeCosine = await reproduceProbes(session, folder);
-    return { session, worstProbeCosine, batcher: await openBatcher(session, provider, config) };
+    return { session, worstProbeCosine, measured: await measureRuns(session, provider, config) };
   } catch (error) {
     await session.release();
     throw error;
@@ -90,40 +87,29 @@ async function openOn(
  * On the CPU a usual short batch is measured; the probes have run before, and there a first run of a shape costs what the
  * next one does. On an accelerator every pinned shape is run until it is warm.
  */
-async function openBatcher(
+async function measureRuns(
   session: ModelSession,
   device: Device,
-  { batchTokensMax, batchDelayMsMax, accelerator, ...config }: ChildConfig,
-): Promise<Batcher> {
-  const background = new BackgroundCap(config.backgroundRunMsMax ?? Number.POSITIVE_INFINITY, () =>
-    performance.now(),
-  );
-  const [text] = session.tokenize([WARM_UP_TEXT], 'query');
-  if (text === undefined) throw new SwitchyardError('INTERNAL', 'the tokenizer gave no tokens for a text');
+  { accelerator }: ChildConfig,
+): Promise<MeasuredRuns> {
+  const text = session.tokenizeOne(WARM_UP_TEXT, 'query');
   if (providerOf(device) === 'cpu') {
     const texts = Array.from({ length: WARM_UP_TEXTS }, () => text);
     await session.run(texts);
     const runUs = await timedRunUs(() => session.run(texts));
-    const cost = new RunCost(texts.length * text.ids.length, runUs);
-    return new LengthSortedBatcher(batchTokensMax, batchDelayMsMax, background, cost);
+    return { kind: 'usual', paddedTokens: texts.length * text.ids.length, runUs };
   }
-  const shapes = new PinnedShapes({
-    texts: accelerator.batchTexts,
-    lengths: accelerator.batchLengths,
-    tokensMax: accelerator.batchTokensMax,
-    textTokensMax: session.manifest.max_tokens,
-  });
-  const costs = new ShapeCosts();
-  for (const shape of shapes.all) {
+  const runs: { shape: RunShape; runUs: number }[] = [];
+  for (const shape of pinnedShapesOf(accelerator, session.manifest.max_tokens).all) {
     // Cut to the shape: what the tokens say is all the same here.
     const ids = text.ids.subarray(0, shape.tokens);
     const cut = { ...text, ids, typeIds: text.typeIds.subarray(0, shape.tokens) };
     for (let run = 0; run < WARM_UP_RUNS; run++) {
       const runUs = await timedRunUs(() => session.run([cut], shape));
-      if (run === WARM_UP_RUNS - 1) costs.observe(shape, runUs);
+      if (run === WARM_UP_RUNS - 1) runs.push({ shape, runUs });
     }
   }
-  return new PinnedBatcher(shapes, accelerator.batchDelayMsMax, background, costs);
+  return { kind: 'pinned', runs };
 }
 
 async function timedRunUs(run: () => Promise<unknown>): Promise<number> {

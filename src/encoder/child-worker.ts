@@ -1,11 +1,35 @@
 import { errorToFrame, SwitchyardError, toSwitchyardError } from '../errors.js';
 import { LaneDelays, type QueueTimeLimits } from '../process/controlled-delay.js';
 import type { FrameChannel } from '../process/frame-channel.js';
+import type { InputRole } from '../vocabulary.js';
 import { LANES, type Lane } from '../vocabulary.js';
+import type { RunShape } from './batch-tensors.js';
+import type { Batcher } from './batcher.js';
 import { LOOKAHEAD_TEXTS } from './batching.js';
-import { encodeBatch, encodeJson, encodeVectors, FRAME, type Piece } from './child-protocol.js';
-import type { StartedSession } from './child-start.js';
+import {
+  type BatchMessage,
+  encodeBatch,
+  encodeJson,
+  encodeVectors,
+  FRAME,
+  type Piece,
+} from './child-protocol.js';
+import type { ModelManifest } from './manifest.js';
 import type { TokenisedText } from './tokenizer.js';
+
+/** The model that a worker runs. */
+export interface WorkerSession {
+  readonly manifest: ModelManifest;
+  tokenizeOne(text: string, role: InputRole): TokenisedText;
+  run(texts: readonly TokenisedText[], shape?: RunShape): Promise<Float32Array>;
+  /** A run is another thread's: this one can read, tokenise and answer meanwhile. Absent: a run blocks it. */
+  readonly isBeside?: boolean;
+}
+
+export interface WorkerModel {
+  readonly session: WorkerSession;
+  readonly batcher: Batcher;
+}
 
 /** Tokenising in one go at most this long, so that a live text is seen between the texts of a large bulk piece. */
 const TOKENISE_SLICE_MS = 4;
@@ -41,11 +65,12 @@ interface LaneQueue {
 }
 
 /**
- * The work of an encoder process: pieces in, batches through the model, vectors out. One run at a time, since a run
- * blocks the loop anyway; between two runs the loop reads what has arrived, so a live text overtakes queued bulk.
+ * The work of an encoder process: pieces in, batches through the model, vectors out. One run at a time; between two runs
+ * the loop reads what has arrived, so a live text overtakes queued bulk. Where a run is another thread's, what arrives
+ * meanwhile is tokenised, and the answers of a run are sent while the next one is on its way.
  */
 export class ChildWorker {
-  readonly #started: StartedSession;
+  readonly #started: WorkerModel;
   readonly #channel: FrameChannel;
   readonly #lanes: Readonly<Record<Lane, LaneQueue>> = {
     live: { untokenised: [], waiting: [], company: 0 },
@@ -56,12 +81,14 @@ export class ChildWorker {
   #batch = 0;
   #isWorking = false;
   #onArrival: () => void = ignore;
+  /** Sends the answers of the last run; they leave once the next one has begun, or when there is none. */
+  #sendAnswers: () => void = ignore;
   readonly #onBroken: (error: unknown) => void;
   readonly #delays: LaneDelays;
 
   /** `onBroken`: the model no longer works in this process, which had better end. */
   constructor(
-    started: StartedSession,
+    started: WorkerModel,
     channel: FrameChannel,
     onBroken: (error: unknown) => void,
     queueTime: QueueTimeLimits | null = null,
@@ -116,12 +143,15 @@ export class ChildWorker {
       if (this.#delays.isStanding) for (const name of LANES) this.#dropOver(name);
       const lane = LANES.find((name) => this.#hasWork(name));
       for (const name of LANES) if (this.#isEmpty(name)) this.#delays.emptied(name);
-      if (lane === undefined) return;
-      if (this.#tokenise(lane)) {
-        const holdMs = this.#holdMs(lane);
-        if (holdMs > 0) await this.#arrivalOr(holdMs);
-        else await this.#runBatch(lane);
+      if (lane === undefined) {
+        this.#sendLast();
+        return;
       }
+      const isEnough = this.#tokenise(lane);
+      const holdMs = isEnough ? this.#holdMs(lane) : 0;
+      if (isEnough && holdMs <= 0) await this.#runBatch(lane);
+      else this.#sendLast();
+      if (holdMs > 0) await this.#arrivalOr(holdMs);
       // The poll phase comes before the next check phase: frames that arrived meanwhile are read here.
       await new Promise((resolve) => setImmediate(resolve));
     }
@@ -215,50 +245,101 @@ export class ChildWorker {
     this.#delays.began(lane, startMs - Math.max(...texts.map(({ arrivedAtMs }) => arrivedAtMs)), startMs);
     let vectors: Float32Array;
     try {
-      vectors = await session.run(
+      const run = session.run(
         texts.map(({ owner, row }) => tokenisedOf(owner, row)),
         shape,
       );
+      if (session.isBeside === true) await this.#workBeside(run);
+      vectors = await run;
     } catch (error) {
       await this.#afterFailedRun(texts, error);
       return;
     }
     const runUs = Math.round((performance.now() - startMs) * 1000);
     batcher.observe(lane, shape, runUs);
-    this.#batch += 1;
-    this.#channel.together(() => {
-      this.#channel.send(FRAME.batch, 0, [
-        encodeBatch({
-          batch: this.#batch,
-          lane,
-          texts: texts.length,
-          tokens: texts.reduce((sum, { tokens }) => sum + tokens, 0),
-          paddedTokens: shape.texts * shape.tokens,
-          runUs,
-        }),
-      ]);
-      for (const [i, { owner, row }] of texts.entries()) this.#store(owner, row, vectors, i, runUs);
-    });
+    const batch: BatchMessage = {
+      batch: ++this.#batch,
+      lane,
+      texts: texts.length,
+      tokens: texts.reduce((sum, { tokens }) => sum + tokens, 0),
+      paddedTokens: shape.texts * shape.tokens,
+      runUs,
+    };
+    const complete: OpenPiece[] = [];
+    for (const [i, { owner, row }] of texts.entries())
+      if (this.#store(owner, row, vectors, i, batch)) complete.push(owner);
+    this.#sendAnswers = () =>
+      this.#channel.together(() => {
+        this.#channel.send(FRAME.batch, 0, [encodeBatch(batch)]);
+        for (const open of complete) this.#answer(open);
+      });
+    if (session.isBeside !== true) this.#sendLast();
   }
 
-  #store(owner: OpenPiece, row: number, vectors: Float32Array, from: number, runUs: number): void {
+  #sendLast(): void {
+    const send = this.#sendAnswers;
+    this.#sendAnswers = ignore;
+    send();
+  }
+
+  /** What can be done while another thread runs the model: the last answers, and the tokens of what comes. */
+  async #workBeside(run: Promise<unknown>): Promise<void> {
+    this.#sendLast();
+    let isOver = false;
+    const end = (): void => {
+      isOver = true;
+      this.#onArrival();
+    };
+    run.then(end, end);
+    while (!isOver) {
+      const lane = LANES.find((name) => this.#isTokeniserBehind(name));
+      if (lane === undefined) {
+        await new Promise<void>((resolve) => {
+          this.#onArrival = resolve;
+        });
+        this.#onArrival = ignore;
+      } else {
+        this.#tokenise(lane);
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+    }
+  }
+
+  #isTokeniserBehind(lane: Lane): boolean {
+    const { untokenised, waiting } = this.#lanes[lane];
+    const nowMs = performance.now();
+    for (const open of untokenised)
+      if (!open.over && open.deadlineAtMs <= nowMs) this.#refuse(open, expired());
+    if (untokenised.some(({ over }) => over)) keep(untokenised, ({ over }) => !over);
+    return untokenised.length > 0 && waiting.length < LOOKAHEAD_TEXTS;
+  }
+
+  /** True when it was the last missing text of its piece. */
+  #store(
+    owner: OpenPiece,
+    row: number,
+    vectors: Float32Array,
+    from: number,
+    { batch, runUs }: BatchMessage,
+  ): boolean {
     const { dimensions } = this.#started.session.manifest;
-    if (owner.over) return;
+    if (owner.over) return false;
     owner.values.set(vectors.subarray(from * dimensions, (from + 1) * dimensions), row * dimensions);
-    if (owner.runs.at(-1)?.batch !== this.#batch) owner.runs.push({ batch: this.#batch, runUs });
+    if (owner.runs.at(-1)?.batch !== batch) owner.runs.push({ batch, runUs });
     owner.missing -= 1;
-    if (owner.missing > 0) return;
+    if (owner.missing > 0) return false;
     this.#settle(owner);
-    this.#channel.send(
-      FRAME.vectors,
-      owner.id,
-      encodeVectors({
-        runs: owner.runs,
-        tokenCounts: Uint32Array.from(owner.tokenised, ({ tokenCount }) => tokenCount),
-        truncatedCount: owner.tokenised.filter(({ truncated }) => truncated).length,
-        values: owner.values,
-      }),
-    );
+    return true;
+  }
+
+  #answer({ id, runs, tokenised, values }: OpenPiece): void {
+    const answer = {
+      runs,
+      tokenCounts: Uint32Array.from(tokenised, ({ tokenCount }) => tokenCount),
+      truncatedCount: tokenised.filter(({ truncated }) => truncated).length,
+      values,
+    };
+    this.#channel.send(FRAME.vectors, id, encodeVectors(answer));
   }
 
   /**
@@ -268,8 +349,9 @@ export class ChildWorker {
   async #afterFailedRun(texts: readonly WaitingText[], error: unknown): Promise<void> {
     const cause = error instanceof SwitchyardError ? error.cause : error;
     process.stderr.write(`a run of ${texts.length} texts failed: ${messageOf(cause ?? error)}\n`);
+    this.#sendLast();
     const { session } = this.#started;
-    await session.run(session.tokenize(['a known text'], 'query'));
+    await session.run([session.tokenizeOne('a known text', 'query')]);
     for (const { owner } of texts) if (!owner.over) this.#refuse(owner, toSwitchyardError(error));
   }
 

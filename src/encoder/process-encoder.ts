@@ -4,8 +4,9 @@ import { childEnv } from '../process/child-env.js';
 import { type ChildState, describeDown } from '../process/child-state.js';
 import type { Frame } from '../process/frames.js';
 import { SupervisedChild } from '../process/supervised-child.js';
-import { modelRef } from '../vocabulary.js';
+import { modelRef, providerOf } from '../vocabulary.js';
 import {
+  BESIDE,
   type ChildConfig,
   decodeBatch,
   decodeJson,
@@ -66,7 +67,11 @@ class SupervisedEncoder implements ProcessEncoder {
     this.#child = new SupervisedChild({
       name: this.#name,
       command: process.execPath,
-      args: [fileURLToPath(new URL('./child-main.js', import.meta.url))],
+      // On a CPU the cores are what a run needs; an accelerator waits for whoever is busy with anything else.
+      args: [
+        fileURLToPath(new URL('./child-main.js', import.meta.url)),
+        ...(settings.providers.some((device) => providerOf(device) !== 'cpu') ? [BESIDE] : []),
+      ],
       env: childEnv(process.env),
       payloadBytesMax: PAYLOAD_BYTES_MAX,
       bufferedBytesMax: BUFFERED_BYTES_MAX,

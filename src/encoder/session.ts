@@ -2,10 +2,10 @@ import path from 'node:path';
 import { InferenceSession, type Tensor } from 'onnxruntime-node';
 import { SwitchyardError } from '../errors.js';
 import { type Device, deviceIdOf, type InputRole, providerOf } from '../vocabulary.js';
-import { batchTensors, type RunShape, tightShape } from './batch-tensors.js';
+import { type BatchInputs, batchInputs, inputTensors, type RunShape, tightShape } from './batch-tensors.js';
 import type { ModelFolder, ModelManifest } from './manifest.js';
 import { poolSentences, poolTokens } from './pooling.js';
-import { TextTokenizer, type TokenisedText } from './tokenizer.js';
+import { prefixOf, TextTokenizer, type TokenisedText } from './tokenizer.js';
 
 export interface SessionOptions {
   readonly provider: Device;
@@ -57,8 +57,7 @@ export class ModelSession {
 
   /** Costs 2 to 20 µs for a short text, by how many of its words were seen lately. */
   tokenizeOne(text: string, role: InputRole): TokenisedText {
-    const prefix = role === 'query' ? this.manifest.query_prefix : this.manifest.document_prefix;
-    return this.#tokenizer.encode(prefix + text);
+    return this.#tokenizer.encode(prefixOf(this.manifest, role) + text);
   }
 
   /**
@@ -67,19 +66,19 @@ export class ModelSession {
    */
   async run(texts: readonly TokenisedText[], shape: RunShape = tightShape(texts)): Promise<Float32Array> {
     if (texts.length === 0) return new Float32Array(0);
+    return this.runInputs(batchInputs(texts, shape, this.manifest));
+  }
+
+  /** As `run`, of what `batchInputs` made of texts, here or in another thread. */
+  async runInputs(inputs: BatchInputs): Promise<Float32Array> {
     const { onnx, pooling, normalisation, dimensions } = this.manifest;
-    const outputs = await this.#session.run(batchTensors(texts, shape, this.manifest), [onnx.output]);
+    const { shape, lengths } = inputs;
+    const outputs = await this.#session.run(inputTensors(inputs), [onnx.output]);
     const output = outputs[onnx.output] as Tensor;
-    const batch = { texts: shape.texts, sequence: shape.tokens, dimensions, rows: texts.length };
+    const batch = { texts: shape.texts, sequence: shape.tokens, dimensions, rows: lengths.length };
     return onnx.output_kind === 'sentence'
       ? poolSentences(output, batch, normalisation)
-      : poolTokens(
-          output,
-          batch,
-          texts.map((text) => text.ids.length),
-          pooling,
-          normalisation,
-        );
+      : poolTokens(output, batch, lengths, pooling, normalisation);
   }
 
   /** Tokenises, runs sorted by length so that little is padded, and puts the vectors back in order. */

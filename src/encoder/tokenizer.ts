@@ -2,9 +2,11 @@ import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { Tokenizer } from '@huggingface/tokenizers';
 import { SwitchyardError } from '../errors.js';
+import type { InputRole } from '../vocabulary.js';
+import type { ModelManifest } from './manifest.js';
 import { capText } from './text-cap.js';
 import { UNIGRAM_TYPE, UnigramTokenizer } from './unigram.js';
-import { isWordByWord, WordMemo } from './word-memo.js';
+import { isTokenByName, isWordByWord, type WordIds, WordMemo } from './word-memo.js';
 
 /** One text as the graph takes it. */
 export interface TokenisedText {
@@ -33,6 +35,7 @@ interface LibraryTokenizer {
     text: string,
     options: { readonly add_special_tokens?: boolean; readonly return_token_type_ids?: boolean },
   ): { readonly ids: readonly number[]; readonly token_type_ids?: readonly number[] };
+  token_to_id?(token: string): number | undefined;
 }
 
 const NO_FRAME: Frame = { prefixIds: [], suffixIds: [], prefixTypes: [], suffixTypes: [], textType: 0 };
@@ -111,6 +114,10 @@ export class TextTokenizer {
   }
 }
 
+/** What a model wants before a text. */
+export const prefixOf = (manifest: ModelManifest, role: InputRole): string =>
+  role === 'query' ? manifest.query_prefix : manifest.document_prefix;
+
 /** UTF-8 has no lone surrogates: the reference sees U+FFFD, so this tokenizer must too. */
 function replaceLoneSurrogates(text: string): string {
   return text.replace(/\p{Surrogate}/gu, '\uFFFD');
@@ -130,7 +137,7 @@ function parseTokenizer(bytes: Uint8Array, fileName: string): { tokenizer: Libra
     assertKnowsUnknown(json, fileName);
     const tokenizer: LibraryTokenizer = new Tokenizer(json, {});
     const frame = frameOf(tokenizer, fileName);
-    return { tokenizer: isWordByWord(json) ? remembering(tokenizer) : tokenizer, frame };
+    return { tokenizer: isWordByWord(json) ? remembering(tokenizer, json) : tokenizer, frame };
   } catch (error) {
     if (error instanceof SwitchyardError) throw error;
     throw new SwitchyardError(
@@ -156,11 +163,13 @@ function assertKnowsUnknown({ model, added_tokens: added }: Record<string, unkno
   );
 }
 
-function remembering(tokenizer: LibraryTokenizer): LibraryTokenizer {
-  const memo = new WordMemo(
-    (word) => tokenizer.encode(word, { add_special_tokens: false }).ids,
-    MEMO_BYTES_MAX,
-  );
+function remembering(tokenizer: LibraryTokenizer, json: Readonly<Record<string, unknown>>): LibraryTokenizer {
+  const isByName = isTokenByName(json);
+  const idsOf = (word: string): WordIds => {
+    const id = isByName(word) ? tokenizer.token_to_id?.(word) : undefined;
+    return typeof id === 'number' ? id : tokenizer.encode(word, { add_special_tokens: false }).ids;
+  };
+  const memo = new WordMemo(idsOf, MEMO_BYTES_MAX);
   return { encode: (text) => ({ ids: memo.encode(text) }) };
 }
 

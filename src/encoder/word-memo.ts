@@ -1,5 +1,5 @@
-/** What is remembered is the tokens of a word, for instance of `house,`: of one token usually. */
-type WordIds = number | readonly number[];
+/** The tokens of a word, for instance of `house,`; a number for one alone. */
+export type WordIds = number | readonly number[];
 
 /** A word between blanks that is longer is seldom seen twice: a link, a hash, base64. */
 const WORD_LENGTH_MAX = 64;
@@ -26,6 +26,21 @@ export function isWordByWord(json: Readonly<Record<string, unknown>>): boolean {
   );
 }
 
+/** What BERT's normaliser leaves as it is, and its splitter in one piece. */
+const PLAIN_WORD = /^[a-z0-9]+$/u;
+
+/**
+ * Whether a word that is in the vocabulary is the token of that name, of a tokenizer of which `isWordByWord` holds: one of
+ * plain letters and digits is, since WordPiece takes the longest piece first, unless an added token may begin within it.
+ */
+export function isTokenByName(json: Readonly<Record<string, unknown>>): (word: string) => boolean {
+  const added = json.added_tokens as readonly { readonly content?: unknown }[];
+  if (!added.every(({ content }) => /[!-/:-@[-`{-~]/u.test(String(content)))) return () => false;
+  const { max_input_chars_per_word: most } = json.model as { readonly max_input_chars_per_word?: unknown };
+  const lengthMax = typeof most === 'number' ? most : 100;
+  return (word) => word.length <= lengthMax && PLAIN_WORD.test(word);
+}
+
 const typeOf = (part: unknown): unknown =>
   typeof part === 'object' && part !== null ? (part as { type?: unknown }).type : undefined;
 
@@ -35,7 +50,7 @@ const typeOf = (part: unknown): unknown =>
  * bound filled up is forgotten, so words that nobody repeats push out one another.
  */
 export class WordMemo {
-  readonly #idsOf: (word: string) => readonly number[];
+  readonly #idsOf: (word: string) => WordIds;
   readonly #halfBytesMax: number;
   #words = new Map<string, WordIds>();
   #older = new Map<string, WordIds>();
@@ -43,7 +58,7 @@ export class WordMemo {
   #olderBytes = 0;
 
   /** `idsOf`: without special tokens. `bytesMax`: an estimate of what the words take, at most. */
-  constructor(idsOf: (word: string) => readonly number[], bytesMax: number) {
+  constructor(idsOf: (word: string) => WordIds, bytesMax: number) {
     this.#idsOf = idsOf;
     this.#halfBytesMax = bytesMax / 2;
   }

@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import t from 'tap';
 import { MINILM_PACKAGE } from '../../src/encoder/import/minilm.js';
 import { findPackage } from '../../src/encoder/import/npm-package.js';
-import { isWordByWord, WordMemo } from '../../src/encoder/word-memo.js';
+import { isTokenByName, isWordByWord, WordMemo } from '../../src/encoder/word-memo.js';
 import { wordNetGlosses } from '../fixtures/glosses.js';
 
 type Json = Readonly<Record<string, unknown>>;
@@ -128,4 +128,21 @@ t.test('a tokenizer that may look across blanks is not taken word by word', asyn
     nothing: {},
   };
   for (const [name, other] of Object.entries(others)) t.notOk(isWordByWord(other), name);
+});
+
+t.test('a word of the vocabulary is its own token where no other rule may take it', async (t) => {
+  const idsOf = idsBy(json);
+  const isByName = isTokenByName(json);
+  const { vocab, ...model } = json.model as Json & { readonly vocab: Readonly<Record<string, number>> };
+  const words = Object.keys(vocab).filter((word) => isByName(word));
+  t.ok(words.length > 20_000);
+  t.same(
+    words.filter((word) => JSON.stringify(idsOf(word)) !== JSON.stringify([vocab[word]])),
+    [],
+  );
+  for (const word of ['House', 'house,', '##ing', '[CLS]', 'é', '', 'x'.repeat(101)])
+    t.notOk(isByName(word), word);
+  const added = (json.added_tokens as Json[])[0] as Json;
+  t.notOk(isTokenByName({ ...json, added_tokens: [{ ...added, content: 'ous' }] })('house'));
+  t.notOk(isTokenByName({ ...json, model: { ...model, vocab, max_input_chars_per_word: 3 } })('house'));
 });

@@ -13,7 +13,7 @@ import {
   type Piece,
   type PieceVectors,
 } from '../../src/encoder/child-protocol.js';
-import { ChildWorker } from '../../src/encoder/child-worker.js';
+import { ChildWorker, type WorkerSession } from '../../src/encoder/child-worker.js';
 import { PinnedShapes } from '../../src/encoder/pinned-shapes.js';
 import { ModelSession } from '../../src/encoder/session.js';
 import { ShapeCosts } from '../../src/encoder/shape-costs.js';
@@ -38,6 +38,7 @@ function startWorker(
   batcher: Batcher,
   onBatch: (batches: number) => void = () => undefined,
   queueTime: QueueTimeLimits | null = null,
+  model: WorkerSession = session,
 ) {
   const answers = new Map<number, PieceVectors | ErrorFrame>();
   const batches: BatchMessage[] = [];
@@ -73,13 +74,29 @@ function startWorker(
     onDrain: () => undefined,
     onClosed: () => undefined,
   });
-  const started = { session, batcher, provider: 'cpu', fallbackReason: null, worstProbeCosine: 1 } as const;
   const broken = (error: unknown): void => {
     throw error;
   };
-  const worker = new ChildWorker(started, channel, broken, queueTime);
+  const worker = new ChildWorker({ session: model, batcher }, channel, broken, queueTime);
   return { worker, answers, batches, answered: () => answered };
 }
+
+/** As if the runs were another thread's: this one goes on while they last. `during` is called while one does. */
+const beside = (during: (run: number) => void = () => undefined): WorkerSession => {
+  let runs = 0;
+  return {
+    manifest: session.manifest,
+    isBeside: true,
+    tokenizeOne: (text, role) => session.tokenizeOne(text, role),
+    run: async (texts, shape) => {
+      runs += 1;
+      for (let turn = 0; turn < 4; turn++) await new Promise((resolve) => setImmediate(resolve));
+      during(runs);
+      for (let turn = 0; turn < 4; turn++) await new Promise((resolve) => setImmediate(resolve));
+      return session.run(texts, shape);
+    },
+  };
+};
 
 const sorted = (
   options: { delayMs?: number; backgroundRunMsMax?: number; usPerToken?: number } = {},
@@ -126,17 +143,19 @@ const pieces = fc.array(
 const isVectors = (answer: PieceVectors | ErrorFrame | undefined): answer is PieceVectors =>
   answer !== undefined && 'values' in answer;
 
-for (const [name, batcher] of [
-  ['sorted by length', () => sorted()],
-  ['held for company', () => sorted({ delayMs: 1 })],
-  ['of pinned shapes', pinned],
+for (const [name, batcher, model] of [
+  ['sorted by length', () => sorted(), session],
+  ['held for company', () => sorted({ delayMs: 1 }), session],
+  ['of pinned shapes', pinned, session],
+  ['of pinned shapes run beside', pinned, beside()],
+  ['run beside and held for company', () => sorted({ delayMs: 1 }), beside()],
 ] as const)
   t.test(
     `with batches ${name} every piece is answered once, within the budget, with the vectors its texts have alone`,
     async (t) => {
       await fc.assert(
         fc.asyncProperty(pieces, async (given: readonly Piece[]) => {
-          const { worker, answers, batches, answered } = startWorker(batcher());
+          const { worker, answers, batches, answered } = startWorker(batcher(), undefined, null, model);
           for (const [id, piece] of given.entries()) worker.add(id, piece);
           await until('all answered', () => answered() >= given.length, 60_000);
           t.equal(answers.size, given.length);
@@ -247,4 +266,62 @@ t.test('with a delay texts wait for as many as there were before, and a lone tex
     batches.map(({ texts }) => texts),
     [1, 4, 4],
   );
+});
+
+t.test(
+  'while another thread runs the model, texts are tokenised and what is cancelled is let go',
+  async (t) => {
+    const asked: string[] = [];
+    const { worker, batches, answers, answered } = startWorker(pinned(), undefined, null, {
+      ...beside((run) => {
+        if (run > 1) return;
+        worker.add(2, piece('bulk', 3, 'bulk eats bananas'));
+        worker.add(3, piece('live', 2, 'a live cat'));
+        worker.add(4, piece('live', 1, 'nobody waits for it'));
+        worker.cancel(1);
+        worker.cancel(4);
+        runsBeforeTokens = asked.length;
+      }),
+      tokenizeOne: (text, role) => {
+        asked.push(`${text} in run ${batches.length + 1}`);
+        return session.tokenizeOne(text, role);
+      },
+    });
+    let runsBeforeTokens = 0;
+    worker.add(1, piece('shadow', 2));
+    await until('all are answered', () => answered() === 4, 60_000);
+    t.equal(runsBeforeTokens, 2, 'of the shadow alone');
+    t.same(asked.slice(2), [
+      ...Array.from({ length: 2 }, () => 'a live cat in run 1'),
+      ...Array.from({ length: 3 }, () => 'bulk eats bananas in run 1'),
+    ]);
+    const lanes = [...new Set(batches.map(({ lane }) => lane))];
+    t.same(lanes, ['shadow', 'live', 'bulk'], 'lanes in their order, although bulk came first');
+    const textsOf = (name: Lane): number =>
+      batches.reduce((sum, { lane, texts }) => sum + (lane === name ? texts : 0), 0);
+    t.same(lanes.map(textsOf), [1, 2, 3], 'what was cancelled costs nothing that had not begun');
+    t.match(answers.get(1), { reason: 'DEADLINE_EXCEEDED' });
+    t.match(answers.get(4), { reason: 'DEADLINE_EXCEEDED' });
+    t.ok(isVectors(answers.get(2)) && isVectors(answers.get(3)));
+  },
+);
+
+t.test('a run that fails beside refuses its own texts, after the answers of the one before', async (t) => {
+  const good = beside();
+  let runs = 0;
+  const { worker, answers, answered } = startWorker(pinned(), undefined, null, {
+    ...good,
+    run: async (texts, shape) => {
+      runs += 1;
+      if (runs === 2) throw new Error('the device said no');
+      return good.run(texts, shape);
+    },
+  });
+  worker.add(1, piece('live', 1));
+  worker.add(2, piece('shadow', 2));
+  worker.add(3, piece('bulk', 1));
+  await until('all are answered', () => answered() === 3, 60_000);
+  t.ok(isVectors(answers.get(1)));
+  t.match(answers.get(2), { reason: 'INTERNAL' });
+  t.ok(isVectors(answers.get(3)));
 });
