@@ -1,40 +1,10 @@
 import { getPriority, setPriority } from 'node:os';
 import { Worker } from 'node:worker_threads';
-import {
-  type ErrorFrame,
-  errorFromFrame,
-  errorToFrame,
-  SwitchyardError,
-  toSwitchyardError,
-} from '../errors.js';
-import type { BatchInputs } from './batch-tensors.js';
-import type { MeasuredRuns } from './batching-plan.js';
+import { SwitchyardError } from '../errors.js';
+import { type BesideAnswer, type BesideRequest, besideError } from './beside-protocol.js';
 import { EXIT_BROKEN } from './child-front.js';
-import type { ChildConfig, ReadyMessage } from './child-protocol.js';
 import { startSession } from './child-start.js';
-import type { ModelManifest } from './manifest.js';
 import type { ModelSession } from './session.js';
-
-/** What the thread that speaks with the parent asks of the one that runs the model; one thing at a time. */
-export type BesideRequest =
-  | { readonly kind: 'open'; readonly config: ChildConfig }
-  | { readonly kind: 'run'; readonly inputs: BatchInputs };
-
-export type BesideAnswer =
-  | {
-      readonly kind: 'opened';
-      readonly manifest: ModelManifest;
-      readonly measured: MeasuredRuns;
-      readonly ready: ReadyMessage;
-    }
-  | { readonly kind: 'ran'; readonly values: Float32Array<ArrayBuffer> }
-  | { readonly kind: 'failed'; readonly error: BesideError };
-
-/** A catalogued error as it crosses between threads, with what its cause said. */
-interface BesideError {
-  readonly frame: ErrorFrame;
-  readonly cause: string | null;
-}
 
 /**
  * The main thread of an encoder process on an accelerator. A run blocks its thread while the device works, so reading,
@@ -75,16 +45,4 @@ export function runBeside(): void {
     process.exit(EXIT_BROKEN);
   });
   thread.on('exit', (code) => process.exit(code));
-}
-
-function besideError(error: unknown): BesideError {
-  const known = toSwitchyardError(error);
-  return { frame: errorToFrame(known), cause: known.cause instanceof Error ? known.cause.message : null };
-}
-
-export function fromBesideError({ frame, cause }: BesideError): SwitchyardError {
-  const error = errorFromFrame(frame);
-  return cause === null
-    ? error
-    : new SwitchyardError(error.reason, error.message, { details: error.details, cause: new Error(cause) });
 }

@@ -3,7 +3,7 @@ import { type MessagePort, parentPort } from 'node:worker_threads';
 import type { InputRole } from '../vocabulary.js';
 import { batchInputs, type RunShape, tightShape } from './batch-tensors.js';
 import { openBatcher } from './batching-plan.js';
-import { type BesideAnswer, type BesideRequest, fromBesideError } from './child-beside.js';
+import { type BesideAnswer, type BesideRequest, fromBesideError } from './beside-protocol.js';
 import { serveParent } from './child-front.js';
 import type { WorkerSession } from './child-worker.js';
 import type { ModelManifest } from './manifest.js';

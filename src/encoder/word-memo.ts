@@ -94,7 +94,8 @@ export class WordMemo {
 
   #remember(word: string, ids: WordIds): WordIds {
     const only = typeof ids !== 'number' && ids.length === 1 ? ids[0] : undefined;
-    const kept = only ?? ids;
+    // A damaged vocabulary may have ids that are no numbers.
+    const kept = typeof only === 'number' ? only : ids;
     const bytes = ENTRY_BYTES + 2 * word.length + (typeof kept === 'number' ? 0 : kept.length * ID_BYTES);
     if (this.#bytes + bytes > this.#halfBytesMax) {
       this.#older = this.#words;
