@@ -6,7 +6,7 @@ import type { InputRole } from '../vocabulary.js';
 import type { ModelManifest } from './manifest.js';
 import { capText } from './text-cap.js';
 import { UNIGRAM_TYPE, UnigramTokenizer } from './unigram.js';
-import { isTokenByName, isWordByWord, type WordIds, WordMemo } from './word-memo.js';
+import { asciiPartsOf, isWordByWord, type WordIds, WordMemo } from './word-memo.js';
 
 /** One text as the graph takes it. */
 export interface TokenisedText {
@@ -164,11 +164,14 @@ function assertKnowsUnknown({ model, added_tokens: added }: Record<string, unkno
 }
 
 function remembering(tokenizer: LibraryTokenizer, json: Readonly<Record<string, unknown>>): LibraryTokenizer {
-  const isByName = isTokenByName(json);
-  const idsOf = (word: string): WordIds => {
-    const id = isByName(word) ? tokenizer.token_to_id?.(word) : undefined;
-    return typeof id === 'number' ? id : tokenizer.encode(word, { add_special_tokens: false }).ids;
-  };
+  const partsOf = asciiPartsOf(json);
+  const askFor = (word: string): readonly number[] =>
+    tokenizer.encode(word, { add_special_tokens: false }).ids;
+  const idsOf = (word: string): WordIds =>
+    partsOf(word)?.flatMap((part) => {
+      const id = tokenizer.token_to_id?.(part);
+      return typeof id === 'number' ? [id] : askFor(part);
+    }) ?? askFor(word);
   const memo = new WordMemo(idsOf, MEMO_BYTES_MAX);
   return { encode: (text) => ({ ids: memo.encode(text) }) };
 }

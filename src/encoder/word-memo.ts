@@ -26,19 +26,31 @@ export function isWordByWord(json: Readonly<Record<string, unknown>>): boolean {
   );
 }
 
-/** What BERT's normaliser leaves as it is, and its splitter in one piece. */
-const PLAIN_WORD = /^[a-z0-9]+$/u;
+const ASCII_WORD = /^[!-~]+$/u;
+const ASCII_PARTS = /[A-Za-z0-9]+|[^A-Za-z0-9]/gu;
+const ASCII_PUNCTUATION = /^[!-/:-@[-`{-~]/u;
 
 /**
- * Whether a word that is in the vocabulary is the token of that name, of a tokenizer of which `isWordByWord` holds: one of
- * plain letters and digits is, since WordPiece takes the longest piece first, unless an added token may begin within it.
+ * How the normaliser and the splitter of a tokenizer of which `isWordByWord` holds take a word apart, for words of ASCII
+ * alone in which no added token can begin: a part that is in the vocabulary is the token of that name, since WordPiece
+ * takes the longest piece first. null: ask the tokenizer.
  */
-export function isTokenByName(json: Readonly<Record<string, unknown>>): (word: string) => boolean {
-  const added = json.added_tokens as readonly { readonly content?: unknown }[];
-  if (!added.every(({ content }) => /[!-/:-@[-`{-~]/u.test(String(content)))) return () => false;
+export function asciiPartsOf(
+  json: Readonly<Record<string, unknown>>,
+): (word: string) => readonly string[] | null {
+  const added = (json.added_tokens as readonly { readonly content?: unknown }[]).map(({ content }) =>
+    String(content),
+  );
+  if (!added.every((content) => ASCII_PUNCTUATION.test(content))) return () => null;
+  const firsts = [...new Set(added.map((content) => content.charAt(0)))];
+  const isLowercased = Boolean((json.normalizer as { readonly lowercase?: unknown }).lowercase);
   const { max_input_chars_per_word: most } = json.model as { readonly max_input_chars_per_word?: unknown };
   const lengthMax = typeof most === 'number' ? most : 100;
-  return (word) => word.length <= lengthMax && PLAIN_WORD.test(word);
+  return (word) => {
+    if (word.length > lengthMax || !ASCII_WORD.test(word)) return null;
+    if (firsts.some((first) => word.includes(first))) return null;
+    return (isLowercased ? word.toLowerCase() : word).match(ASCII_PARTS);
+  };
 }
 
 const typeOf = (part: unknown): unknown =>
@@ -85,11 +97,9 @@ export class WordMemo {
     const known = this.#words.get(word);
     if (known !== undefined) return known;
     if (word.length > WORD_LENGTH_MAX) return this.#idsOf(word);
-    const older = this.#older.get(word);
-    const ids = older ?? this.#idsOf(word);
     // A part of a text keeps the whole of it in memory: what is remembered is a copy.
-    const own = older === undefined ? Buffer.from(word, 'utf8').toString('utf8') : word;
-    return this.#remember(own, ids);
+    const own = Buffer.from(word, 'utf8').toString('utf8');
+    return this.#remember(own, this.#older.get(word) ?? this.#idsOf(word));
   }
 
   #remember(word: string, ids: WordIds): WordIds {
