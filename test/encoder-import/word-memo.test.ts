@@ -81,7 +81,7 @@ for (const [name, variant] of Object.entries(variants))
             if (JSON.stringify(memo.encode(given)) !== JSON.stringify(wanted))
               throw new Error(`${JSON.stringify(given)}: ${memo.encode(given)} / ${wanted}`);
       }),
-      { numRuns: 1_500, seed: 20_261_126 },
+      { numRuns: 800, seed: 20_261_126 },
     );
   });
 
@@ -141,7 +141,9 @@ t.test('the parts of ASCII words that are in the vocabulary are their own tokens
       if (JSON.stringify(got) !== JSON.stringify(idsOf(given)))
         throw new Error(`${name}: ${JSON.stringify(given)}: ${got} / ${idsOf(given)}`);
     };
-    for (const word of Object.keys((json.model as { readonly vocab: object }).vocab)) same(word);
+    const step = variant === json ? 1 : 20;
+    const words = Object.keys((json.model as { readonly vocab: object }).vocab);
+    for (let at = 0; at < words.length; at += step) same(words[at] as string);
     const character = fc.oneof(
       fc.string({ unit: 'grapheme-ascii', minLength: 1, maxLength: 1 }),
       awkward,
@@ -152,7 +154,7 @@ t.test('the parts of ASCII words that are in the vocabulary are their own tokens
     });
     fc.assert(
       fc.property(ascii, (parts) => same(parts.join(''))),
-      { numRuns: 1_500, seed: 20_261_126 },
+      { numRuns: 800, seed: 20_261_126 },
     );
   }
   t.pass();
