@@ -27,8 +27,8 @@ interface Fault {
   readonly program?: string;
   /** Called before each request. */
   readonly strike?: (signal: (name: NodeJS.Signals) => void, at: number) => void;
-  /** Each of them was a reason that mirrors were dropped for. */
-  readonly dropped: readonly MirrorDrop[];
+  /** Mirrors were dropped for one reason at least of each group. */
+  readonly dropped: readonly (readonly MirrorDrop[])[];
   /** Whether mirrors are compared in spite of the fault, or after it. */
   readonly compares: boolean;
 }
@@ -37,26 +37,27 @@ const FAULTS: readonly Fault[] = [
   {
     name: 'hung',
     strike: (signal, at) => at === 16 && signal('SIGSTOP'),
-    dropped: ['deadline', 'concurrency'],
+    dropped: [['deadline'], ['concurrency']],
     compares: true,
   },
-  { name: 'ten times slower', program: 'slow-main.js', dropped: ['concurrency'], compares: true },
+  { name: 'ten times slower', program: 'slow-main.js', dropped: [['concurrency']], compares: true },
   {
     name: 'answering with errors',
     program: 'erring-main.js',
-    dropped: ['error', 'breaker_open'],
+    dropped: [['error'], ['breaker_open']],
     compares: false,
   },
   {
     name: 'answering with huge results',
     program: 'huge-main.js',
-    dropped: ['error', 'breaker_open'],
+    // On a busy machine such an answer takes longer to come than it is waited for.
+    dropped: [['error', 'deadline'], ['breaker_open']],
     compares: false,
   },
   {
     name: 'killed with SIGSEGV over and over',
     strike: (signal, at) => at % 24 === 8 && signal('SIGSEGV'),
-    dropped: ['error', 'breaker_open'],
+    dropped: [['error'], ['breaker_open']],
     compares: true,
   },
 ];
@@ -137,8 +138,11 @@ for (const { name, program, strike, dropped, compares } of FAULTS)
     const compared = counts.get('compared v2') ?? 0;
     t.equal(counts.get('offered v2'), REQUESTS);
     t.equal(dropCount + compared, REQUESTS, 'every mirror is accounted for');
-    for (const why of dropped)
-      t.ok((counts.get(`dropped v2 ${why}`) ?? 0) > 0, `${why} in ${[...counts].join(' ')}`);
+    for (const reasons of dropped)
+      t.ok(
+        reasons.some((why) => (counts.get(`dropped v2 ${why}`) ?? 0) > 0),
+        `${reasons.join(' or ')} in ${[...counts].join(' ')}`,
+      );
     if (compares) {
       // It is well again, and the breaker may still be open.
       for (let at = 0; metrics.of('compared v2') === (before.get('compared v2') ?? 0) && at < 2000; at++) {
