@@ -100,6 +100,12 @@ const CATALOGUE = {
     retry: 'backoff',
     title: 'The API key has used up its quota',
   },
+  ANSWERS_UNREAD: {
+    grpc: 'RESOURCE_EXHAUSTED',
+    http: 429,
+    retry: 'backoff',
+    title: 'The connection has too many answers that were not read',
+  },
   DIMENSION_MISMATCH: {
     grpc: 'INVALID_ARGUMENT',
     http: 400,

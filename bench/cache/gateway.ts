@@ -10,6 +10,8 @@ import { InFlight } from '../../src/gateway/in-flight.js';
 import { Overload } from '../../src/gateway/overload/overload.js';
 import { Readiness } from '../../src/gateway/readiness.js';
 import { Requests } from '../../src/gateway/requests.js';
+import { ListenerAnswers } from '../../src/gateway/unread/listener-answers.js';
+import { UnreadAnswers } from '../../src/gateway/unread/unread-answers.js';
 import { observeCaches } from '../../src/gateway/wiring/cache-metrics.js';
 import { openCaches } from '../../src/gateway/wiring/caches.js';
 import { faceMetrics, routerMetrics } from '../../src/gateway/wiring/metrics.js';
@@ -110,6 +112,7 @@ export async function startBenchGateway(seed: number, rowCount: number): Promise
         certificates: null,
         arrivalMsMax: 30_000,
         keepaliveMs: 60_000,
+        answers: new ListenerAnswers(new UnreadAnswers(config.unread, systemTimers, log), 'grpc'),
         connections: new ConnectionLimit(connectionsMax(null).publicListeners),
       },
     });

@@ -100,6 +100,12 @@ export interface Config {
   readonly connectionAgeMsMax: number | null;
   /** Of each public listener; null: by the files that the process may have open. */
   readonly connectionsMax: number | null;
+  /** What clients may leave unread of their answers. */
+  readonly unread: {
+    readonly connectionBytesMax: number;
+    readonly bytesMax: number;
+    readonly sendTimeoutMs: number;
+  };
   readonly encoder: EncoderConfig;
   readonly search: {
     readonly workers: number;

@@ -11,6 +11,8 @@ import { type ConfigFile, ConfigFileSchema } from './schema.js';
 
 /** Of the memory, for tier dram where no limit is configured. */
 const DRAM_SHARE = 0.6;
+/** Of the memory, for answers that clients did not read yet. */
+const UNREAD_SHARE = 0.1;
 
 export interface ConfigSources {
   /** Path of a YAML file; null: `config/switchyard.yaml` under `cwd` when there is one, else defaults alone. */
@@ -136,9 +138,20 @@ function setPath(target: Record<string, unknown>, setting: string, value: unknow
 }
 
 /** Without a limit cgroups say 0, or a number beyond any machine. */
-function memoryShare(): number {
+function memoryShare(share: number): number {
   const limit = process.constrainedMemory();
-  return Math.floor(DRAM_SHARE * (limit > 0 ? Math.min(limit, totalmem()) : totalmem()));
+  return Math.floor(share * (limit > 0 ? Math.min(limit, totalmem()) : totalmem()));
+}
+
+function compileUnread(limits: ConfigFile['limits']): Config['unread'] {
+  const { connection_unread_bytes_max: connectionBytesMax, unread_bytes_max: given } = limits;
+  if (given !== 0 && given < connectionBytesMax) {
+    throw invalid(
+      `limits.unread_bytes_max ${given} must be 0 (a share of the memory) or >= limits.connection_unread_bytes_max ${connectionBytesMax}`,
+    );
+  }
+  const bytesMax = given === 0 ? Math.max(memoryShare(UNREAD_SHARE), connectionBytesMax) : given;
+  return { connectionBytesMax, bytesMax, sendTimeoutMs: limits.send_timeout_ms };
 }
 
 function compile(file: ConfigFile, cwd: string): Config {
@@ -202,6 +215,7 @@ function compile(file: ConfigFile, cwd: string): Config {
     },
     connectionAgeMsMax: limits.connection_age_ms_max === 0 ? null : limits.connection_age_ms_max,
     connectionsMax: limits.connections_max === 0 ? null : limits.connections_max,
+    unread: compileUnread(limits),
     encoder: compileEncoder(file.encoder, cores),
     search: {
       workers: file.search.workers === 0 ? cores : file.search.workers,
@@ -212,7 +226,7 @@ function compile(file: ConfigFile, cwd: string): Config {
       memoryDir: ['auto', 'none'].includes(file.tiers.memory_dir)
         ? file.tiers.memory_dir
         : path.resolve(cwd, file.tiers.memory_dir),
-      dramBytesMax: file.tiers.dram_bytes_max === 0 ? memoryShare() : file.tiers.dram_bytes_max,
+      dramBytesMax: file.tiers.dram_bytes_max === 0 ? memoryShare(DRAM_SHARE) : file.tiers.dram_bytes_max,
     },
     router: {
       pollIntervalMs: file.router.poll_interval_ms,

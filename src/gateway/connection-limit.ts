@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import type { Server, Socket } from 'node:net';
+import type { HangUpReason } from './unread/client-connection.js';
 
 /** Of the files that the process may have open, what each listener's clients may take; the rest is for everything else. */
 const PUBLIC_SHARE = 0.35;
@@ -12,6 +13,11 @@ export interface ConnectionCounts {
   readonly open: number;
   /** Hung up on, since there were as many as may be. */
   readonly dropped: number;
+}
+
+export interface ListenerConnections extends ConnectionCounts {
+  /** Clients that did not read their answers. */
+  readonly hungUp: Readonly<Record<HangUpReason, number>>;
 }
 
 /**

@@ -6,6 +6,7 @@ import type { ConnectionLimit } from './connection-limit.js';
 import type { Overload } from './overload/overload.js';
 import type { Requests } from './requests.js';
 import type { Certificates } from './tls/certificates.js';
+import type { ListenerAnswers } from './unread/listener-answers.js';
 
 /** What an operator may read of this process; the composition root wires each to what knows it. */
 export interface AdminViews {
@@ -44,4 +45,6 @@ export interface FaceContext {
   readonly keepaliveMs: number;
   /** Of the listener. */
   readonly connections: ConnectionLimit;
+  /** Of the listener: what its clients did not read yet. */
+  readonly answers: ListenerAnswers;
 }

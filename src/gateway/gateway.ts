@@ -190,6 +190,7 @@ export async function startGateway(
       overload,
       connectionAgeMsMax: config.connectionAgeMsMax,
       connectionsMax: config.connectionsMax,
+      unread: config.unread,
       onConnections: access.onConnections,
     });
     const heartbeats = new Heartbeats({

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Limits, Listener, ListenerSettings } from '../config/config.js';
+import { systemTimers } from '../process/timers.js';
 import type { QueryService } from '../router/query.js';
 import type { Logger } from '../telemetry/log.js';
 import type { Tracer } from '../telemetry/tracer.js';
@@ -8,7 +9,7 @@ import { type Guard, KeyGuard, OPEN_GUARD } from './auth/guard.js';
 import type { KeyRing } from './auth/key-ring.js';
 import { assertGuarded, type ListenerName } from './bind.js';
 import { Calls } from './calls.js';
-import { type ConnectionCounts, ConnectionLimit, connectionsMax } from './connection-limit.js';
+import { ConnectionLimit, connectionsMax, type ListenerConnections } from './connection-limit.js';
 import type { AdminSources, FaceContext } from './faces.js';
 import { startAdminGrpcFace } from './grpc/admin-server.js';
 import { startGrpcFace } from './grpc/server.js';
@@ -19,6 +20,8 @@ import { Readiness } from './readiness.js';
 import { type FaceMetrics, Requests } from './requests.js';
 import { Certificates } from './tls/certificates.js';
 import type { TrafficCounter } from './traffic.js';
+import { ListenerAnswers } from './unread/listener-answers.js';
+import { UnreadAnswers, type UnreadLimits } from './unread/unread-answers.js';
 
 /** Longer than a round trip: clients hear that this gateway is going, and open their next connection elsewhere. */
 const GOODBYE_MS = 150;
@@ -66,8 +69,10 @@ export interface FacesOptions {
   readonly keepaliveMs?: number;
   /** Connections of each public listener. Default: by the files that this process may have open, and never more. */
   readonly connectionsMax?: number | null;
+  /** What clients may leave unread. */
+  readonly unread: UnreadLimits;
   /** Told of the connections of each listener. */
-  readonly onConnections?: (listener: ListenerName, counts: () => ConnectionCounts) => void;
+  readonly onConnections?: (listener: ListenerName, counts: () => ListenerConnections) => void;
 }
 
 export interface DrainOptions {
@@ -107,6 +112,7 @@ export async function startFaces(options: FacesOptions): Promise<Faces> {
   const clients = connectionsMax(options.connectionsMax ?? null);
   const requests = new Requests(options);
   const inFlight = new InFlight();
+  const unread = new UnreadAnswers(options.unread, systemTimers, log);
   const readiness = new Readiness(service);
   const calls = new Calls(service, limits, inFlight, overload, options.traffic);
   const certificates: Certificates[] = [];
@@ -114,8 +120,18 @@ export async function startFaces(options: FacesOptions): Promise<Faces> {
     const guard = guardOf(listener);
     const isPublic = name === 'grpc' || name === 'http';
     const limit = new ConnectionLimit(isPublic ? clients.publicListeners : clients.adminListeners);
-    options.onConnections?.(name, () => limit.counts);
-    const context = { log, requests, overload, guard, arrivalMsMax, keepaliveMs, connections: limit };
+    const answers = new ListenerAnswers(unread, name);
+    options.onConnections?.(name, () => ({ ...limit.counts, hungUp: answers.hangUps }));
+    const context = {
+      log,
+      requests,
+      overload,
+      guard,
+      arrivalMsMax,
+      keepaliveMs,
+      connections: limit,
+      answers,
+    };
     if (listener.tls === null) return { ...context, certificates: null };
     const opened = await Certificates.open(listener.tls, options.tlsReloadIntervalMs, log);
     certificates.push(opened);
@@ -125,7 +141,11 @@ export async function startFaces(options: FacesOptions): Promise<Faces> {
   const closeCertificates = (): void => {
     for (const one of certificates) one.close();
   };
-  const opened: (() => void | Promise<void>)[] = [() => readiness.close(), closeCertificates];
+  const opened: (() => void | Promise<void>)[] = [
+    () => readiness.close(),
+    closeCertificates,
+    () => unread.close(),
+  ];
   try {
     const grpc = await startGrpcFace({
       calls,
@@ -177,6 +197,7 @@ export async function startFaces(options: FacesOptions): Promise<Faces> {
       await adminHttp.close();
       readiness.close();
       closeCertificates();
+      unread.close();
     };
     let draining: Promise<void> | null = null;
     return {

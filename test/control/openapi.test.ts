@@ -12,8 +12,12 @@ import { ConnectionLimit } from '../../src/gateway/connection-limit.js';
 import { loadAdminProtos } from '../../src/gateway/grpc/protos.js';
 import { createHttpApp } from '../../src/gateway/http/app.js';
 import { Requests } from '../../src/gateway/requests.js';
+import { ListenerAnswers } from '../../src/gateway/unread/listener-answers.js';
+import { UnreadAnswers } from '../../src/gateway/unread/unread-answers.js';
 import { packageRoot } from '../../src/package-root.js';
+import { systemTimers } from '../../src/process/timers.js';
 import { silentLog } from '../fixtures/postgres.js';
+import { UNREAD } from '../gateway/harness.js';
 
 interface Operation {
   readonly operationId?: string;
@@ -42,6 +46,7 @@ async function adminApp(): Promise<{ readonly app: FastifyInstance; readonly rou
     arrivalMsMax: 30_000,
     keepaliveMs: 60_000,
     connections,
+    answers: new ListenerAnswers(new UnreadAnswers(UNREAD, systemTimers, silentLog), 'admin_http'),
   };
   const app = createHttpApp(context, 65_536, new Map(), 'operate');
   const routes = new Set<string>();

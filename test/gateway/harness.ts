@@ -19,6 +19,7 @@ import type { AdminSources } from '../../src/gateway/faces.js';
 import { Overload } from '../../src/gateway/overload/overload.js';
 import type { FaceMetrics, Operation, Protocol } from '../../src/gateway/requests.js';
 import { type Faces, type FacesOptions, startFaces } from '../../src/gateway/server.js';
+import type { UnreadLimits } from '../../src/gateway/unread/unread-answers.js';
 import { RouteFeed } from '../../src/gateway/wiring/route-feed.js';
 import { packageRoot } from '../../src/package-root.js';
 import { systemTimers } from '../../src/process/timers.js';
@@ -54,6 +55,12 @@ export interface Outcome {
   /** As the refusal names it; '' for an answer. */
   readonly requestId: string;
 }
+
+export const UNREAD: UnreadLimits = {
+  connectionBytesMax: 67_108_864,
+  bytesMax: 1_073_741_824,
+  sendTimeoutMs: 60_000,
+};
 
 export interface Counted {
   readonly protocol: Protocol;
@@ -134,6 +141,7 @@ export async function startGateway(overrides: Partial<FacesOptions> = {}): Promi
     slowRequestMs: 0,
     overload: new Overload(OVERLOAD, systemTimers),
     connectionAgeMsMax: null,
+    unread: UNREAD,
     ...overrides,
   });
   const grpcAddress = `127.0.0.1:${faces.addresses.grpc.port}`;

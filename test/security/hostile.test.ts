@@ -1,8 +1,6 @@
-import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
 import { connect as connectHttp2, type Settings } from 'node:http2';
-import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import t from 'tap';
 import { sleep, until } from '../control/yard.js';
@@ -16,6 +14,7 @@ import {
   slowRequestsOn,
   stalledHandshake,
 } from './slow-clients.js';
+import { firstLine, residentBytes, startProcess } from './victim-process.js';
 
 const IDLE_CONNECTIONS = 10_000;
 /** Of a process that has few. */
@@ -30,32 +29,6 @@ const ANSWER_MS_MAX = 5_000;
 const RESETS = 5_000;
 /** Thousands of frames. */
 const FLOODS = 100;
-
-/** A process with so many open files, or as many as this machine lets it have. */
-function startProcess(
-  file: string,
-  args: readonly string[] = [],
-  openFiles = '"$(ulimit -Hn)"',
-): ChildProcess {
-  const script = fileURLToPath(new URL(file, import.meta.url));
-  const line = `ulimit -n ${openFiles}; exec "$@"`;
-  return spawn('env', ['-u', 'NODE_OPTIONS', 'sh', '-c', line, 'sh', process.execPath, script, ...args], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-  });
-}
-
-const firstLine = (child: ChildProcess): Promise<Record<string, number>> =>
-  new Promise((resolve, reject) => {
-    let text = '';
-    child.stdout?.on('data', (chunk: Buffer) => {
-      text += chunk.toString('utf8');
-      if (text.includes('\n')) resolve(JSON.parse(text) as Record<string, number>);
-    });
-    child.once('close', (code) => reject(new Error(`ended with ${code}: ${text}`)));
-  });
-
-const residentBytes = (pid: number): number =>
-  Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0) * 1024;
 
 /** What either side may have, this process's hard limit being theirs. */
 const openFilesMax = (): number =>

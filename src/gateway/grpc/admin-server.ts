@@ -30,6 +30,7 @@ import { loadAdminProtos } from './protos.js';
 import { reflectable } from './reflection.js';
 import { methodOf, serviceOf } from './server.js';
 import { StatusEncoder } from './status.js';
+import { limitUnread } from './unread-calls.js';
 import { RouteWatchers } from './watch-route.js';
 
 const PACKAGE = 'switchyard.v1';
@@ -128,13 +129,15 @@ export async function startAdminGrpcFace(options: AdminGrpcOptions): Promise<Adm
   server.addService(serviceOf(protos.definition, HEALTH_SERVICE), health.implementation());
   new ReflectionService(reflectable(protos.definition)).addToServer(server);
 
-  limitArrival(server, { ...context, headersOf: (error) => headersOfRefusal(statuses, error) });
+  const headersOf = (error: SwitchyardError) => headersOfRefusal(statuses, error);
+  limitUnread(server, { ...context, headersOf });
+  limitArrival(server, { ...context, headersOf });
   const listening = await listenGrpc(
     server,
     'admin_grpc',
     listener,
     credentialsOf(context.certificates),
-    context.connections,
+    context,
   );
   return {
     address: { host: listener.host, port: listening.port },

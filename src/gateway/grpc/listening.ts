@@ -4,7 +4,7 @@ import { createServer, type Socket } from 'node:net';
 import type { Server, ServerCredentials, ServerOptions } from '@grpc/grpc-js';
 import type { Listener } from '../../config/config.js';
 import { bindError, type ListenerName } from '../bind.js';
-import type { ConnectionLimit } from '../connection-limit.js';
+import type { FaceContext } from '../faces.js';
 
 /** "I am going, and whatever you have begun I still answer": RFC 9113, section 6.8. */
 const EVERY_STREAM = 2 ** 31 - 1;
@@ -49,7 +49,7 @@ export async function listenGrpc(
   name: ListenerName,
   { host, port }: Listener,
   credentials: ServerCredentials,
-  connections: ConnectionLimit,
+  { connections, answers }: Pick<FaceContext, 'connections' | 'answers'>,
 ): Promise<GrpcListening> {
   const injector = server.createConnectionInjector(credentials);
   const clients = new Set<Socket>();
@@ -59,6 +59,7 @@ export async function listenGrpc(
     injector.injectConnection(connection);
   });
   connections.apply(socket);
+  answers.apply(socket);
   try {
     socket.listen({ host, port, exclusive: true });
     await once(socket, 'listening');

@@ -1,5 +1,6 @@
 import { type handleUnaryCall, Metadata, type ServerUnaryCall, type sendUnaryData } from '@grpc/grpc-js';
 import { type Reason, SwitchyardError } from '../../errors.js';
+import type { EmbedOutcome, SearchOutcome } from '../../router/query.js';
 import { TRACE_RESPONSE } from '../../telemetry/tracer.js';
 import type { Caller } from '../auth/caller.js';
 import type { Calls } from '../calls.js';
@@ -12,15 +13,20 @@ import { isEvaluation, TRAFFIC_HEADER, uncounted } from '../traffic-header.js';
 import type { ResponseEncoder } from './convert.js';
 import type { Door } from './door.js';
 import type { StatusEncoder } from './status.js';
+import { checkRead, takeAnswer } from './unread-calls.js';
 
 type Decoded<T> = T | SwitchyardError;
-type Answer<T> = (
-  input: T,
-  timeoutMs: number | null,
-  caller: Caller,
-  scope: RequestScope,
-  traffic: unknown,
-) => Promise<Buffer>;
+/** What is done for a request, and the bytes that say what came of it. */
+interface Work<T, Outcome> {
+  readonly run: (
+    input: T,
+    timeoutMs: number | null,
+    caller: Caller,
+    scope: RequestScope,
+    traffic: unknown,
+  ) => Promise<Outcome>;
+  readonly encode: (outcome: Outcome) => Buffer;
+}
 
 /** Handlers of switchyard.v1.SearchService. Requests come decoded or refused, answers go out as bytes. */
 export function searchHandlers(
@@ -36,11 +42,11 @@ export function searchHandlers(
 } {
   const ids = new RequestIds();
 
-  async function answer<T>(
+  async function answer<T, Outcome>(
     operation: Operation,
     call: ServerUnaryCall<Decoded<T>, Buffer>,
     callback: sendUnaryData<Buffer>,
-    run: Answer<T>,
+    { run, encode }: Work<T, Outcome>,
   ): Promise<void> {
     const { metadata } = call;
     const given = metadata.get(REQUEST_ID_HEADER)[0];
@@ -55,7 +61,11 @@ export function searchHandlers(
       entered = true;
       if (call.request instanceof SwitchyardError) throw call.request;
       const traffic = firstOf(metadata, TRAFFIC_HEADER);
-      callback(null, await run(call.request, timeoutMs(call.getDeadline()), caller, scope, traffic));
+      const outcome = await run(call.request, timeoutMs(call.getDeadline()), caller, scope, traffic);
+      checkRead(call, context.answers);
+      const bytes = encode(outcome);
+      takeAnswer(call, context.answers, bytes.length);
+      callback(null, bytes);
     } catch (thrown) {
       const error = refusal(thrown, context.log, `grpc ${operation}`, requestId);
       outcome = error.reason;
@@ -65,16 +75,25 @@ export function searchHandlers(
     context.requests.finish(scope, call.cancelled ? endOfCancelled(call.getDeadline()) : outcome);
   }
 
-  const search: Answer<SearchInput> = async (input, timeout, caller, scope, traffic) => {
-    const asked = isEvaluation(traffic, caller) ? uncounted(input) : input;
-    return responses.search(await calls.search(asked, timeout, caller, scope));
+  const search: Work<SearchInput, SearchOutcome> = {
+    run: (input, timeout, caller, scope, traffic) =>
+      calls.search(isEvaluation(traffic, caller) ? uncounted(input) : input, timeout, caller, scope),
+    encode: (outcome) => responses.search(outcome),
   };
-  const batch: Answer<readonly SearchInput[]> = async (inputs, timeout, caller, scope, traffic) => {
-    const asked = isEvaluation(traffic, caller) ? inputs.map(uncounted) : inputs;
-    return responses.batch(await calls.batchSearch(asked, timeout, caller, scope));
+  const batch: Work<readonly SearchInput[], readonly (SearchOutcome | SwitchyardError)[]> = {
+    run: (inputs, timeout, caller, scope, traffic) =>
+      calls.batchSearch(
+        isEvaluation(traffic, caller) ? inputs.map(uncounted) : inputs,
+        timeout,
+        caller,
+        scope,
+      ),
+    encode: (outcomes) => responses.batch(outcomes),
   };
-  const embed: Answer<EmbedInput> = async (input, timeout, _caller, scope) =>
-    responses.embed(await calls.embed(input, timeout, scope));
+  const embed: Work<EmbedInput, EmbedOutcome> = {
+    run: (input, timeout, _caller, scope) => calls.embed(input, timeout, scope),
+    encode: (outcome) => responses.embed(outcome),
+  };
 
   return {
     Search: (call, callback) => void answer('search', call, callback, search),

@@ -18,6 +18,7 @@ import { loadProtos } from './protos.js';
 import { reflectable } from './reflection.js';
 import { searchHandlers } from './search-service.js';
 import { StatusEncoder } from './status.js';
+import { limitUnread } from './unread-calls.js';
 
 const SEARCH_SERVICE = 'switchyard.v1.SearchService';
 const HEALTH_SERVICE = 'grpc.health.v1.Health';
@@ -97,14 +98,10 @@ export async function startGrpcFace(options: GrpcFaceOptions): Promise<GrpcFace>
   new ReflectionService(reflectable(protos.definition)).addToServer(server);
 
   refuseEarly(server, { ...context, statuses });
-  limitArrival(server, { ...context, headersOf: (error) => headersOfRefusal(statuses, error) });
-  const listening = await listenGrpc(
-    server,
-    'grpc',
-    listener,
-    credentialsOf(context.certificates),
-    context.connections,
-  );
+  const headersOf = (error: SwitchyardError) => headersOfRefusal(statuses, error);
+  limitUnread(server, { ...context, headersOf });
+  limitArrival(server, { ...context, headersOf });
+  const listening = await listenGrpc(server, 'grpc', listener, credentialsOf(context.certificates), context);
   return {
     address: { host: listener.host, port: listening.port },
     sayGoodbye: () => {

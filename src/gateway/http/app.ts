@@ -80,6 +80,7 @@ export function createHttpApp(
     },
   });
   context.connections.apply(app.server);
+  context.answers.apply(app.server);
   if (certificates !== null)
     certificates.onChange((changed) => (app.server as unknown as TlsServer).setSecureContext(changed));
   app.decorateRequest('refused', null);
@@ -96,18 +97,18 @@ export function createHttpApp(
     },
   );
 
-  const send = (thrown: unknown, request: FastifyRequest, reply: FastifyReply): void => {
+  const refuse = (thrown: unknown, request: FastifyRequest, reply: FastifyReply): string => {
     const operation = `http ${request.method} ${request.routeOptions?.url ?? '?'}`;
     const error = refusal(fromFastify(thrown, bodyBytesMax), context.log, operation, request.id);
     request.refused = error;
     const retryAfter = retryAfterSeconds(error);
     if (retryAfter !== null) reply.header('retry-after', String(retryAfter));
     if (error.reason === 'UNAUTHENTICATED') reply.header('www-authenticate', 'Bearer');
-    reply
-      .code(REASONS[error.reason].http)
-      .header(REQUEST_ID_HEADER, request.id)
-      .type(PROBLEM_TYPE)
-      .send(JSON.stringify(problem(error, request.id)));
+    reply.code(REASONS[error.reason].http).header(REQUEST_ID_HEADER, request.id).type(PROBLEM_TYPE);
+    return JSON.stringify(problem(error, request.id));
+  };
+  const send = (thrown: unknown, request: FastifyRequest, reply: FastifyReply): void => {
+    reply.send(refuse(thrown, request, reply));
   };
   app.setErrorHandler(send);
   app.setNotFoundHandler((request, reply) => {
@@ -117,6 +118,8 @@ export function createHttpApp(
     reply.header(REQUEST_ID_HEADER, request.id);
     // Before the body is read: what it holds does not matter at an address that does not exist.
     if (request.is404) throw notFound(request, reply, methods);
+    const unread = context.answers.refusal(request.raw.socket);
+    if (unread !== null) throw unread;
     const needed = request.routeOptions.config.access ?? access;
     request.caller = context.guard.admit(request.headers[AUTHORIZATION], needed);
     if (!context.guard.asksForKeys) return;
@@ -128,6 +131,14 @@ export function createHttpApp(
       if (request.work === null) leave();
       else void request.work.then(leave, leave);
     });
+  });
+  // No promise: what is counted here is written before anything else is done.
+  app.addHook('onSend', (request, reply, payload, done) => {
+    const bytes = typeof payload === 'string' || Buffer.isBuffer(payload) ? payload.length : 0;
+    // Many requests can come in one piece, and be answered before any of the answers leaves.
+    const unread = context.answers.take(request.raw.socket, reply.raw, bytes);
+    if (unread === null || request.refused !== null) done(null, payload);
+    else done(null, refuse(unread, request, reply));
   });
   return app;
 }

@@ -78,9 +78,10 @@ export async function startHttpFace(options: HttpFaceOptions): Promise<HttpFace>
   const checkEmbedBody = compileStructure(schemas.EmbedRequest, []);
   let stopping = false;
 
-  app.addHook('onSend', async (_request, reply) => {
+  app.addHook('onSend', (_request, reply, payload, done) => {
     // So that clients with a pool of connections leave before these are closed.
     if (stopping || readiness.draining) reply.header('connection', 'close');
+    done(null, payload);
   });
 
   const { requests } = context;

@@ -2,14 +2,14 @@ import { packageVersion } from '../../package-root.js';
 import type { Metrics } from '../../telemetry/metrics.js';
 import type { KeyRing } from '../auth/key-ring.js';
 import type { ListenerName } from '../bind.js';
-import type { ConnectionCounts } from '../connection-limit.js';
+import type { ListenerConnections } from '../connection-limit.js';
 
 /** Keys that go on for longer are nobody's business yet, and would be a series each. */
 const KEYS_ENDING_WITHIN_MS = 30 * 86_400_000;
 
 export interface AccessMetrics {
   readonly onCertificate: (listener: ListenerName, endsAtMs: () => number) => void;
-  readonly onConnections: (listener: ListenerName, counts: () => ConnectionCounts) => void;
+  readonly onConnections: (listener: ListenerName, counts: () => ListenerConnections) => void;
 }
 
 /** What lets clients in, and for how long it still will; and which program this is. */
@@ -44,15 +44,23 @@ export function observeAccess(metrics: Metrics, keys: KeyRing | null): AccessMet
           [{ key_id: keyId, key_name: name }, expiresAt.getTime() / 1000] as const,
       ),
   );
-  const connections = new Map<ListenerName, () => ConnectionCounts>();
-  const countsOf = (field: keyof ConnectionCounts) =>
-    [...connections].map(([listener, counts]) => [{ listener }, counts()[field]] as const);
-  metrics.observe('switchyard_connections', 'Open connections', ['listener'], () => countsOf('open'));
+  const connections = new Map<ListenerName, () => ListenerConnections>();
+  metrics.observe('switchyard_connections', 'Open connections', ['listener'], () =>
+    [...connections].map(([listener, counts]) => [{ listener }, counts().open] as const),
+  );
   metrics.observeTotal(
     'switchyard_connections_dropped_total',
-    'Connections that were closed at once, since there were as many as may be',
-    ['listener'],
-    () => countsOf('dropped'),
+    'Connections that were closed: at once, since there were as many as may be (limit); since their client read nothing for too long (stalled), or the memory for unread answers was used up (memory)',
+    ['listener', 'reason'],
+    () =>
+      [...connections].flatMap(([listener, counts]) => {
+        const { dropped, hungUp } = counts();
+        return [
+          [{ listener, reason: 'limit' }, dropped] as const,
+          [{ listener, reason: 'stalled' }, hungUp.stalled] as const,
+          [{ listener, reason: 'memory' }, hungUp.memory] as const,
+        ];
+      }),
   );
   return {
     onCertificate: (listener, endsAtMs) => certificates.set(listener, endsAtMs),

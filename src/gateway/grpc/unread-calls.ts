@@ -1,0 +1,100 @@
+import { constants, type ServerHttp2Stream } from 'node:http2';
+import type { Server, ServerUnaryCall } from '@grpc/grpc-js';
+import type { SwitchyardError } from '../../errors.js';
+import { operationOf, type Requests } from '../requests.js';
+import type { ListenerAnswers } from '../unread/listener-answers.js';
+import { beforeCalls } from './stream-handler.js';
+
+/** Of requests that come over one stream while an answer of it is unread. */
+const UNANSWERED_BYTES_MAX = 65_536;
+
+export interface UnreadCallsOptions {
+  readonly answers: ListenerAnswers;
+  readonly requests: Requests;
+  /** What a client is told: headers of an answer without a message. */
+  readonly headersOf: (error: SwitchyardError) => Readonly<Record<string, unknown>>;
+}
+
+/**
+ * Refuses calls of a connection whose client does not read its answers, before anything is done for them. Handlers of
+ * the three operations count their answers themselves (`takeAnswer`), and can say why there is none; every other
+ * method's are counted as they are written, and a stream that has too much unread is reset with ENHANCE_YOUR_CALM,
+ * which clients know as RESOURCE_EXHAUSTED. False: as `beforeCalls`.
+ */
+export function limitUnread(server: Server, { answers, requests, headersOf }: UnreadCallsOptions): boolean {
+  return beforeCalls(server, (accept) => (interceptors, stream, headers) => {
+    const operation = operationOf(headers[':path'] ?? '');
+    const refused = answers.refusal(stream.session);
+    if (refused === null) {
+      if (operation === undefined) countWrites(stream, answers);
+      accept(interceptors, stream, headers);
+      if (operation === undefined) limitUnanswered(stream);
+      return;
+    }
+    if (operation !== undefined) requests.refused('grpc', operation, refused.reason, 0);
+    stream.on('error', ignore);
+    if (stream.destroyed || stream.closed) return;
+    stream.respond(headersOf(refused) as never, { endStream: true });
+    stream.resume();
+  });
+}
+
+interface Layer {
+  readonly nextCall?: Layer;
+  readonly stream?: ServerHttp2Stream;
+}
+
+type Unary<Request, Response> = ServerUnaryCall<Request, Response>;
+
+/** Before an answer is made of what was found. Errors: ANSWERS_UNREAD where it would go nowhere. */
+export function checkRead<Request, Response>(call: Unary<Request, Response>, answers: ListenerAnswers): void {
+  const refused = answers.refusal(streamOf(call)?.session);
+  if (refused !== null) throw refused;
+}
+
+/** Before an answer is written. Errors: ANSWERS_UNREAD where it is not to be. */
+export function takeAnswer<Request, Response>(
+  call: Unary<Request, Response>,
+  answers: ListenerAnswers,
+  bytes: number,
+): void {
+  const stream = streamOf(call);
+  if (stream === undefined) return;
+  const refused = answers.take(stream.session, stream, bytes);
+  if (refused !== null) throw refused;
+}
+
+/** Where grpc-js keeps it, below its interceptors: the package's version is pinned, and a test notices when it is elsewhere. */
+function streamOf<Request, Response>(call: Unary<Request, Response>): ServerHttp2Stream | undefined {
+  let layer = (call as unknown as { call?: Layer }).call;
+  while (layer?.nextCall !== undefined) layer = layer.nextCall;
+  return layer?.stream;
+}
+
+/** Calls that are few: each may have functions of its own. */
+function countWrites(stream: ServerHttp2Stream, answers: ListenerAnswers): void {
+  const write = stream.write.bind(stream) as (...given: readonly unknown[]) => boolean;
+  const counted = (...given: readonly unknown[]): boolean => {
+    const [chunk] = given;
+    const bytes = chunk instanceof Uint8Array ? chunk.length : 0;
+    if (answers.take(stream.session, stream, bytes) === null) return write(...given);
+    stream.close(constants.NGHTTP2_ENHANCE_YOUR_CALM);
+    return false;
+  };
+  stream.write = counted as typeof stream.write;
+}
+
+/**
+ * Whoever asks on and on over one stream and does not read is cut off: grpc-js keeps what is to be written after what
+ * does not leave, out of sight.
+ */
+function limitUnanswered(stream: ServerHttp2Stream): void {
+  let unanswered = 0;
+  stream.on('data', (chunk: Buffer) => {
+    unanswered = stream.writableLength === 0 ? 0 : unanswered + chunk.length;
+    if (unanswered > UNANSWERED_BYTES_MAX) stream.close(constants.NGHTTP2_ENHANCE_YOUR_CALM);
+  });
+}
+
+/** A client that goes away while it is refused. */
+const ignore = (): void => undefined;

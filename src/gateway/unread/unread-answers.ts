@@ -1,0 +1,184 @@
+import { SwitchyardError } from '../../errors.js';
+import { LinkedList } from '../../process/linked-list.js';
+import type { Timers } from '../../process/timers.js';
+import type { Logger } from '../../telemetry/log.js';
+import { type Answer, type ClientConnection, type HangUpReason, HELD } from './client-connection.js';
+
+export interface UnreadLimits {
+  /** Bytes of answers that one connection may have unread; to one that has none any answer is given. */
+  readonly connectionBytesMax: number;
+  /** The same of all connections of this process. */
+  readonly bytesMax: number;
+  /** A client that reads nothing for so long is hung up on. */
+  readonly sendTimeoutMs: number;
+}
+
+/** How often is looked who reads, while anybody has something to read. */
+const LOOK_MS_MAX = 1_000;
+const LOOKS_PER_TIMEOUT = 8;
+/** What is freed of the memory when it is used up, so that this is not done for every answer. */
+const FREED_SHARE = 0.25;
+const LOG_INTERVAL_MS = 1_000;
+/** By then a client that reads has room again. */
+const RETRY_AFTER_MS = 1_000;
+
+/**
+ * The answers of this process that are written and do not leave, since their clients do not read. Neither protocol
+ * bounds them, and over HTTP/2 a client can ask for a thousand and let none of them go. A connection with too much
+ * unread is given no more; one that reads nothing is hung up on after a while, and at once where the memory for all of
+ * them is used up: first whoever was seen to read longest ago. An answer costs a place in a list, and one timer serves
+ * them all.
+ */
+export class UnreadAnswers {
+  readonly #limits: UnreadLimits;
+  readonly #timers: Timers;
+  readonly #log: Logger;
+  readonly #reading = new LinkedList<ClientConnection>();
+  #bytes = 0;
+  #stopLooking: (() => void) | null = null;
+  #loggedAtMs = Number.NEGATIVE_INFINITY;
+
+  constructor(limits: UnreadLimits, timers: Timers, log: Logger) {
+    this.#limits = limits;
+    this.#timers = timers;
+    this.#log = log;
+  }
+
+  /** Of all connections, at most. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Null where the connection may ask for more, else ANSWERS_UNREAD. */
+  refusal(connection: ClientConnection): SwitchyardError | null {
+    const { connectionBytesMax } = this.#limits;
+    if (!connection.isFull) return null;
+    this.#recount(connection);
+    return connection.isFull ? unread(connection.bytes, connectionBytesMax) : null;
+  }
+
+  /** Counts an answer that is about to be written; ANSWERS_UNREAD for one that is not to be. */
+  take(connection: ClientConnection, answer: Answer, bytes: number): SwitchyardError | null {
+    if (connection.isGone || answer.destroyed) return null; // what is written now goes nowhere
+    const { connectionBytesMax, bytesMax } = this.#limits;
+    if (connection.bytes > 0 && connection.bytes + bytes > connectionBytesMax) {
+      this.#recount(connection);
+      if (connection.bytes > 0 && connection.bytes + bytes > connectionBytesMax) {
+        connection.isFull = true;
+        return unread(connection.bytes, connectionBytesMax);
+      }
+    }
+    if (this.#bytes + bytes > bytesMax) this.#makeRoom(bytes);
+    if (!connection.isGone) this.#hold(connection, answer, bytes);
+    return null;
+  }
+
+  /** A connection that is closed. */
+  forget(connection: ClientConnection): void {
+    connection.isGone = true;
+    if (connection.place !== null) this.#reading.remove(connection.place);
+    connection.place = null;
+    this.#bytes -= connection.bytes;
+    connection.bytes = 0;
+  }
+
+  close(): void {
+    this.#stopLooking?.();
+    this.#stopLooking = null;
+  }
+
+  #hold(connection: ClientConnection, answer: Answer, bytes: number): void {
+    const known = answer[HELD];
+    if (known?.isListed === true) known.value.bytes += bytes;
+    else {
+      // Only streams that are written to more than once come here again.
+      if (known === undefined) answer.on('close', this.#onClose);
+      answer[HELD] = connection.answers.add({ answer, connection, bytes });
+    }
+    connection.bytes += bytes;
+    this.#bytes += bytes;
+    if (connection.place !== null) return;
+    connection.begin(this.#timers.nowMs());
+    connection.place = this.#reading.add(connection);
+    this.#stopLooking ??= this.#timers.after(this.#lookMs, this.#look);
+  }
+
+  /** Made once, with the answer as `this`: a closure of each one's own would be garbage of every request. */
+  readonly #onClose = this.#closeHandler();
+
+  #closeHandler(): (this: Answer) => void {
+    const ledger = this;
+    return function onClose(this: Answer) {
+      const place = this[HELD];
+      if (place === undefined) return;
+      const { connection, bytes } = place.value;
+      if (!connection.answers.remove(place) || connection.isGone) return;
+      connection.bytes -= bytes;
+      connection.isFull = false;
+      ledger.#bytes -= bytes;
+      if (connection.answers.size > 0 || connection.place === null) return;
+      ledger.#reading.remove(connection.place);
+      connection.place = null;
+    };
+  }
+
+  #recount(connection: ClientConnection): void {
+    this.#bytes -= connection.recount();
+    if (connection.answers.size > 0 || connection.place === null) return;
+    this.#reading.remove(connection.place);
+    connection.place = null;
+  }
+
+  /** Hangs up until an answer of so many bytes fits, and some more with it. */
+  #makeRoom(bytes: number): void {
+    const { bytesMax } = this.#limits;
+    const nowMs = this.#timers.nowMs();
+    for (const { value } of this.#reading.places()) {
+      this.#recount(value);
+      value.look(nowMs);
+    }
+    if (this.#bytes + bytes <= bytesMax) return;
+    const candidates = this.#reading.places().map(({ value }) => value);
+    candidates.sort((one, other) => one.readingAtMs - other.readingAtMs || other.bytes - one.bytes);
+    for (const connection of candidates) {
+      if (this.#bytes + bytes <= bytesMax * (1 - FREED_SHARE)) break;
+      this.#hangUp(connection, 'memory', nowMs);
+    }
+  }
+
+  readonly #look = (): void => {
+    const nowMs = this.#timers.nowMs();
+    for (const { value } of this.#reading.places()) {
+      this.#recount(value);
+      if (value.place === null) continue;
+      value.look(nowMs);
+      if (nowMs - value.readingAtMs >= this.#limits.sendTimeoutMs) this.#hangUp(value, 'stalled', nowMs);
+    }
+    this.#stopLooking = this.#reading.size === 0 ? null : this.#timers.after(this.#lookMs, this.#look);
+  };
+
+  get #lookMs(): number {
+    return Math.min(LOOK_MS_MAX, this.#limits.sendTimeoutMs / LOOKS_PER_TIMEOUT);
+  }
+
+  #hangUp(connection: ClientConnection, reason: HangUpReason, nowMs: number): void {
+    const { hangUps, bytes, readingAtMs } = connection;
+    hangUps[reason]++;
+    if (nowMs - this.#loggedAtMs >= LOG_INTERVAL_MS) {
+      this.#loggedAtMs = nowMs;
+      this.#log.warn(
+        { listener: hangUps.listener, reason, unreadBytes: bytes, sinceMs: Math.round(nowMs - readingAtMs) },
+        'a client that does not read its answers was hung up on',
+      );
+    }
+    this.forget(connection);
+    connection.socket.destroy();
+  }
+}
+
+const unread = (bytes: number, max: number): SwitchyardError =>
+  new SwitchyardError(
+    'ANSWERS_UNREAD',
+    `the connection has ${bytes} bytes of answers that were not read, must be <= ${max}: read them before asking for more, or ask for less at once`,
+    { details: { max: String(max) }, retryAfterMs: RETRY_AFTER_MS },
+  );
