@@ -192,6 +192,7 @@ export async function startGateway(
       connectionsMax: config.connectionsMax,
       unread: config.unread,
       onConnections: access.onConnections,
+      onUnread: access.onUnread,
     });
     const heartbeats = new Heartbeats({
       router,

@@ -71,6 +71,8 @@ export interface FacesOptions {
   readonly connectionsMax?: number | null;
   /** What clients may leave unread. */
   readonly unread: UnreadLimits;
+  /** Told of the bytes that clients did not read yet. */
+  readonly onUnread?: (bytes: () => number) => void;
   /** Told of the connections of each listener. */
   readonly onConnections?: (listener: ListenerName, counts: () => ListenerConnections) => void;
 }
@@ -113,6 +115,7 @@ export async function startFaces(options: FacesOptions): Promise<Faces> {
   const requests = new Requests(options);
   const inFlight = new InFlight();
   const unread = new UnreadAnswers(options.unread, systemTimers, log);
+  options.onUnread?.(() => unread.bytes);
   const readiness = new Readiness(service);
   const calls = new Calls(service, limits, inFlight, overload, options.traffic);
   const certificates: Certificates[] = [];

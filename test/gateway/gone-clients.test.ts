@@ -104,6 +104,33 @@ t.test('an HTTP client that goes away while its answer is made is counted as can
   t.equal(gateway.counted.length, 2);
 });
 
+t.test('an HTTP client that goes away with requests in a row leaves no place taken', async (t) => {
+  const key = makeKey({ concurrencyMax: 20 });
+  const made = await rig(t, { listen: KEYED_LISTENERS, keys: ringOf([key]) });
+  const { gateway, free } = made;
+  const authorization = bearer(key.token);
+  const socket = await socketTo(t, made);
+  const { head, body } = httpRequest({ corpus, text: 'fish' }, authorization);
+  socket.write((head + body).repeat(20));
+  await until('they are being answered', () => gateway.service.callCount === 20);
+  t.equal(
+    (await gateway.post('/v1/search', { corpus, text: 'fish' }, authorization)).reason,
+    'QUOTA_EXCEEDED',
+  );
+  socket.resetAndDestroy();
+  await until('all are counted', () => gateway.counted.length === 21);
+  free();
+  await until('nothing is left of them', () => nothingLeft(made));
+  t.equal(gateway.counted.filter(({ outcome }) => outcome === 'CANCELLED').length, 20);
+  const again = await Promise.all(
+    Array.from({ length: 20 }, () => gateway.post('/v1/search', { corpus, text: 'fish' }, authorization)),
+  );
+  t.ok(
+    again.every(({ reason }) => reason === 'OK'),
+    'the key may open as many as before',
+  );
+});
+
 t.test('an HTTP client that goes away in the middle of its body is counted as cancelled', async (t) => {
   const made = await rig(t);
   const { gateway, ended, begun } = made;

@@ -91,14 +91,17 @@ t.test('clients that read none of their answers', async (t) => {
       t.equal(await dropped(at, 'grpc', 'stalled'), 1, 'and counted');
     });
 
-    await t.test(`HTTP over ${name}: an answer of 24 MB, with hundreds of requests in one piece`, async () => {
-      const deaf = await askDeafly(at.http, name === 'tls', name === 'tls' ? 1 : 300);
-      await whileServed(
-        'it is hung up on, and counted',
-        async () => (await dropped(at, 'http', 'stalled')) === 1,
-      );
-      deaf.destroy();
-    });
+    await t.test(
+      `HTTP over ${name}: an answer of 24 MB, with hundreds of requests in one piece`,
+      async () => {
+        const deaf = await askDeafly(at.http, name === 'tls', name === 'tls' ? 1 : 300);
+        await whileServed(
+          'it is hung up on, and counted',
+          async () => (await dropped(at, 'http', 'stalled')) === 1,
+        );
+        deaf.destroy();
+      },
+    );
 
     await t.test(`over ${name}, who reads slowly gets the whole answer`, async (t) => {
       const begunAtMs = performance.now();

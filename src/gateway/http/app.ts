@@ -13,6 +13,7 @@ import { refusal } from '../failure.js';
 import { REQUEST_ID_HEADER, RequestIds } from '../request-id.js';
 import { parseJsonBody } from './json-body.js';
 import { PROBLEM_TYPE, problem, retryAfterSeconds } from './problem.js';
+import { WaitingResponses } from './waiting-responses.js';
 
 const HEADER_BYTES_MAX = 16_384;
 /** Longer than a round trip: what was said last is read before the connection is gone. */
@@ -114,7 +115,9 @@ export function createHttpApp(
   app.setNotFoundHandler((request, reply) => {
     send(notFound(request, reply, methods), request, reply);
   });
+  const waiting = new WaitingResponses();
   app.addHook('onRequest', async (request, reply) => {
+    waiting.watch(request.raw.socket, reply.raw);
     reply.header(REQUEST_ID_HEADER, request.id);
     // Before the body is read: what it holds does not matter at an address that does not exist.
     if (request.is404) throw notFound(request, reply, methods);

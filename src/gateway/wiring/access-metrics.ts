@@ -9,6 +9,7 @@ const KEYS_ENDING_WITHIN_MS = 30 * 86_400_000;
 
 export interface AccessMetrics {
   readonly onCertificate: (listener: ListenerName, endsAtMs: () => number) => void;
+  readonly onUnread: (bytes: () => number) => void;
   readonly onConnections: (listener: ListenerName, counts: () => ListenerConnections) => void;
 }
 
@@ -62,7 +63,17 @@ export function observeAccess(metrics: Metrics, keys: KeyRing | null): AccessMet
         ];
       }),
   );
+  let unreadBytes = (): number => 0;
+  metrics.observe(
+    'switchyard_unread_answer_bytes',
+    'Bytes of answers that are written and that clients did not read yet, at most',
+    [],
+    () => [[{}, unreadBytes()]],
+  );
   return {
+    onUnread: (bytes) => {
+      unreadBytes = bytes;
+    },
     onCertificate: (listener, endsAtMs) => certificates.set(listener, endsAtMs),
     onConnections: (listener, counts) => connections.set(listener, counts),
   };
