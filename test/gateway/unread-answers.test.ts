@@ -5,6 +5,10 @@ import { type Answer, ClientConnection, type HangUps } from '../../src/gateway/u
 import { UnreadAnswers } from '../../src/gateway/unread/unread-answers.js';
 import type { Teardown } from '../fixtures/folders.js';
 import { silentLog } from '../fixtures/postgres.js';
+import { until } from '../process/wait.js';
+import { bearer, KEYED_LISTENERS, makeKey, ringOf } from '../security/keys.js';
+import { framed, Http2Client } from '../security/unread-clients.js';
+import { startGateway } from './harness.js';
 
 const LIMITS = { connectionBytesMax: 1_000, bytesMax: 4_000, sendTimeoutMs: 8_000 };
 
@@ -143,4 +147,28 @@ t.test('when all the memory is used up, those who read longest ago make room', a
   );
   t.equal(hangUps.memory, 2);
   t.equal(ledger.bytes, 2_400);
+});
+
+t.test('answers to holders of keys are found below the guard of gRPC, and counted', async (t) => {
+  const key = makeKey();
+  const gateway = await startGateway({
+    listen: KEYED_LISTENERS,
+    keys: ringOf([key]),
+    unread: { connectionBytesMax: 4_096, bytesMax: 1_000_000, sendTimeoutMs: 60_000 },
+  });
+  t.teardown(() => gateway.close());
+  const deaf = new Http2Client(`http://${gateway.grpcAddress}`, 0);
+  t.teardown(() => deaf.session.destroy());
+  const body = framed('switchyard.v1.SearchRequest', {
+    corpus: 'animals',
+    text: 'fish',
+    top_k: 24,
+    with_document: true,
+  });
+  const path = '/switchyard.v1.SearchService/Search';
+  const calls = Array.from({ length: 20 }, () => deaf.call(body, path, true, bearer(key.token)));
+  const refused = () => calls.filter(({ headers }) => headers['grpc-status'] === '8');
+  await until('what is too much is refused', () => refused().length > 15);
+  t.match(refused()[0]?.headers['grpc-message'], /were not read, must be <= 4096/);
+  t.ok(gateway.counted.some(({ outcome }) => outcome === 'ANSWERS_UNREAD'));
 });

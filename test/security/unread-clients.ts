@@ -44,12 +44,18 @@ export class Http2Client {
     this.session.on('error', () => undefined);
   }
 
-  call(body: Buffer, path = '/switchyard.v1.SearchService/Search', isLast = true): Said {
+  call(
+    body: Buffer,
+    path = '/switchyard.v1.SearchService/Search',
+    isLast = true,
+    more: Readonly<Record<string, string>> = {},
+  ): Said {
     const stream = this.session.request({
       ':method': 'POST',
       ':path': path,
       'content-type': 'application/grpc',
       te: 'trailers',
+      ...more,
     });
     const headers: Record<string, string> = {};
     const hear = (heard: Readonly<Record<string, unknown>>): void => {
