@@ -10,6 +10,8 @@ const only = process.argv.slice(2);
 const results = path.join('var', 'test-results.tap');
 /** Files that run at a time. */
 const JOBS = 2;
+/** A step before the tests that takes longer hangs. */
+const STEP_MS_MAX = 600_000;
 /** What takes longest begins first, so that the end is not one file alone; the others come by name. */
 const LONGEST = [
   'product/bench',
@@ -20,10 +22,10 @@ const LONGEST = [
   'migration/rollback',
 ];
 
-const run = (title, command, args) =>
+const run = (title, command, args, { timeout = 0 } = {}) =>
   new Promise((resolve) => {
     console.log(`\n== ${title}`);
-    const child = spawn(command, args, { stdio: 'inherit' });
+    const child = spawn(command, args, { stdio: 'inherit', timeout, killSignal: 'SIGKILL' });
     child.on('error', (error) => {
       console.error(`${command} cannot be started: ${error.message}. Run \`npm ci\` first.`);
       resolve(false);
@@ -72,7 +74,7 @@ if (sources.length === 0) {
     ...[runner, results, String(JOBS)],
     ...compiled,
   ]);
-  const tap = readFileSync(results, 'utf8');
+  const tap = existsSync(results) ? readFileSync(results, 'utf8') : '';
   ({ passed, failed, skipped } = count(tap));
   // What ran on less than it could is said all the same.
   for (const said of new Set([...tap.matchAll(/^ *# (.* is not installed: .*)$/gm)].map(([, line]) => line)))
@@ -94,7 +96,8 @@ async function buildRunner() {
 /** What many tests share is made by one process, before two of them make it at the same time. */
 function prepare() {
   const program = path.join('dist', 'test', 'fixtures', 'prepare.js');
-  return run('models, builds and a registry for the tests', process.execPath, [program]);
+  const title = 'models, builds and a registry for the tests';
+  return run(title, process.execPath, [program], { timeout: STEP_MS_MAX });
 }
 
 /** Every failed assertion, and what was found in its place. */
@@ -130,6 +133,11 @@ function count(tap) {
   const ranFiles = [...tap.matchAll(/^(?:not )?ok \d+ - (?:\.\/)?dist\/test\//gm)].length;
   if (ranFiles !== compiled.length) {
     console.error(`${ranFiles} of ${compiled.length} test files ran`);
+    stepsFailed++;
+  }
+  // The runner calls a file without a test skipped: it ended before its first one, and with 0.
+  for (const [, file] of tap.matchAll(/^ok \d+ - (\S+).*# SKIP no tests found/gm)) {
+    console.error(`FAILED ${file} has no test, or ended before its first`);
     stepsFailed++;
   }
   return { passed: value('pass'), failed: value('fail'), skipped: value('skip') + value('todo') };
