@@ -15,6 +15,16 @@ export type BesideRequest =
   | { readonly kind: 'open'; readonly config: ChildConfig }
   | { readonly kind: 'run'; readonly inputs: BatchInputs };
 
+/** What is asked, under the number that its answer has; or that the process is to end, which has no answer. */
+export type BesideQuestion =
+  | { readonly kind: 'ask'; readonly id: number; readonly request: BesideRequest }
+  | { readonly kind: 'leave' };
+
+export interface BesideReply {
+  readonly id: number;
+  readonly answer: BesideAnswer;
+}
+
 export type BesideAnswer =
   | {
       readonly kind: 'opened';

@@ -1,7 +1,13 @@
 import { getPriority, setPriority } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { SwitchyardError } from '../errors.js';
-import { type BesideAnswer, type BesideRequest, besideError } from './beside-protocol.js';
+import {
+  type BesideAnswer,
+  type BesideQuestion,
+  type BesideReply,
+  type BesideRequest,
+  besideError,
+} from './beside-protocol.js';
 import { EXIT_BROKEN } from './child-front.js';
 import { startSession } from './child-start.js';
 import type { ModelSession } from './session.js';
@@ -33,11 +39,15 @@ export function runBeside(): void {
     return { kind: 'opened', manifest: opened.manifest, measured, ready };
   };
 
-  thread.on('message', (request: BesideRequest) => {
-    answer(request).then(
-      (done) => thread.postMessage(done, done.kind === 'ran' ? [done.values.buffer] : []),
-      (error: unknown) =>
-        thread.postMessage({ kind: 'failed', error: besideError(error) } satisfies BesideAnswer),
+  thread.on('message', (question: BesideQuestion) => {
+    if (question.kind === 'leave') process.exit(0);
+    const reply = (done: BesideAnswer): void =>
+      thread.postMessage(
+        { id: question.id, answer: done } satisfies BesideReply,
+        done.kind === 'ran' ? [done.values.buffer] : [],
+      );
+    answer(question.request).then(reply, (error: unknown) =>
+      reply({ kind: 'failed', error: besideError(error) }),
     );
   });
   thread.on('error', (error) => {

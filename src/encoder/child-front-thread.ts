@@ -1,14 +1,22 @@
+import { writeSync } from 'node:fs';
 import path from 'node:path';
-import { type MessagePort, parentPort } from 'node:worker_threads';
+import { parentPort } from 'node:worker_threads';
+import { cpuWaitOf } from '../process/cpu-wait.js';
+import { HangWatch } from '../process/hang-watch.js';
+import { systemTimers } from '../process/timers.js';
 import type { InputRole } from '../vocabulary.js';
 import { batchInputs, type RunShape, tightShape } from './batch-tensors.js';
 import { openBatcher } from './batching-plan.js';
-import { type BesideAnswer, type BesideRequest, fromBesideError } from './beside-protocol.js';
+import type { BesideAnswer } from './beside-protocol.js';
 import { serveParent } from './child-front.js';
 import type { WorkerSession } from './child-worker.js';
+import { MainThread } from './main-thread.js';
 import type { ModelManifest } from './manifest.js';
 import { MODEL_FILES } from './model-folder.js';
 import { prefixOf, TextTokenizer, type TokenisedText } from './tokenizer.js';
+
+/** How long the main thread may go on when the parent is gone, with a run that nobody waits for. */
+const LEAVE_MS_MAX = 2_000;
 
 /** A model whose runs are the main thread's. */
 class BesideSession implements WorkerSession {
@@ -16,11 +24,14 @@ class BesideSession implements WorkerSession {
   readonly manifest: ModelManifest;
   readonly #main: MainThread;
   readonly #tokenizer: TextTokenizer;
+  readonly #watch: HangWatch;
 
-  constructor(manifest: ModelManifest, main: MainThread, tokenizer: TextTokenizer) {
+  /** `watch`: owes one answer while a run lasts. */
+  constructor(manifest: ModelManifest, main: MainThread, tokenizer: TextTokenizer, watch: HangWatch) {
     this.manifest = manifest;
     this.#main = main;
     this.#tokenizer = tokenizer;
+    this.#watch = watch;
   }
 
   tokenizeOne(text: string, role: InputRole): TokenisedText {
@@ -29,31 +40,16 @@ class BesideSession implements WorkerSession {
 
   async run(texts: readonly TokenisedText[], shape: RunShape = tightShape(texts)): Promise<Float32Array> {
     const inputs = batchInputs(texts, shape, this.manifest);
-    const answer = await this.#main.ask(
-      { kind: 'run', inputs },
-      Object.values(inputs.data).map(({ buffer }) => buffer),
-    );
-    return answer.kind === 'ran' ? answer.values : unexpected(answer);
-  }
-}
-
-/** Asks the main thread, which does one thing at a time. */
-class MainThread {
-  readonly #port: MessagePort;
-  #settle: (answer: BesideAnswer) => void = unexpected;
-
-  constructor(port: MessagePort) {
-    this.#port = port;
-    port.on('message', (answer: BesideAnswer) => this.#settle(answer));
-  }
-
-  async ask(request: BesideRequest, transfer: readonly ArrayBuffer[] = []): Promise<BesideAnswer> {
-    const answer = await new Promise<BesideAnswer>((resolve) => {
-      this.#settle = resolve;
-      this.#port.postMessage(request, transfer);
-    });
-    if (answer.kind === 'failed') throw fromBesideError(answer.error);
-    return answer;
+    this.#watch.setOutstanding(1);
+    try {
+      const answer = await this.#main.ask(
+        { kind: 'run', inputs },
+        Object.values(inputs.data).map(({ buffer }) => buffer),
+      );
+      return answer.kind === 'ran' ? answer.values : unexpected(answer);
+    } finally {
+      this.#watch.setOutstanding(0);
+    }
   }
 }
 
@@ -61,17 +57,44 @@ function unexpected(answer: BesideAnswer): never {
   throw new Error(`the main thread answered ${answer.kind} to what it was not asked`);
 }
 
+/**
+ * Of a main thread that may never come back. The parent sees nothing of it: this thread goes on answering, if only that
+ * deadlines have passed. The end of a thread would leave the other one where it is.
+ */
+function killProcess(): void {
+  process.kill(process.pid, 'SIGKILL');
+}
+
+function killHung(silentMs: number): void {
+  writeSync(2, `a run of the model has not ended in ${Math.round(silentMs)} ms; the process is killed\n`);
+  killProcess();
+}
+
 if (parentPort !== null) {
-  const main = new MainThread(parentPort);
-  serveParent(async (config) => {
-    const opened = await main.ask({ kind: 'open', config });
-    if (opened.kind !== 'opened') return unexpected(opened);
-    const { manifest, measured, ready } = opened;
-    const tokenizer = await TextTokenizer.open(
-      path.join(config.folder, MODEL_FILES.tokenizer),
-      manifest.max_tokens,
-    );
-    const batcher = openBatcher(measured, config, manifest.max_tokens);
-    return { session: new BesideSession(manifest, main, tokenizer), batcher, ready };
+  const main = new MainThread(parentPort, (error) => {
+    throw error;
   });
+  serveParent(
+    async (config) => {
+      const opened = await main.ask({ kind: 'open', config });
+      if (opened.kind !== 'opened') return unexpected(opened);
+      const { manifest, measured, ready } = opened;
+      const tokenizer = await TextTokenizer.open(
+        path.join(config.folder, MODEL_FILES.tokenizer),
+        manifest.max_tokens,
+      );
+      const batcher = openBatcher(measured, config, manifest.max_tokens);
+      const watch = new HangWatch(
+        config.silentMsMax,
+        systemTimers,
+        killHung,
+        cpuWaitOf(() => process.pid),
+      );
+      return { session: new BesideSession(manifest, main, tokenizer, watch), batcher, ready };
+    },
+    () => {
+      main.leave();
+      setTimeout(killProcess, LEAVE_MS_MAX);
+    },
+  );
 }

@@ -33,9 +33,12 @@ export interface OpenedModel extends WorkerModel {
 
 /**
  * The side of an encoder process that its parent sees: reads what it is asked on descriptor 3, answers, and ends the
- * thread it is in when the parent is gone or the model no longer works.
+ * thread it is in when the model no longer works. `leave`: the parent is gone.
  */
-export function serveParent(open: (config: ChildConfig) => Promise<OpenedModel>): void {
+export function serveParent(
+  open: (config: ChildConfig) => Promise<OpenedModel>,
+  leave: () => void = () => process.exit(0),
+): void {
   let worker: ChildWorker | null = null;
 
   const channel = openParentChannel({
@@ -44,7 +47,7 @@ export function serveParent(open: (config: ChildConfig) => Promise<OpenedModel>)
     bufferedBytesMax: Number.POSITIVE_INFINITY,
     onFrame: receive,
     onDrain: () => undefined,
-    onParentGone: () => process.exit(0),
+    onParentGone: leave,
   });
 
   function receive(frame: Frame): void {

@@ -52,6 +52,8 @@ export interface ChildConfig {
   readonly queueTime: QueueTimeLimits | null;
   /** As of nice(1). */
   readonly niceness: number;
+  /** A run beside that takes longer, not counting what the process waited for a processor, ends the process. */
+  readonly silentMsMax: number;
 }
 
 export interface ReadyMessage {

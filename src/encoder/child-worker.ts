@@ -243,18 +243,20 @@ export class ChildWorker {
     queue.company = texts.length;
     const startMs = performance.now();
     this.#delays.began(lane, startMs - Math.max(...texts.map(({ arrivedAtMs }) => arrivedAtMs)), startMs);
+    const run = session.run(
+      texts.map(({ owner, row }) => tokenisedOf(owner, row)),
+      shape,
+    );
+    // Its own errors are not the run's: that one is still out, and the next one must not be asked for.
+    if (session.isBeside === true) await this.#workBeside(run);
     let vectors: Float32Array;
     try {
-      const run = session.run(
-        texts.map(({ owner, row }) => tokenisedOf(owner, row)),
-        shape,
-      );
-      if (session.isBeside === true) await this.#workBeside(run);
       vectors = await run;
     } catch (error) {
       await this.#afterFailedRun(texts, error);
       return;
     }
+    expectVectors(vectors, texts.length, session.manifest);
     const runUs = Math.round((performance.now() - startMs) * 1000);
     batcher.observe(lane, shape, runUs);
     const batch: BatchMessage = {
@@ -377,6 +379,15 @@ const shed = (lane: Lane): SwitchyardError =>
   );
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : 'an unknown error');
+
+/** Vectors that are not those of the texts would be given to whoever asked. */
+function expectVectors(vectors: Float32Array, texts: number, { dimensions }: ModelManifest): void {
+  if (vectors.length === texts * dimensions) return;
+  throw new SwitchyardError(
+    'INTERNAL',
+    `a run of ${texts} texts gave ${vectors.length} numbers, not ${texts} vectors of ${dimensions}`,
+  );
+}
 
 function tokenisedOf(owner: OpenPiece, row: number): TokenisedText {
   const text = owner.tokenised[row];

@@ -194,6 +194,7 @@ class SupervisedEncoder implements ProcessEncoder {
       backgroundRunMsMax: Number.isFinite(backgroundRunMsMax) ? backgroundRunMsMax : null,
       queueTime: this.#settings.queueTime,
       niceness: this.#settings.niceness,
+      silentMsMax: this.#settings.silentMsMax,
     };
     this.#child.send(FRAME.configure, 0, encodeJson(config));
   }

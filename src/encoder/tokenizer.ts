@@ -4,9 +4,9 @@ import { Tokenizer } from '@huggingface/tokenizers';
 import { SwitchyardError } from '../errors.js';
 import type { InputRole } from '../vocabulary.js';
 import type { ModelManifest } from './manifest.js';
+import { isWordByWord, type LibraryTokenizer, rememberingWords } from './remembered-words.js';
 import { capText } from './text-cap.js';
 import { UNIGRAM_TYPE, UnigramTokenizer } from './unigram.js';
-import { asciiPartsOf, isWordByWord, type WordIds, WordMemo } from './word-memo.js';
 
 /** One text as the graph takes it. */
 export interface TokenisedText {
@@ -27,15 +27,6 @@ interface Frame {
   readonly prefixTypes: readonly number[];
   readonly suffixTypes: readonly number[];
   readonly textType: number;
-}
-
-/** What is used of the library; its own declarations do not resolve under nodenext. */
-interface LibraryTokenizer {
-  encode(
-    text: string,
-    options: { readonly add_special_tokens?: boolean; readonly return_token_type_ids?: boolean },
-  ): { readonly ids: readonly number[]; readonly token_type_ids?: readonly number[] };
-  token_to_id?(token: string): number | undefined;
 }
 
 const NO_FRAME: Frame = { prefixIds: [], suffixIds: [], prefixTypes: [], suffixTypes: [], textType: 0 };
@@ -137,7 +128,10 @@ function parseTokenizer(bytes: Uint8Array, fileName: string): { tokenizer: Libra
     assertKnowsUnknown(json, fileName);
     const tokenizer: LibraryTokenizer = new Tokenizer(json, {});
     const frame = frameOf(tokenizer, fileName);
-    return { tokenizer: isWordByWord(json) ? remembering(tokenizer, json) : tokenizer, frame };
+    return {
+      tokenizer: isWordByWord(json) ? rememberingWords(tokenizer, json, MEMO_BYTES_MAX) : tokenizer,
+      frame,
+    };
   } catch (error) {
     if (error instanceof SwitchyardError) throw error;
     throw new SwitchyardError(
@@ -161,19 +155,6 @@ function assertKnowsUnknown({ model, added_tokens: added }: Record<string, unkno
     'INVALID_MODEL',
     `${fileName} has no id for the token of unknown words (model.unk_token), so it cannot encode them`,
   );
-}
-
-function remembering(tokenizer: LibraryTokenizer, json: Readonly<Record<string, unknown>>): LibraryTokenizer {
-  const partsOf = asciiPartsOf(json);
-  const askFor = (word: string): readonly number[] =>
-    tokenizer.encode(word, { add_special_tokens: false }).ids;
-  const idsOf = (word: string): WordIds =>
-    partsOf(word)?.flatMap((part) => {
-      const id = tokenizer.token_to_id?.(part);
-      return typeof id === 'number' ? [id] : askFor(part);
-    }) ?? askFor(word);
-  const memo = new WordMemo(idsOf, MEMO_BYTES_MAX);
-  return { encode: (text) => ({ ids: memo.encode(text) }) };
 }
 
 /**

@@ -5,8 +5,13 @@ import fc from 'fast-check';
 import t from 'tap';
 import { MINILM_PACKAGE } from '../../src/encoder/import/minilm.js';
 import { findPackage } from '../../src/encoder/import/npm-package.js';
-import { TextTokenizer } from '../../src/encoder/tokenizer.js';
-import { asciiPartsOf, isWordByWord, WordMemo } from '../../src/encoder/word-memo.js';
+import {
+  addedTokenFinder,
+  asciiPartsOf,
+  isWordByWord,
+  rememberingWords,
+} from '../../src/encoder/remembered-words.js';
+import { WordMemo } from '../../src/encoder/word-memo.js';
 import { wordNetGlosses } from '../fixtures/glosses.js';
 
 type Json = Readonly<Record<string, unknown>>;
@@ -23,6 +28,11 @@ function library(of: Json): InstanceType<typeof Tokenizer> {
   opened.set(of, known);
   return known;
 }
+
+const remembering = (of: Json, bytesMax: number): ((text: string) => readonly number[]) => {
+  const memo = rememberingWords(library(of), of, bytesMax);
+  return (text) => memo.encode(text, { add_special_tokens: false }).ids;
+};
 
 /** What comes before and after blanks, at word ends and in the middle of words, and changes how neighbours are read. */
 const awkward = fc.constantFrom(
@@ -44,6 +54,22 @@ const awkward = fc.constantFrom(
   ],
   ...['\u0000', '\u200b', '\ufeff', '\u00ad', '\ufffd', '\u0085', '\u00a0', '\u2028', '\u3000', '\u000b'],
   ...['[CLS]', '[SEP', ']', '[MASK]', "'", '.', '—', '##', '##ing', 'x'.repeat(101), 'running', 'House,'],
+  ...[
+    '<s>',
+    '<S>',
+    '</S>',
+    '<PAD>',
+    '<mask>',
+    '<MASK>',
+    '<',
+    '>',
+    's',
+    'S',
+    '≮s≯',
+    '[SE\u00adP]',
+    '[MA\u200dSK]',
+  ],
+  ...['[\u0000CLS]', '[Mask]', 'Tag', '#TAG', '#tag', '@K', '@\u212a', '#T\u0000ag', '[SEP]<S>[SEP]'],
 );
 const blank = fc.constantFrom(' ', ' ', '  ', '\n', '\t', '\r\n', '');
 const text = fc
@@ -65,32 +91,70 @@ const variants: Readonly<Record<string, Json>> = {
     ...json,
     normalizer: { ...normalizer, clean_text: false, handle_chinese_chars: false },
   },
+  "with MPNet's special tokens": { ...json, added_tokens: [...angled(''), ...angled('/')] },
+  "with MPNet's special tokens, that keeps case": {
+    ...json,
+    normalizer: { ...normalizer, lowercase: false, strip_accents: null },
+    added_tokens: [...angled(''), ...angled('/')],
+  },
+  'with added tokens that are normalised': {
+    ...json,
+    added_tokens: [
+      ...(json.added_tokens as Json[]),
+      { id: 30_600, content: '#Tag', normalized: true, special: false },
+      { id: 30_601, content: '#TAG', normalized: true, special: false },
+      { id: 30_602, content: '@k', normalized: true, special: false, rstrip: true },
+      { id: 30_603, content: 'Tag', normalized: false, special: false },
+    ],
+  },
 };
+
+/** `<s>`, `<pad>` and `<mask>`, which MPNet's tokenizer has in a vocabulary of lowercase words. */
+function angled(slash: string): Json[] {
+  return ['s', 'pad', 'mask'].map((name, at) => ({
+    id: 30_700 + at + (slash === '' ? 0 : 10),
+    content: `<${slash}${name}>`,
+    single_word: false,
+    lstrip: name === 'mask',
+    rstrip: false,
+    normalized: false,
+    special: true,
+  }));
+}
 
 for (const [name, variant] of Object.entries(variants))
   t.test(`the words of a text give the tokens of the text, with a tokenizer ${name}`, async (t) => {
     t.ok(isWordByWord(variant));
     const idsOf = idsBy(variant);
     // So small that it forgets all the time, and one that remembers everything.
-    const memos = [new WordMemo(idsOf, 2_000), new WordMemo(idsOf, 1 << 24)];
+    const memos = [2_000, 1 << 24].map((bytesMax) => remembering(variant, bytesMax));
+    const same = (given: string): void => {
+      const wanted = idsOf(given);
+      for (const memo of memos)
+        for (let time = 0; time < 2; time++)
+          if (JSON.stringify(memo(given)) !== JSON.stringify(wanted))
+            throw new Error(`${JSON.stringify(given)}: ${memo(given)} / ${wanted}`);
+    };
+    fc.assert(fc.property(text, same), { numRuns: 800, seed: 20_261_126 });
+    // One alone is the whole of a text; and where others stand around it.
+    const alone = fc.tuple(awkward, fc.constantFrom('', '<mask>', ' <mask>', '[SEP]', ' a', ' @k'), blank);
     fc.assert(
-      fc.property(text, (given) => {
-        const wanted = idsOf(given);
-        for (const memo of memos)
-          for (let time = 0; time < 2; time++)
-            if (JSON.stringify(memo.encode(given)) !== JSON.stringify(wanted))
-              throw new Error(`${JSON.stringify(given)}: ${memo.encode(given)} / ${wanted}`);
-      }),
+      fc.property(
+        alone,
+        blank,
+        fc.constantFrom('', 'html', '<mask>', '@k'),
+        ([word, after, end], before, first) => same(`${first}${before}${word}${after}${end}`),
+      ),
       { numRuns: 800, seed: 20_261_126 },
     );
   });
 
 t.test('2 000 real texts give the tokens of the library, at the first time and at the second', async (t) => {
   const idsOf = idsBy(json);
-  const memo = new WordMemo(idsOf, 1 << 20);
+  const memo = remembering(json, 1 << 20);
   const glosses = await wordNetGlosses(2_000);
   const different = [...glosses, ...glosses].filter(
-    (gloss) => JSON.stringify(memo.encode(gloss)) !== JSON.stringify(idsOf(gloss)),
+    (gloss) => JSON.stringify(memo(gloss)) !== JSON.stringify(idsOf(gloss)),
   );
   t.same(different, []);
 });
@@ -126,6 +190,18 @@ t.test('a tokenizer that may look across blanks is not taken word by word', asyn
     'another model': { ...json, model: { type: 'BPE' } },
     'an added token with a blank': { ...json, added_tokens: [{ ...added, content: 'New York' }] },
     'no list of added tokens': { ...json, added_tokens: null },
+    'an added token that is not ASCII': { ...json, added_tokens: [{ ...added, content: '東京' }] },
+    'an empty added token': { ...json, added_tokens: [{ ...added, content: '' }] },
+    'very many added tokens': { ...json, added_tokens: Array.from({ length: 2_001 }, () => added) },
+    'unknown tokens that are made one': { ...json, model: { ...(json.model as Json), fuse_unk: true } },
+    'a post-processor that says the text twice': {
+      ...json,
+      post_processor: {
+        type: 'TemplateProcessing',
+        single: [{ Sequence: { id: 'A', type_id: 0 } }, { Sequence: { id: 'A', type_id: 0 } }],
+        pair: [],
+      },
+    },
     nothing: {},
   };
   for (const [name, other] of Object.entries(others)) t.notOk(isWordByWord(other), name);
@@ -133,11 +209,10 @@ t.test('a tokenizer that may look across blanks is not taken word by word', asyn
 
 t.test('the parts of ASCII words that are in the vocabulary are their own tokens', async (t) => {
   for (const [name, variant] of Object.entries(variants)) {
-    const bytes = Buffer.from(JSON.stringify(variant));
-    const tokenizer = TextTokenizer.fromJson(bytes, 'tokenizer.json', 256);
+    const memo = remembering(variant, 1 << 24);
     const idsOf = idsBy(variant);
     const same = (given: string): void => {
-      const got = [...tokenizer.encode(given).ids.subarray(1, -1)];
+      const got = memo(given);
       if (JSON.stringify(got) !== JSON.stringify(idsOf(given)))
         throw new Error(`${name}: ${JSON.stringify(given)}: ${got} / ${idsOf(given)}`);
     };
@@ -163,11 +238,66 @@ t.test('the parts of ASCII words that are in the vocabulary are their own tokens
 t.test('a word is not taken apart where another rule may take it', async (t) => {
   const partsOf = asciiPartsOf(json);
   t.same(partsOf('(House-cat,'), ['(', 'house', '-', 'cat', ',']);
-  for (const word of ['[CLS]', 'a[', 'é', 'a\u0000', '', 'x'.repeat(101)])
+  for (const word of ['é', 'a\u0000', '', 'x'.repeat(101)])
     t.equal(partsOf(word), null, JSON.stringify(word));
-  const added = (json.added_tokens as Json[])[0] as Json;
-  t.equal(asciiPartsOf({ ...json, added_tokens: [{ ...added, content: 'ous' }] })('house'), null);
   const short = { ...(json.model as Json), max_input_chars_per_word: 3 };
   t.equal(asciiPartsOf({ ...json, model: short })('house'), null);
   t.same(asciiPartsOf(variants['that keeps case and accents'] as Json)('House'), ['House']);
+});
+
+t.test(
+  'a word that the normaliser makes a special token of is none within a text, as in the library',
+  async (t) => {
+    const mpnet = variants["with MPNet's special tokens"] as Json;
+    const cased = variants['that keeps case and accents'] as Json;
+    for (const [of, word, special] of [
+      [mpnet, '<S>', '<s>'],
+      [mpnet, '</S>', '</s>'],
+      [mpnet, '≮S≯', '<s>'],
+      [cased, '[SE\u00adP]', '[SEP]'],
+      [cased, '[MA\u200dSK]', '[MASK]'],
+    ] as const) {
+      const memo = remembering(of, 1 << 20);
+      const id = library(of).token_to_id(special);
+      t.type(id, 'number');
+      const idsOf = idsBy(of);
+      for (const text of [`html ${word} tag`, `${word} tag`, `html ${word}`]) {
+        t.same(memo(text), idsOf(text), JSON.stringify(text));
+        t.notOk(memo(text).includes(id as number), JSON.stringify(text));
+      }
+      // What the library does to a whole text that is one such word.
+      for (const text of [word, `${word}${special}`, `${special}${word} x`, ` ${word}`, `${word} `])
+        t.same(memo(text), idsOf(text), JSON.stringify(text));
+      t.ok(memo(`html ${special} tag`).includes(id as number), 'one that is written out is one');
+    }
+  },
+);
+
+t.test('whatever the normaliser leaves of a character, an added token is seen through it', async (t) => {
+  const visible = (text: string): string => text.replace(/[^!-~]/gu, '');
+  const added = (json.added_tokens as Json[])[0] as Json;
+  const isSeen = addedTokenFinder({
+    ...json,
+    added_tokens: [
+      { ...added, content: '(a+b)' },
+      { ...added, content: '[PAD]' },
+    ],
+  });
+  for (const word of ['(a+b)', 'x(A+B)x', '(á+\u00adb)', '[Pad]', '[\u0000p[PAD]']) t.ok(isSeen(word), word);
+  for (const word of ['(a+c)', 'aab', 'pad', '[PAD', '']) t.notOk(isSeen(word), word);
+  const different: string[] = [];
+  for (let code = 0; code <= 0x10ffff; code++) {
+    if (code >= 0xd800 && code <= 0xdfff) continue;
+    const character = String.fromCodePoint(code);
+    const seen = visible(character.normalize('NFD').toLowerCase());
+    // What a normaliser takes out must leave no gap that is filled here.
+    if (/[\p{C}\p{Mn}\ufffd]/u.test(character) && seen !== '') different.push(character);
+    const lowered = character.toLowerCase();
+    // With and without lowercase, with and without strip_accents.
+    for (const left of [lowered, lowered.normalize('NFD'), character.normalize('NFD'), character]) {
+      const shown = visible(left).toLowerCase();
+      if (shown !== '' && shown !== seen) different.push(character);
+    }
+  }
+  t.same(different, []);
 });

@@ -1,15 +1,26 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { appendFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
+import { MessageChannel } from 'node:worker_threads';
 import t from 'tap';
-import { BESIDE } from '../../src/encoder/child-protocol.js';
+import { DEFAULT_ACCELERATOR } from '../../src/config/encoder.js';
+import type { BesideQuestion, BesideReply } from '../../src/encoder/beside-protocol.js';
+import {
+  BESIDE,
+  type ChildConfig,
+  encodeJson,
+  encodePiece,
+  FRAME,
+} from '../../src/encoder/child-protocol.js';
+import { MainThread } from '../../src/encoder/main-thread.js';
 import { providerProblem } from '../../src/encoder/providers.js';
-import { encodeFrameHeader } from '../../src/process/frames.js';
+import { encodeFrameHeader, type Frame, FrameParser } from '../../src/process/frames.js';
 import { LANES } from '../../src/vocabulary.js';
-import { tinyModelFolder } from '../fixtures/tiny-model.js';
+import { HANGING_WORD, hangingModelFolder, tinyModelFolder } from '../fixtures/tiny-model.js';
 import { isRunning, until } from '../process/wait.js';
 import { copyOfModel, cosine, pidOf, reasonOf, request, startEncoder } from './start.js';
 
@@ -82,19 +93,133 @@ t.test('a killed process comes back with its thread', withoutCuda, async (t) => 
   t.equal((await encoder.encode(request(['a cat']))).tokenCounts.length, 1);
 });
 
+t.test(
+  'a run that never ends is noticed, although what waits is answered that it is late',
+  withoutCuda,
+  async (t) => {
+    const { encoder, logs } = startEncoder(t, await hangingModelFolder(t), {
+      ...ACCELERATED,
+      silentMsMax: 1_000,
+    });
+    await encoder.ready();
+    await encoder.encode(request(['a cat']));
+    const pid = pidOf(encoder);
+    const hurried = (text: string): Promise<string> =>
+      reasonOf(encoder.encode(request([text], { deadlineAtMs: performance.now() + 100 })));
+    const reasons = [await hurried(`from ${HANGING_WORD}`)];
+    const giveUpAtMs = performance.now() + 60_000;
+    while (encoder.state.kind === 'ready' && performance.now() < giveUpAtMs)
+      reasons.push(await hurried('a cat'));
+    t.not(encoder.state.kind, 'ready');
+    t.equal(reasons[0], 'DEADLINE_EXCEEDED');
+    t.ok(reasons.length > 4, `${reasons.length} were answered meanwhile`);
+    const others = new Set(reasons.filter((reason) => reason !== 'DEADLINE_EXCEEDED'));
+    others.delete('ENCODER_UNAVAILABLE');
+    t.same([...others], []);
+    await until('the process is gone', () => !isRunning(pid));
+    t.ok(logs.some((line) => line.includes('a run of the model has not ended in')));
+    await encoder.ready();
+    t.not(pidOf(encoder), pid);
+    t.equal(encoder.counters.restarts, 1);
+    t.equal((await encoder.encode(request(['works again']))).tokenCounts.length, 1);
+  },
+);
+
+t.test('a process in a run that never ends does not outlive its parent', withoutCuda, async (t) => {
+  const model = await hangingModelFolder(t);
+  const config: ChildConfig = {
+    folder: model.folder,
+    fingerprint: model.manifest.fingerprint,
+    ...ACCELERATED,
+    threads: 1,
+    batchTokensMax: 2048,
+    batchDelayMsMax: 0,
+    accelerator: DEFAULT_ACCELERATOR,
+    backgroundRunMsMax: null,
+    queueTime: null,
+    niceness: 0,
+    silentMsMax: 1e9,
+  };
+  const send = (channel: Duplex, kind: number, [payload]: readonly Buffer[]): void => {
+    if (payload === undefined) return;
+    channel.write(Buffer.concat([encodeFrameHeader(kind, 1, payload.length), payload]));
+  };
+  const piece = encodePiece({
+    role: 'query',
+    lane: 'live',
+    remainingMs: Number.POSITIVE_INFINITY,
+    isWhole: true,
+    texts: [`from ${HANGING_WORD}`],
+  });
+  const heard: number[] = [];
+  const gone = await endOf((channel, pid) => {
+    const parser = new FrameParser(1 << 20);
+    channel.on('data', (chunk: Buffer) => parser.push(chunk, ({ kind }: Frame) => heard.push(kind)));
+    send(channel, FRAME.configure, encodeJson(config));
+    const runs = async (): Promise<void> => {
+      await until('it is ready', () => heard.includes(FRAME.ready));
+      const before = mainThreadTicks(pid);
+      send(channel, FRAME.encode, piece);
+      await until('the run takes long', () => mainThreadTicks(pid) >= before + 30);
+    };
+    void runs().finally(() => channel.end());
+  });
+  t.same(heard, [FRAME.ready]);
+  t.match(gone, { code: null, signal: 'SIGKILL' });
+});
+
+t.test('an answer of the main thread settles what it was asked, and no other', async (t) => {
+  const { port1, port2 } = new MessageChannel();
+  t.teardown(() => port1.close());
+  const broken: string[] = [];
+  const main = new MainThread(port1, (error) => broken.push(error.message));
+  const asked: BesideQuestion[] = [];
+  port2.on('message', (question: BesideQuestion) => asked.push(question));
+  const reply = (id: number, value: number): void =>
+    port2.postMessage({
+      id,
+      answer: { kind: 'ran', values: Float32Array.of(value) },
+    } satisfies BesideReply);
+  const run = { kind: 'run', inputs: { data: {}, shape: { texts: 1, tokens: 1 }, lengths: [1] } } as const;
+  const first = main.ask(run);
+  await t.rejects(main.ask(run), { message: /has not answered 1 yet/ });
+  reply(1, 7);
+  t.match(await first, { kind: 'ran', values: Float32Array.of(7) });
+  const second = main.ask(run);
+  reply(1, 8);
+  await until('the other answer is seen', () => broken.length === 1);
+  t.match(broken[0], /sent answer 1 where 2 is/);
+  reply(2, 9);
+  t.match(await second, { kind: 'ran', values: Float32Array.of(9) });
+  reply(2, 9);
+  await until('what was not asked is seen', () => broken.length === 2);
+  t.match(broken[1], /sent answer 2 where none is waited for/);
+  await until('both questions came', () => asked.length === 2);
+  t.match(asked, [{ id: 1 }, { id: 2 }]);
+});
+
+/** Hundredths of a second that the thread which runs the model had of a processor. */
+function mainThreadTicks(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/task/${pid}/stat`, 'utf8');
+  return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[11]);
+}
+
 /** The process without its supervisor, and how it ended. */
-async function endOf(does: (channel: Duplex) => void): Promise<{ code: number | null; said: string }> {
+async function endOf(
+  does: (channel: Duplex, pid: number) => void,
+): Promise<{ code: number | null; signal: string | null; said: string }> {
   const program = fileURLToPath(new URL('../../src/encoder/child-main.js', import.meta.url));
   const child = spawn(process.execPath, [program, BESIDE], { stdio: ['ignore', 'ignore', 'pipe', 'pipe'] });
+  t.teardown(() => child.kill('SIGKILL'));
   let said = '';
   child.stderr?.on('data', (chunk: Buffer) => {
     said += chunk.toString();
   });
   const channel = child.stdio[3] as Duplex;
   channel.on('error', () => undefined);
-  does(channel);
-  const [code] = (await once(child, 'close')) as [number | null];
-  return { code, said };
+  does(channel, child.pid ?? 0);
+  const [code, signal] = (await once(child, 'close')) as [number | null, string | null];
+  return { code, signal, said };
 }
 
 t.test('the process ends with the thread that speaks for it', async (t) => {

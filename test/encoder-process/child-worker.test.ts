@@ -33,12 +33,17 @@ t.teardown(() => session.release());
 
 const TOKENS_MAX = 128;
 
+function thrown(error: unknown): never {
+  throw error;
+}
+
 /** The worker of an encoder process over a real session, and everything it says. */
 function startWorker(
   batcher: Batcher,
   onBatch: (batches: number) => void = () => undefined,
   queueTime: QueueTimeLimits | null = null,
   model: WorkerSession = session,
+  broken: (error: unknown) => void = thrown,
 ) {
   const answers = new Map<number, PieceVectors | ErrorFrame>();
   const batches: BatchMessage[] = [];
@@ -74,9 +79,6 @@ function startWorker(
     onDrain: () => undefined,
     onClosed: () => undefined,
   });
-  const broken = (error: unknown): void => {
-    throw error;
-  };
   const worker = new ChildWorker({ session: model, batcher }, channel, broken, queueTime);
   return { worker, answers, batches, answered: () => answered };
 }
@@ -324,4 +326,49 @@ t.test('a run that fails beside refuses its own texts, after the answers of the 
   t.ok(isVectors(answers.get(1)));
   t.match(answers.get(2), { reason: 'INTERNAL' });
   t.ok(isVectors(answers.get(3)));
+});
+
+t.test(
+  'what goes wrong beside a run is not taken for a failed run: nothing more is run or answered',
+  async (t) => {
+    const good = beside((run) => {
+      if (run === 1) worker.add(2, piece('live', 1, 'cannot be tokenised'));
+    });
+    let runs = 0;
+    const broken: unknown[] = [];
+    const model: WorkerSession = {
+      ...good,
+      tokenizeOne: (text, role) => {
+        if (text === 'cannot be tokenised') throw new Error('a bug of the tokenizer');
+        return session.tokenizeOne(text, role);
+      },
+      run: async (texts, shape) => {
+        runs += 1;
+        return good.run(texts, shape);
+      },
+    };
+    const { worker, answered } = startWorker(pinned(), undefined, null, model, (error) => broken.push(error));
+    worker.add(1, piece('live', 1));
+    await until('it is broken', () => broken.length > 0);
+    for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+    t.match(broken, [{ message: 'a bug of the tokenizer' }]);
+    t.equal(runs, 1);
+    t.equal(answered(), 0);
+  },
+);
+
+t.test('vectors that are not as many as the texts are given to nobody', async (t) => {
+  for (const isBeside of [true, false]) {
+    const broken: unknown[] = [];
+    const model: WorkerSession = {
+      ...beside(),
+      isBeside,
+      run: async () => new Float32Array(dimensions),
+    };
+    const { worker, answered } = startWorker(pinned(), undefined, null, model, (error) => broken.push(error));
+    worker.add(1, piece('live', 2));
+    await until('it is broken', () => broken.length > 0);
+    t.match(broken, [{ reason: 'INTERNAL', message: /a run of 2 texts gave 8 numbers/ }]);
+    t.equal(answered(), 0);
+  }
 });
