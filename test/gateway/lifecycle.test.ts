@@ -5,7 +5,7 @@ import { protoPath as healthProto } from 'grpc-health-check';
 import t, { type Test } from 'tap';
 import { GRPC_CODES, type SwitchyardError } from '../../src/errors.js';
 import { InFlight } from '../../src/gateway/in-flight.js';
-import { FRAME, frame, RawHttp2 } from '../security/raw-http2.js';
+import { ACK, FRAME, frame, RawHttp2 } from '../security/raw-http2.js';
 import { clientOf, type Gateway, LIMITS, LOCAL, startGateway } from './harness.js';
 
 const SEARCH = { corpus: 'animals', text: 'fish' };
@@ -282,6 +282,26 @@ t.test('a connection that never ends its headers cannot answer a ping, and is hu
   await Promise.all([grpc, adminGrpc].map(({ port }) => endlessHeaders(t, port)));
   t.equal((await gateway.call('Search', SEARCH)).reason, 'OK', 'and others are served');
 });
+
+t.test(
+  'a client whose answer to a ping waits behind much else has as long for it as from ping to ping',
+  async (t) => {
+    const keepaliveMs = 1_400;
+    const gateway = await startGateway({ keepaliveMs });
+    t.teardown(() => gateway.close());
+    const http2 = await RawHttp2.open(gateway.faces.addresses.grpc.port);
+    t.teardown(() => {
+      http2.socket.destroy();
+    });
+    let pings = 0;
+    http2.onPing = (payload) => {
+      pings++;
+      setTimeout(() => http2.socket.write(frame(FRAME.ping, ACK, 0, payload)), keepaliveMs * 0.45);
+    };
+    await until(() => pings === 2 || http2.isRefused);
+    t.notOk(http2.isRefused);
+  },
+);
 
 t.test('at the latest it goes when its age does', async (t) => {
   const limits = { ...LIMITS, deadlineMsMax: 200 };

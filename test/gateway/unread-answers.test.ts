@@ -1,13 +1,17 @@
 import { EventEmitter, once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
+import path from 'node:path';
 import t from 'tap';
 import { type Answer, ClientConnection, type HangUps } from '../../src/gateway/unread/client-connection.js';
 import { UnreadAnswers } from '../../src/gateway/unread/unread-answers.js';
+import { packageRoot } from '../../src/package-root.js';
+import type { SearchCall, SearchOutcome } from '../../src/router/query.js';
 import type { Teardown } from '../fixtures/folders.js';
 import { silentLog } from '../fixtures/postgres.js';
 import { until } from '../process/wait.js';
 import { bearer, KEYED_LISTENERS, makeKey, ringOf } from '../security/keys.js';
-import { framed, Http2Client } from '../security/unread-clients.js';
+import { framed, Http2Client, MB, openHttp, requestOf } from '../security/unread-clients.js';
+import { BruteForceService } from './brute-force-service.js';
 import { startGateway } from './harness.js';
 
 const LIMITS = { connectionBytesMax: 1_000, bytesMax: 4_000, sendTimeoutMs: 8_000 };
@@ -148,6 +152,121 @@ t.test('when all the memory is used up, those who read longest ago make room', a
   t.equal(hangUps.memory, 2);
   t.equal(ledger.bytes, 2_400);
 });
+
+t.test('one large answer hangs up on nobody who reads, nor on anybody for nothing', async (t) => {
+  const { ledger, hangUps, client, write, pass } = await rig(t);
+  const [deaf, reader, large, other] = [await client(), await client(), await client(), await client()];
+  write(deaf, 1_000);
+  write(reader, 400);
+  pass(2_000);
+  reader.socket.write(Buffer.alloc(4_096));
+  t.match(ledger.take(large, new Written(), 4_001), {
+    reason: 'REQUEST_TOO_LARGE',
+    details: { bytes: '4001', max: '4000' },
+  });
+  t.same([hangUps.memory, ledger.bytes], [0, 1_400], 'what never fits costs nobody anything');
+  t.match(ledger.take(large, new Written(), 3_700), { reason: 'QUEUE_FULL', retryAfterMs: 1_000 });
+  t.same([hangUps.memory, ledger.bytes], [0, 1_400], 'nor what would fit only without those who read');
+  t.equal(ledger.refusal(large), null, 'who was refused may ask for less');
+  t.ok(write(large, 3_500));
+  t.same([deaf.isGone, reader.isGone, hangUps.memory, ledger.bytes], [true, false, 1, 3_900]);
+  t.match(ledger.take(other, new Written(), 1_001), { reason: 'QUEUE_FULL' }, 'all that is left is read');
+  t.ok(write(other, 200), 'an ordinary answer has room for itself made nevertheless');
+  t.same([large.isGone, reader.isGone, hangUps.memory, ledger.bytes], [true, false, 2, 600]);
+});
+
+t.test('what waits to leave over HTTP is counted in bytes, not in characters', async (t) => {
+  const text = '虎'.repeat(8 * MB);
+  class ChineseService extends BruteForceService {
+    override async search(call: SearchCall): Promise<SearchOutcome> {
+      const outcome = await super.search(call);
+      const document = { title: '虎', text, attributes: {} };
+      return { ...outcome, hits: outcome.hits.map((hit) => ({ ...hit, document })) };
+    }
+  }
+  let unread = (): number => 0;
+  const gateway = await startGateway({
+    service: new ChineseService(),
+    unread: { connectionBytesMax: 16 * MB, bytesMax: 128 * MB, sendTimeoutMs: 60_000 },
+    onUnread: (bytes) => {
+      unread = bytes;
+    },
+  });
+  t.teardown(() => gateway.close());
+  const asked = { corpus: 'animals', text: 'fish', top_k: 1, with_document: true };
+  const { body } = await gateway.post('/v1/search', asked);
+  const [hit] = body.hits as { readonly document: { readonly text: string } }[];
+  t.ok(hit?.document.text === text, 'it comes as it is');
+  const deaf = await openHttp(gateway.faces.addresses.http.port, false);
+  t.teardown(() => void deaf.destroy());
+  deaf.pause();
+  deaf.write(requestOf(1).repeat(2));
+  await until('both are answered', () => gateway.counted.length === 3);
+  t.same(
+    gateway.counted.map(({ outcome }) => outcome),
+    ['OK', 'OK', 'ANSWERS_UNREAD'],
+  );
+  t.ok(unread() > 24 * MB, `${unread()} bytes`);
+});
+
+const certificate = path.join(packageRoot(), 'test', 'fixtures', 'tls', 'server-one');
+const tls = { certFile: `${certificate}.crt`, keyFile: `${certificate}.key`, clientCaFile: null };
+for (const scheme of ['http', 'https'])
+  t.test(
+    `over ${scheme}, connections from one port to two addresses are not taken for each other`,
+    async (t) => {
+      const key = makeKey();
+      let open = (): number => 0;
+      const gateway = await startGateway({
+        listen: {
+          ...KEYED_LISTENERS,
+          grpc: {
+            ...KEYED_LISTENERS.grpc,
+            host: '0.0.0.0',
+            ...(scheme === 'https' ? { tls } : { allowPlaintext: true }),
+          },
+        },
+        keys: ringOf([key]),
+        unread: { connectionBytesMax: 4_096, bytesMax: 1_000_000, sendTimeoutMs: 60_000 },
+        onConnections: (listener, counts) => {
+          if (listener === 'grpc') open = () => counts().open;
+        },
+      });
+      t.teardown(() => gateway.close());
+      const { port } = gateway.faces.addresses.grpc;
+      const ask = (client: Http2Client, top_k: number) =>
+        client.call(
+          framed('switchyard.v1.SearchRequest', {
+            corpus: 'animals',
+            text: 'fish',
+            top_k,
+            with_document: true,
+          }),
+          '/switchyard.v1.SearchService/Search',
+          true,
+          bearer(key.token),
+        );
+      const connectTo = async (address: string, localPort?: number): Promise<Http2Client> => {
+        const from = { localAddress: '127.0.0.1', ...(localPort === undefined ? {} : { localPort }) };
+        const client = new Http2Client(`${scheme}://${address}:${port}`, 0, from);
+        t.teardown(() => client.session.destroy());
+        await once(client.session, 'connect');
+        return client;
+      };
+      const first = await connectTo('127.0.0.1');
+      const second = await connectTo('127.0.0.2', first.session.socket?.localPort);
+      await until('both are there', () => open() === 2);
+      const answered = ask(first, 1);
+      await until('the first is answered', () => answered.headers[':status'] === '200');
+      second.session.destroy();
+      await until('the second is gone', () => open() === 1);
+      const calls = Array.from({ length: 20 }, () => ask(first, 24));
+      const refused = () => calls.filter(({ headers }) => headers['grpc-status'] === '8');
+      await until('all are answered', () => calls.every(({ headers }) => headers[':status'] === '200'));
+      await until('what is too much is refused', () => refused().length > 15);
+      t.match(refused()[0]?.headers['grpc-message'], /were not read, must be <= 4096/);
+    },
+  );
 
 t.test('answers to holders of keys are found below the guard of gRPC, and counted', async (t) => {
   const key = makeKey();

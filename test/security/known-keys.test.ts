@@ -1,5 +1,5 @@
 import { createSecretKey } from 'node:crypto';
-import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { pino } from 'pino';
 import t from 'tap';
@@ -147,6 +147,30 @@ t.test('what was not written with the secret, is damaged, or of the future, is o
   await blocked.keep(key);
   await blocked.keep(key);
   t.equal(blocked.said.length, 1, 'a disk that takes nothing is said once, and stops nothing');
+});
+
+t.test('what could not be written is written at the next read, whatever that has', async (t) => {
+  const rig = makeRig(t.testdir({}));
+  const folder = path.dirname(rig.file);
+  const [one, revoked] = [lasting(), lasting()];
+  const whileBlocked = async (work: () => Promise<void>): Promise<void> => {
+    renameSync(folder, `${folder}.away`);
+    writeFileSync(folder, 'a file where the folder should be');
+    await work();
+    rmSync(folder);
+    renameSync(`${folder}.away`, folder);
+    t.match(rig.said.splice(0), [/cannot be written down/]);
+  };
+  await rig.keep(one, revoked);
+  await whileBlocked(() => rig.keep(one));
+  t.match(await rig.known.read(), { keys: { length: 2 } }, 'the file has both still');
+  await rig.keep(one);
+  t.same(await rig.known.read(), { keys: [one.stored], ageMs: 0 }, 'what was revoked is gone');
+  rig.nowMs += 1_000;
+  await whileBlocked(() => rig.keep(one, lasting()));
+  rig.nowMs += 1_000;
+  await rig.keep(one);
+  t.same(await rig.known.read(), { keys: [one.stored], ageMs: 0 }, 'and so are those of before');
 });
 
 t.test('without the registry keys are let in by how long ago they were read, and never longer', async (t) => {

@@ -10,6 +10,8 @@ export const FRAME = {
   continuation: 9,
 } as const;
 export const END_HEADERS = 4;
+/** Of a ping: that it answers one. */
+export const ACK = 1;
 const CANCEL = 8;
 const HEAD_BYTES = 9;
 
@@ -62,6 +64,8 @@ export class RawHttp2 {
   readonly socket: Socket;
   /** How many frames of each type came. */
   readonly heard = new Map<number, number>();
+  /** Told of each ping that is no answer to one. */
+  onPing: ((payload: Buffer) => void) | null = null;
   #unread: Buffer = Buffer.alloc(0);
 
   private constructor(socket: Socket) {
@@ -101,6 +105,8 @@ export class RawHttp2 {
       if (this.#unread.length < end) return;
       const type = this.#unread[3] as number;
       this.heard.set(type, (this.heard.get(type) ?? 0) + 1);
+      if (type === FRAME.ping && this.#unread[4] === 0)
+        this.onPing?.(Buffer.from(this.#unread.subarray(HEAD_BYTES, end)));
       this.#unread = this.#unread.subarray(end);
     }
   }

@@ -39,8 +39,14 @@ export interface Said {
 export class Http2Client {
   readonly session: ClientHttp2Session;
 
-  constructor(origin: string, initialWindowSize: number) {
-    this.session = connectHttp2(origin, { rejectUnauthorized: false, settings: { initialWindowSize } });
+  /** `from`: where it connects from, as net.connect takes it. */
+  constructor(
+    origin: string,
+    initialWindowSize: number,
+    from: { readonly localAddress?: string; readonly localPort?: number } = {},
+  ) {
+    const settings = { initialWindowSize };
+    this.session = connectHttp2(origin, { ...from, rejectUnauthorized: false, settings });
     this.session.on('error', () => undefined);
   }
 
@@ -86,7 +92,7 @@ export async function readSlowly(stream: ClientHttp2Stream): Promise<number> {
   return bytes;
 }
 
-const requestOf = (documents: number): string => {
+export const requestOf = (documents: number): string => {
   const body = JSON.stringify(search(documents));
   return `POST /v1/search HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`;
 };

@@ -14,13 +14,14 @@ const CONCURRENT_STREAMS_MAX = 1_024;
 
 /**
  * What both gRPC servers ask of their connections. A client is asked every `keepaliveMs` whether it is there, and is hung up
- * on when it says nothing for a third of that: one that lost its power, or its way through a firewall, would keep its
- * streams, and their places in its key's quota, for as long as the kernel has nothing to send it.
+ * on when it has not answered after as long again: one that lost its power, or its way through a firewall, would keep its
+ * streams, and their places in its key's quota, for as long as the kernel has nothing to send it. Only that answer counts,
+ * and the question waits behind what was sent before, so a slow client has to read that in this time.
  */
 export const connectionOptions = (keepaliveMs: number): ServerOptions => ({
   'grpc.max_concurrent_streams': CONCURRENT_STREAMS_MAX,
   'grpc.keepalive_time_ms': keepaliveMs,
-  'grpc.keepalive_timeout_ms': keepaliveMs / 3,
+  'grpc.keepalive_timeout_ms': keepaliveMs,
   'grpc.enable_channelz': 0,
 });
 

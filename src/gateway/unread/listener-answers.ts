@@ -5,13 +5,13 @@ import type { ListenerName } from '../bind.js';
 import { type Answer, ClientConnection, type HangUps } from './client-connection.js';
 import type { UnreadAnswers } from './unread-answers.js';
 
-type Peer = Pick<Socket, 'remoteAddress' | 'remotePort'>;
+type Ends = Pick<Socket, 'remoteAddress' | 'remotePort' | 'localAddress' | 'localPort'>;
 
 /** The unread answers of one listener: finds the connection below TLS and HTTP/2, which alone knows what left. */
 export class ListenerAnswers {
   readonly hangUps: HangUps;
   readonly #answers: UnreadAnswers;
-  readonly #byPeer = new Map<string, ClientConnection>();
+  readonly #byEnds = new Map<string, ClientConnection>();
   readonly #known = new WeakMap<Http2Session | Socket, ClientConnection>();
 
   constructor(answers: UnreadAnswers, listener: ListenerName) {
@@ -22,11 +22,11 @@ export class ListenerAnswers {
   /** Once for the server of the listener, before it listens. */
   apply(server: Server): void {
     server.on('connection', (socket: Socket) => {
-      const peer = nameOf(socket);
+      const ends = nameOf(socket);
       const connection = new ClientConnection(socket, this.hangUps);
-      this.#byPeer.set(peer, connection);
+      this.#byEnds.set(ends, connection);
       socket.once('close', () => {
-        if (this.#byPeer.get(peer) === connection) this.#byPeer.delete(peer);
+        if (this.#byEnds.get(ends) === connection) this.#byEnds.delete(ends);
         this.#answers.forget(connection);
       });
     });
@@ -49,11 +49,13 @@ export class ListenerAnswers {
     if (over === undefined) return null;
     const known = this.#known.get(over);
     if (known !== undefined) return known;
-    const peer: Peer | undefined = 'socket' in over ? over.socket : over;
-    const found = peer === undefined ? undefined : this.#byPeer.get(nameOf(peer));
+    const socket: Ends | undefined = 'socket' in over ? over.socket : over;
+    const found = socket === undefined ? undefined : this.#byEnds.get(nameOf(socket));
     if (found !== undefined) this.#known.set(over, found);
     return found ?? null;
   }
 }
 
-const nameOf = ({ remoteAddress, remotePort }: Peer): string => `${remoteAddress} ${remotePort}`;
+/** Both ends: from one port a client can open as many connections as the listener has addresses. */
+const nameOf = ({ remoteAddress, remotePort, localAddress, localPort }: Ends): string =>
+  `${remoteAddress} ${remotePort} ${localAddress} ${localPort}`;

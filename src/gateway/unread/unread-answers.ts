@@ -16,7 +16,10 @@ export interface UnreadLimits {
 /** How often is looked who reads, while anybody has something to read. */
 const LOOK_MS_MAX = 1_000;
 const LOOKS_PER_TIMEOUT = 8;
-/** What is freed of the memory when it is used up, so that this is not done for every answer. */
+/**
+ * What is freed of the memory when it is used up, so that this is not done for every answer. An answer that is larger
+ * than this makes no room by hanging up on those who read.
+ */
 const FREED_SHARE = 0.25;
 const LOG_INTERVAL_MS = 1_000;
 /** By then a client that reads has room again. */
@@ -26,8 +29,8 @@ const RETRY_AFTER_MS = 1_000;
  * The answers of this process that are written and do not leave, since their clients do not read. Neither protocol
  * bounds them, and over HTTP/2 a client can ask for a thousand and let none of them go. A connection with too much
  * unread is given no more; one that reads nothing is hung up on after a while, and at once where the memory for all of
- * them is used up: first whoever was seen to read longest ago. An answer costs a place in a list, and one timer serves
- * them all.
+ * them is used up: first whoever was seen to read longest ago. One answer that is larger than all this memory is
+ * refused. An answer costs a place in a list, and one timer serves them all.
  */
 export class UnreadAnswers {
   readonly #limits: UnreadLimits;
@@ -57,7 +60,10 @@ export class UnreadAnswers {
     return connection.isFull ? unread(connection.bytes, connectionBytesMax) : null;
   }
 
-  /** Counts an answer that is about to be written; ANSWERS_UNREAD for one that is not to be. */
+  /**
+   * Counts an answer that is about to be written. For one that is not to be: ANSWERS_UNREAD; REQUEST_TOO_LARGE where it
+   * is larger than what all may have unread; QUEUE_FULL where room for it could be had from those only who read.
+   */
   take(connection: ClientConnection, answer: Answer, bytes: number): SwitchyardError | null {
     if (connection.isGone || answer.destroyed) return null; // what is written now goes nowhere
     const { connectionBytesMax, bytesMax } = this.#limits;
@@ -68,7 +74,8 @@ export class UnreadAnswers {
         return unread(connection.bytes, connectionBytesMax);
       }
     }
-    if (this.#bytes + bytes > bytesMax) this.#makeRoom(bytes);
+    const refused = this.#bytes + bytes > bytesMax ? this.#makeRoom(bytes) : null;
+    if (refused !== null) return refused;
     if (!connection.isGone) this.#hold(connection, answer, bytes);
     return null;
   }
@@ -129,21 +136,31 @@ export class UnreadAnswers {
     connection.place = null;
   }
 
-  /** Hangs up until an answer of so many bytes fits, and some more with it. */
-  #makeRoom(bytes: number): void {
+  /** Hangs up until an answer of so many bytes fits, and some more with a small one; on nobody where it is refused. */
+  #makeRoom(bytes: number): SwitchyardError | null {
     const { bytesMax } = this.#limits;
+    if (bytes > bytesMax) return tooLarge(bytes, bytesMax);
     const nowMs = this.#timers.nowMs();
     for (const { value } of this.#reading.places()) {
       this.#recount(value);
       value.look(nowMs);
     }
-    if (this.#bytes + bytes <= bytesMax) return;
-    const candidates = this.#reading.places().map(({ value }) => value);
+    const room = bytesMax - bytes;
+    if (this.#bytes <= room) return null;
+    let candidates = this.#reading.places().map(({ value }) => value);
+    const isLarge = bytes > bytesMax * FREED_SHARE;
+    if (isLarge) {
+      candidates = candidates.filter(({ readingAtMs }) => nowMs - readingAtMs > this.#lookMs);
+      const free = candidates.reduce((sum, connection) => sum + connection.bytes, 0);
+      if (this.#bytes - free > room) return noRoom(bytes, bytesMax);
+    }
     candidates.sort((one, other) => one.readingAtMs - other.readingAtMs || other.bytes - one.bytes);
+    const enough = isLarge ? room : bytesMax * (1 - FREED_SHARE) - bytes;
     for (const connection of candidates) {
-      if (this.#bytes + bytes <= bytesMax * (1 - FREED_SHARE)) break;
+      if (this.#bytes <= enough) break;
       this.#hangUp(connection, 'memory', nowMs);
     }
+    return null;
   }
 
   readonly #look = (): void => {
@@ -181,4 +198,18 @@ const unread = (bytes: number, max: number): SwitchyardError =>
     'ANSWERS_UNREAD',
     `the connection has ${bytes} bytes of answers that were not read, must be <= ${max}: read them before asking for more, or ask for less at once`,
     { details: { max: String(max) }, retryAfterMs: RETRY_AFTER_MS },
+  );
+
+const tooLarge = (bytes: number, max: number): SwitchyardError =>
+  new SwitchyardError(
+    'REQUEST_TOO_LARGE',
+    `the answer has ${bytes} bytes, it must be <= ${max} (limits.unread_bytes_max); ask for fewer documents, or without their text`,
+    { details: { bytes: String(bytes), max: String(max) } },
+  );
+
+const noRoom = (bytes: number, max: number): SwitchyardError =>
+  new SwitchyardError(
+    'QUEUE_FULL',
+    `the answer has ${bytes} bytes, for which other clients would be hung up on that read theirs (limits.unread_bytes_max ${max}); try again later, or ask for less`,
+    { details: { bytes: String(bytes), max: String(max) }, retryAfterMs: RETRY_AFTER_MS },
   );

@@ -17,6 +17,9 @@ const REWRITTEN_SHARE = 1 / 4;
 /** and not more often than this, since many gateways may share a disk far away. */
 const REWRITTEN_MS_MIN = 30_000;
 
+/** Of what the file has: whatever comes next is written. */
+const NOTHING_KNOWN = { keys: '', readAtMs: Number.NEGATIVE_INFINITY };
+
 const closed = { additionalProperties: false } as const;
 const hex = Type.String({ pattern: '^[0-9a-f]{64}$' });
 const orNull = <Schema extends ReturnType<typeof Type.Integer>>(schema: Schema) =>
@@ -73,7 +76,7 @@ export class KnownKeys {
   readonly #file: string;
   readonly #wallMs: () => number;
   #writing: Promise<void> | null = null;
-  #written = { keys: '', readAtMs: Number.NEGATIVE_INFINITY };
+  #written = NOTHING_KNOWN;
   #isFailing = false;
 
   constructor(options: KnownKeysOptions) {
@@ -94,8 +97,8 @@ export class KnownKeys {
     if (this.#writing !== null || (isFresh && text === this.#written.keys)) return;
     const content = { secret_id: secret.secretId, read_at: readAt.toISOString(), keys: known };
     this.#writing = this.#write(content)
-      .then(() => {
-        this.#written = { keys: text, readAtMs };
+      .then((isWritten) => {
+        this.#written = isWritten ? { keys: text, readAtMs } : NOTHING_KNOWN;
       })
       .finally(() => {
         this.#writing = null;
@@ -125,10 +128,12 @@ export class KnownKeys {
     await this.#writing;
   }
 
-  async #write(content: Content): Promise<void> {
+  /** Whether it was written; else the file may have these keys or those before. */
+  async #write(content: Content): Promise<boolean> {
     try {
       await writeSealedFile(this.#file, FORMAT, { seal: this.#sealOf(content).toString('hex'), content });
       this.#isFailing = false;
+      return true;
     } catch (error) {
       if (!this.#isFailing)
         this.#options.log.warn(
@@ -136,6 +141,7 @@ export class KnownKeys {
           'the API keys cannot be written down; a boot without the registry would know older ones or none',
         );
       this.#isFailing = true;
+      return false;
     }
   }
 
