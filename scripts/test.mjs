@@ -80,6 +80,7 @@ if (sources.length === 0) {
   for (const said of new Set([...tap.matchAll(/^ *# (.* is not installed: .*)$/gm)].map(([, line]) => line)))
     console.log(`\n${said}`);
   nameFailures(tap);
+  nameSkips(tap);
   if (!green && failed === 0) stepsFailed++;
 }
 
@@ -124,6 +125,12 @@ function nameFailures(tap) {
       details = depth === '' || !/ # time=/.test(assertion);
     }
   }
+}
+
+/** Every test and assertion that was left out, and why. */
+function nameSkips(tap) {
+  for (const [, name, why] of tap.matchAll(/^ *ok \d+ - (.*?) # SKIP *(.*)$/gim))
+    console.log(`SKIPPED ${name}: ${why || 'no reason given'}`);
 }
 
 /** Assertions of the whole run, as the runner itself totals them in its last line. */

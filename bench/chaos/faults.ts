@@ -6,13 +6,39 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { diskFull, memoryFull } from './full-disks.js';
 import { CORPUS, type ConstantLoad } from './load.js';
 import { type ChaosRig, PROCESSES } from './rig.js';
+import {
+  abandonedConnections,
+  cacheErrors,
+  clockAhead,
+  encoderRestarts,
+  heldInPageCache,
+  heldUp,
+  lateMirrors,
+  newConnections,
+  redisUsed,
+  refusedOverHttp,
+  refusedValues,
+  registryDown,
+  registryUp,
+  type Sign,
+  servedFromDisk,
+  shadowRestarts,
+  stalledConnections,
+  standsStill,
+  uncleanExits,
+} from './signs.js';
 
 /** What may become of the requests of a fault, beside right answers. */
 export interface Expected {
-  /** `none`: no request may be lost. `in_flight`: what a process that ends without warning takes with it, and what comes before its successor listens. */
-  readonly lost: 'none' | 'in_flight';
+  /**
+   * `none`: no request may be lost. `sent_after`: none of those that were sent before the signal, but what comes before
+   * the successor listens. `in_flight`: also what a process that ends without warning takes with it.
+   */
+  readonly lost: 'none' | 'sent_after' | 'in_flight';
   /** At most this share of them may be refused, with an error that says to try again. */
   readonly refusedShareMax: number;
+  /** Generous, for it is a time; judged at full size alone. */
+  readonly recoveryMsMax: number;
 }
 
 export interface Fault {
@@ -24,7 +50,7 @@ export interface Fault {
   /** Absent where the fault is over when it was injected, or the gateway has to mend it alone. */
   heal?(rig: ChaosRig): Promise<void> | void;
   /** A number that rises when the gateway has met the fault: it is held until then, and one that is not met fails the run. */
-  met?(rig: ChaosRig): Promise<number>;
+  readonly met?: Sign;
   /** Only for what some machines do not allow at all; any other fault that cannot be injected fails the run. */
   readonly maySkip?: true;
   readonly expected: Expected;
@@ -33,14 +59,18 @@ export interface Fault {
 }
 
 /** Nobody but an operator may notice. */
-const UNNOTICED: Expected = { lost: 'none', refusedShareMax: 0 };
+const UNNOTICED: Expected = { lost: 'none', refusedShareMax: 0, recoveryMsMax: 10_000 };
 /** Half of the requests are vectors, which need no encoder, and a part of the texts is remembered. */
-const TEXTS_REFUSED: Expected = { lost: 'none', refusedShareMax: 0.6 };
+const TEXTS_REFUSED: Expected = { lost: 'none', refusedShareMax: 0.6, recoveryMsMax: 45_000 };
 /** More at once than may be let in; on a slow machine most of it. */
-const SHED: Expected = { lost: 'none', refusedShareMax: 0.9 };
-const IN_FLIGHT: Expected = { lost: 'in_flight', refusedShareMax: 1 };
+const SHED: Expected = { lost: 'none', refusedShareMax: 0.9, recoveryMsMax: 30_000 };
+const IN_FLIGHT: Expected = { lost: 'in_flight', refusedShareMax: 1, recoveryMsMax: 60_000 };
+const DRAINED: Expected = { ...IN_FLIGHT, lost: 'sent_after' };
 const nothing = (): void => undefined;
 
+/** Under way when a gateway is told to drain, and how long they have to get there. */
+const DRAINED_REQUESTS = 100;
+const ARRIVAL_MS = 100;
 const FILL_WAIT_MS = 250;
 const FILL_WAITS_MAX = 240;
 
@@ -60,34 +90,6 @@ async function rewriteCache(
   const known = values.filter((value): value is Buffer => value !== null);
   await Promise.all(known.map((value, at) => client.set(keys[at] as string, change(value, at, known))));
 }
-
-/** Sum of the series of `/metrics` whose name and labels match; NaN while nobody answers. */
-async function seriesSum({ address }: ChaosRig, series: RegExp): Promise<number> {
-  try {
-    const text = await (await fetch(`${address.admin}/metrics`)).text();
-    const lines = text.split('\n').filter((line) => !line.startsWith('#') && series.test(line));
-    return lines.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' '))), 0);
-  } catch {
-    return Number.NaN;
-  }
-}
-const refusedValues = (rig: ChaosRig): Promise<number> =>
-  seriesSum(rig, /^switchyard_cache_errors_total\{.*why="invalid_/);
-const cacheErrors = (rig: ChaosRig): Promise<number> =>
-  seriesSum(rig, /^switchyard_cache_(errors|redis_timeouts|breaker_opened)_total/);
-const redisUsed = async (rig: ChaosRig): Promise<boolean> =>
-  (await seriesSum(rig, /^switchyard_cache_breaker_open /)) === 0;
-const registryDown = async (rig: ChaosRig): Promise<number> =>
-  1 - (await seriesSum(rig, /^switchyard_registry_up /));
-const registryUp = async (rig: ChaosRig): Promise<boolean> => (await registryDown(rig)) === 0;
-const encoderRestarts = (rig: ChaosRig): Promise<number> =>
-  seriesSum(rig, /^switchyard_encoder_restarts_total/);
-const shadowRestarts = (rig: ChaosRig): Promise<number> =>
-  seriesSum(rig, /^switchyard_index_process_restarts_total/);
-/** Bytes of the target that was asked into memory and is kept in the page cache instead. */
-const heldInPageCache = (rig: ChaosRig): Promise<number> =>
-  seriesSum(rig, /^switchyard_index_file_bytes\{.*version="v2".*placement="page_cache"/);
-const uncleanExits = (rig: ChaosRig): Promise<number> => seriesSum(rig, /^switchyard_unclean_exits_total/);
 
 const stalled: Socket[] = [];
 
@@ -177,6 +179,7 @@ export const FAULTS: readonly Fault[] = [
     name: 'postgresql stopped (SIGSTOP)',
     ready: registryUp,
     inject: ({ postgres }) => postgres.pause(),
+    met: registryDown,
     heal: ({ postgres }) => postgres.resume(),
     expected: UNNOTICED,
   },
@@ -184,6 +187,7 @@ export const FAULTS: readonly Fault[] = [
     name: 'postgresql half-open: connections that swallow everything',
     ready: registryUp,
     inject: ({ postgresProxy }) => postgresProxy.silence(),
+    met: registryDown,
     heal: ({ postgresProxy }) => postgresProxy.resume(),
     expected: UNNOTICED,
   },
@@ -191,12 +195,14 @@ export const FAULTS: readonly Fault[] = [
     name: 'postgresql half-open: open connections swallow everything, new ones work',
     ready: registryUp,
     inject: ({ postgresProxy }) => postgresProxy.forget(),
+    met: abandonedConnections,
     expected: UNNOTICED,
   },
   {
     name: 'postgresql connections reset',
     ready: registryUp,
     inject: ({ postgresProxy }) => postgresProxy.cut(),
+    met: newConnections,
     expected: UNNOTICED,
   },
   {
@@ -214,6 +220,7 @@ export const FAULTS: readonly Fault[] = [
   {
     name: 'an encoder stopped (SIGSTOP)',
     inject: ({ gateway }) => gateway.signal(PROCESSES.encoder, 'SIGSTOP', 1),
+    met: heldUp,
     heal: ({ gateway }) => gateway.signal(PROCESSES.encoder, 'SIGCONT'),
     expected: TEXTS_REFUSED,
   },
@@ -226,6 +233,7 @@ export const FAULTS: readonly Fault[] = [
   {
     name: 'the process of a shadow index stopped (SIGSTOP)',
     inject: ({ gateway }) => gateway.signal(PROCESSES.shadow, 'SIGSTOP'),
+    met: lateMirrors,
     heal: ({ gateway }) => {
       if (gateway.pids(PROCESSES.shadow).length > 0) gateway.signal(PROCESSES.shadow, 'SIGCONT');
     },
@@ -252,6 +260,7 @@ export const FAULTS: readonly Fault[] = [
       await chmod(index, 0o644);
       await truncate(index, 0);
     },
+    met: uncleanExits,
     heal: async ({ corpus: { builds } }) => {
       const index = path.join(builds.v1.bundle.folder, 'index.usearch');
       await rename(`${index}.whole`, index);
@@ -264,26 +273,34 @@ export const FAULTS: readonly Fault[] = [
       await postgres.stop();
       gateway.signal(PROCESSES.gateway, 'SIGKILL');
     },
+    met: servedFromDisk,
     heal: ({ postgres }) => postgres.start(),
     expected: IN_FLIGHT,
   },
   {
     name: 'gateway stopped (SIGSTOP)',
     inject: ({ gateway }) => gateway.signal(PROCESSES.gateway, 'SIGSTOP'),
+    met: standsStill,
     heal: ({ gateway }) => gateway.signal(PROCESSES.gateway, 'SIGCONT'),
-    // Nobody answers in time who was asked more than a deadline before.
-    expected: IN_FLIGHT,
+    // Shorter than a deadline: who was asked meanwhile is answered, or told to try again.
+    expected: SHED,
   },
   {
     name: 'gateway drained and started anew',
-    inject: ({ gateway }) => gateway.stop(),
+    inject: async ({ gateway }, load) => {
+      for (let at = 0; at < DRAINED_REQUESTS; at++) load.sendOne();
+      await sleep(ARRIVAL_MS);
+      load.mark();
+      await gateway.stop();
+    },
     heal: ({ gateway }) => gateway.start(),
-    expected: IN_FLIGHT,
+    expected: DRAINED,
     inSmoke: false, // test/control/rolling-restart.test.ts
   },
   {
     name: 'the wall clock jumps an hour forward, then back',
     inject: ({ gateway }) => process.kill(gateway.pid, 'SIGUSR2'),
+    met: clockAhead,
     heal: async ({ gateway }) => {
       process.kill(gateway.pid, 'SIGUSR2');
       await new Promise((resolve) => setTimeout(resolve, 200));
@@ -320,6 +337,7 @@ export const FAULTS: readonly Fault[] = [
         stalled.push(socket);
       }
     },
+    met: stalledConnections,
     heal: () => {
       for (const socket of stalled.splice(0)) socket.destroy();
     },
@@ -336,6 +354,7 @@ export const FAULTS: readonly Fault[] = [
         }).then((response) => response.arrayBuffer(), nothing);
       for (let round = 0; round < 10; round++) await Promise.all(Array.from({ length: 50 }, send));
     },
+    met: refusedOverHttp,
     expected: SHED,
   },
   {

@@ -14,6 +14,9 @@ export interface Tally {
   answered: number;
   refused: number;
   lost: number;
+  /** Sent before `mark`, and of these the lost ones. Null: nothing was marked yet. */
+  sentBefore: number | null;
+  lostBefore: number;
   wrong: number;
   mispaired: number;
   /** What was lost or wrong, for whoever reads the report; a few of each kind. */
@@ -41,6 +44,8 @@ const nothing = (): Tally => ({
   answered: 0,
   refused: 0,
   lost: 0,
+  sentBefore: null,
+  lostBefore: 0,
   wrong: 0,
   mispaired: 0,
   examples: new Set(),
@@ -55,7 +60,8 @@ export class ConstantLoad {
   readonly #options: LoadOptions;
   readonly #random: SeededRandom;
   #phase = nothing();
-  #open = new Set<Promise<void>>();
+  /** Requests under way, and since when. */
+  readonly #open = new Map<Promise<void>, number>();
   #number = 0;
   #isStopped = false;
   #running: Promise<void> | null = null;
@@ -72,15 +78,26 @@ export class ConstantLoad {
   async stop(): Promise<void> {
     this.#isStopped = true;
     await this.#running;
-    await Promise.all(this.#open);
+    await Promise.all(this.#open.keys());
   }
 
   /** Ends a phase: what was sent in it, once all of that has ended. */
   async endPhase(): Promise<Tally> {
     const tally = this.#phase;
     this.#phase = nothing();
-    await Promise.all(this.#open);
+    await Promise.all(this.#open.keys());
     return tally;
+  }
+
+  /** The fault of this phase begins now: what is sent from now on is not counted as sent before. */
+  mark(): void {
+    this.#phase.sentBefore = this.#phase.requests;
+  }
+
+  /** Requests under way that have waited longer. */
+  waitingOver(ms: number): number {
+    const nowMs = performance.now();
+    return [...this.#open.values()].filter((sinceMs) => nowMs - sinceMs > ms).length;
   }
 
   /** Requests of this phase so far. */
@@ -114,14 +131,15 @@ export class ConstantLoad {
     const number = this.#number++;
     const tally = this.#phase;
     const at = Math.floor(this.#random.next() * this.#options.queries.length);
-    tally.requests++;
+    const nth = ++tally.requests;
     const ended: Promise<void> = this.#options.client
       .search(this.#requestOf(number, at), this.#options.deadlineMs)
       .then((outcome) => {
         this.#count(tally, at, outcome);
+        if (outcome.kind === 'lost' && nth <= (tally.sentBefore ?? nth)) tally.lostBefore++;
         this.#open.delete(ended);
       });
-    this.#open.add(ended);
+    this.#open.set(ended, performance.now());
   }
 
   async #run(): Promise<void> {

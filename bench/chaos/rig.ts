@@ -155,6 +155,9 @@ export async function openChaosRig(plan: Parameters<typeof chaosCorpus>[1]): Pro
       // So little is remembered in the process that Redis is asked all the time.
       SWITCHYARD_CACHE__RESULTS__MEMORY_BYTES: '65536',
       SWITCHYARD_CACHE__EMBEDDINGS__MEMORY_BYTES: '65536',
+      // What stands still is found out soon, so that a fault need not be held for long.
+      SWITCHYARD_ROUTER__POLL_INTERVAL_MS: '250',
+      SWITCHYARD_MIRROR__DEADLINE_MS: '500',
       SWITCHYARD_LOG__LEVEL: 'error',
       ...(memoryFolder === null ? {} : { SWITCHYARD_TIERS__MEMORY_DIR: memoryFolder }),
     };

@@ -7,6 +7,12 @@ interface Pair {
   isForgotten: boolean;
 }
 
+interface State {
+  isSilent: boolean;
+  accepted: number;
+  abandoned: number;
+}
+
 /**
  * A TCP proxy that can go silent: connections stay open and nothing passes in either direction, as behind a firewall
  * that lost its state, or when the other machine lost its power.
@@ -15,13 +21,9 @@ export class SilentProxy {
   readonly port: number;
   readonly #server: ReturnType<typeof createServer>;
   readonly #pairs: Set<Pair>;
-  readonly #state: { isSilent: boolean };
+  readonly #state: State;
 
-  private constructor(
-    server: ReturnType<typeof createServer>,
-    pairs: Set<Pair>,
-    state: { isSilent: boolean },
-  ) {
+  private constructor(server: ReturnType<typeof createServer>, pairs: Set<Pair>, state: State) {
     this.#server = server;
     this.#pairs = pairs;
     this.#state = state;
@@ -30,8 +32,9 @@ export class SilentProxy {
 
   static async open(targetPort: number): Promise<SilentProxy> {
     const pairs = new Set<Pair>();
-    const state = { isSilent: false };
+    const state: State = { isSilent: false, accepted: 0, abandoned: 0 };
     const server = createServer((client) => {
+      state.accepted++;
       const target = connect(targetPort, '127.0.0.1');
       const pair: Pair = { client, target, isForgotten: false };
       pairs.add(pair);
@@ -44,6 +47,7 @@ export class SilentProxy {
         });
         from.on('error', () => undefined);
         from.on('close', () => {
+          if (pair.isForgotten && from === client) state.abandoned++;
           // A flow that was forgotten tells nobody that one of its ends is gone.
           if (!pair.isForgotten) to.destroy();
           if (client.destroyed && target.destroyed) pairs.delete(pair);
@@ -52,6 +56,16 @@ export class SilentProxy {
     }).listen(0, '127.0.0.1');
     await once(server, 'listening');
     return new SilentProxy(server, pairs, state);
+  }
+
+  /** Connections so far. */
+  get accepted(): number {
+    return this.#state.accepted;
+  }
+
+  /** Forgotten connections whose client has given them up. */
+  get abandoned(): number {
+    return this.#state.abandoned;
   }
 
   /** From now on what is sent is swallowed, on new connections too. */

@@ -24,7 +24,7 @@ import { checkBatch, checkEmbed, checkSearch, type SearchInput } from '../../src
 import { parseBundleManifest } from '../../src/index/read-bundle.js';
 import { readUsearchHeaderSync } from '../../src/index/usearch-header.js';
 import { packageRoot } from '../../src/package-root.js';
-import { FrameParser } from '../../src/process/frames.js';
+import { encodeFrameHeader, FrameParser } from '../../src/process/frames.js';
 import { EMBEDDING_CODEC } from '../../src/router/embedding-cache.js';
 import { EncodedHits } from '../../src/router/encoded-hits.js';
 import { RESULT_CODEC } from '../../src/router/result-cache.js';
@@ -250,6 +250,9 @@ function cacheTargets(): FuzzTarget[] {
   ];
 }
 
+const frame = (kind: number, id: number, payload: Buffer): Buffer =>
+  Buffer.concat([encodeFrameHeader(kind, id, payload.length), payload]);
+
 function otherTargets(): FuzzTarget[] {
   const key = makeKey();
   const guard = new KeyGuard(ringOf([key]), { warn: () => undefined });
@@ -263,7 +266,14 @@ function otherTargets(): FuzzTarget[] {
     {
       name: 'frames of child processes',
       cases: 5_000,
-      seeds: [Buffer.from('')],
+      // Two each: what follows a spoilt frame is read by what was made of it.
+      seeds: [
+        Buffer.concat([
+          frame(2, 1, Buffer.from('{"kind":"ready"}')),
+          frame(255, 2 ** 32 - 1, Buffer.alloc(0)),
+        ]),
+        Buffer.concat([frame(3, 7, Buffer.alloc(300, 0xa5)), frame(4, 8, Buffer.from([0, 1, 2, 3]))]),
+      ],
       run: (bytes) => new FrameParser(65_536).push(bytes, () => undefined),
     },
   ];

@@ -1,8 +1,8 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
-import { Client, credentials, Metadata, type ServiceError } from '@grpc/grpc-js';
+import { Client, credentials, Metadata, Server, type ServiceError } from '@grpc/grpc-js';
 import type { PackageDefinition } from '@grpc/proto-loader';
 import type { FastifyInstance } from 'fastify';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { loadAdminProtos, loadProtos } from '../../src/gateway/grpc/protos.js';
 import { contract, grpcRefused, httpOutcome, startGateway } from '../gateway/harness.js';
 import { bearer, KEYED_LISTENERS, makeKey, ringOf } from './keys.js';
@@ -13,7 +13,7 @@ const KEY = 'key';
 const OBSERVE = 'observe';
 const OPERATE = 'operate';
 const ADMINISTER = 'administer';
-const EXPECTED: Readonly<Record<string, readonly string[]>> = {
+const LISTED: Readonly<Record<string, readonly string[]>> = {
   open: [
     'http GET /livez',
     'http GET /readyz',
@@ -142,6 +142,19 @@ const EXPECTED: Readonly<Record<string, readonly string[]>> = {
   ],
 };
 
+/** What may be got may be asked for its head, with the same key. */
+const EXPECTED: typeof LISTED = Object.fromEntries(
+  Object.entries(LISTED).map(([access, entries]) => [
+    access,
+    [
+      ...entries,
+      ...entries.filter((entry) => / GET /.test(entry)).map((entry) => entry.replace(' GET ', ' HEAD ')),
+    ],
+  ]),
+);
+/** Its answer has no body to say so. */
+const REASON_OF_HEAD: Readonly<Record<number, string>> = { 401: 'UNAUTHENTICATED', 403: 'PERMISSION_DENIED' };
+
 const HOUR_MS = 3_600_000;
 const KEYS = {
   search: makeKey(),
@@ -152,6 +165,10 @@ const KEYS = {
   admin: makeKey({ role: 'admin' }),
   expired: makeKey({ role: 'admin', expiresAt: new Date(Date.now() - HOUR_MS) }),
   revoked: makeKey({ role: 'admin', revokedAt: new Date(Date.now() - HOUR_MS) }),
+  expiredSearch: makeKey({ expiresAt: new Date(Date.now() - HOUR_MS) }),
+  revokedSearch: makeKey({ revokedAt: new Date(Date.now() - HOUR_MS) }),
+  expiredOperator: makeKey({ role: 'operator', expiresAt: new Date(Date.now() - HOUR_MS) }),
+  revokedOperator: makeKey({ role: 'operator', revokedAt: new Date(Date.now() - HOUR_MS) }),
 };
 /** A key that the registry has not, one whose secret is wrong, and things that are none. */
 const NO_KEYS = {
@@ -185,7 +202,26 @@ const addressOf = (url: string): string =>
     .replaceAll(/:(\w+)(\([^)]*\))?/g, '{$1}')
     .replaceAll('\0', ':');
 
-function methodsOf(definition: PackageDefinition): string[] {
+/** grpc-js servers that are given a service from now on. */
+function serversSeen(t: Test): ReadonlySet<Server> {
+  const seen = new Set<Server>();
+  const { addService } = Server.prototype;
+  Server.prototype.addService = function (this: Server, ...given): void {
+    seen.add(this);
+    addService.apply(this, given);
+  };
+  t.teardown(() => {
+    Server.prototype.addService = addService;
+  });
+  return seen;
+}
+
+/** What a running server has handlers for: the map that it looks every call up in. */
+const methodsOf = (server: Server): string[] => [
+  ...(server as unknown as { readonly handlers: ReadonlyMap<string, unknown> }).handlers.keys(),
+];
+
+function methodsIn(definition: PackageDefinition): string[] {
   return Object.values(definition).flatMap((part) =>
     'format' in part ? [] : Object.values(part).map((method) => (method as { path: string }).path),
   );
@@ -200,26 +236,32 @@ t.test('every route and method × every kind of key', async (t) => {
     apps.push(fastify);
     routes.set(fastify, found);
     fastify.addHook('onRoute', ({ method, url }) => {
-      for (const one of [method].flat()) if (one !== 'HEAD') found.add(`${one} ${addressOf(url)}`);
+      for (const one of [method].flat()) found.add(`${one} ${addressOf(url)}`);
     });
   };
   subscribe('fastify.initialization', onApp);
+  const servers = serversSeen(t);
   const gateway = await startGateway({ listen: KEYED_LISTENERS, keys: ringOf(Object.values(KEYS)) });
   unsubscribe('fastify.initialization', onApp);
   t.teardown(() => gateway.close());
 
   const [publicApp, adminApp] = apps;
   if (publicApp === undefined || adminApp === undefined) throw new Error('the listeners were not seen');
-  const reflection = ['v1', 'v1alpha'].map(
-    (version) => `/grpc.reflection.${version}.ServerReflection/ServerReflectionInfo`,
-  );
+  const methods = [...servers].map(methodsOf);
+  t.equal(methods.length, 2, 'two servers of gRPC');
+  const isPublic = (paths: readonly string[]): boolean =>
+    paths.some((path) => path.startsWith('/switchyard.v1.SearchService/'));
   const served = [
     ...[...(routes.get(publicApp) ?? [])].map((route) => `http ${route}`),
     ...[...(routes.get(adminApp) ?? [])].map((route) => `admin ${route}`),
-    ...[...methodsOf(loadProtos().definition), ...reflection].map((path) => `grpc ${path}`),
-    ...[...methodsOf(loadAdminProtos().definition), ...reflection].map((path) => `adminGrpc ${path}`),
+    ...methods.flatMap((paths) => paths.map((path) => `${isPublic(paths) ? 'grpc' : 'adminGrpc'} ${path}`)),
   ];
   t.same(served.sort(), Object.values(EXPECTED).flat().sort(), 'the matrix has what is served, and no more');
+  for (const [kind, { definition }] of [
+    ['grpc', loadProtos()],
+    ['adminGrpc', loadAdminProtos()],
+  ] as const)
+    for (const path of methodsIn(definition)) t.ok(served.includes(`${kind} ${path}`), `${path} is served`);
 
   const clients = {
     grpc: new Client(gateway.grpcAddress, credentials.createInsecure()),
@@ -245,13 +287,14 @@ t.test('every route and method × every kind of key', async (t) => {
         'content-type': 'application/json',
         ...(authorization === null ? {} : { authorization }),
       },
-      ...(method === 'GET' || method === 'DELETE' ? {} : { body: '{}' }),
+      ...(method === 'GET' || method === 'HEAD' || method === 'DELETE' ? {} : { body: '{}' }),
     });
     if (response.ok) {
       await response.text();
       return 'OK';
     }
     if (response.status === 401) t.equal(response.headers.get('www-authenticate'), 'Bearer');
+    if (method === 'HEAD') return REASON_OF_HEAD[response.status] ?? 'let in';
     return (await httpOutcome(response)).reason;
   };
   const reasonOfGrpc = (client: Client, path: string, authorization: string | null): Promise<string> =>

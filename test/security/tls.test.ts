@@ -67,6 +67,42 @@ const grpcReason = (client: Client): Promise<string> =>
     );
   });
 
+/** Status of a request over HTTP with this client's certificate, on a connection of its own. */
+const getAs = (port: number, who: string | null): Promise<string> =>
+  new Promise((resolve) => {
+    const request = httpsRequest(
+      {
+        port,
+        host: '127.0.0.1',
+        path: '/livez',
+        agent: false,
+        ca: pem('test-ca.crt'),
+        headers: bearer(key.token),
+        ...(who === null ? {} : { cert: pem(`${who}.crt`), key: pem(`${who}.key`) }),
+      },
+      (response) => {
+        response.resume();
+        resolve(String(response.statusCode));
+      },
+    );
+    request.on('error', () => resolve('refused'));
+    request.end();
+  });
+
+/** The same over gRPC. */
+async function checkAs(port: number, who: string | null): Promise<string> {
+  const client = new Client(
+    `127.0.0.1:${port}`,
+    who === null
+      ? credentials.createSsl(pem('test-ca.crt'))
+      : credentials.createSsl(pem('test-ca.crt'), pem(`${who}.key`), pem(`${who}.crt`)),
+    { 'grpc.use_local_subchannel_pool': 1 },
+  );
+  const reason = await grpcReason(client);
+  client.close();
+  return reason;
+}
+
 t.test('every listener speaks TLS, and takes a new certificate without dropping a connection', async (t) => {
   const folder = t.testdir({});
   install(folder, 'server-one');
@@ -127,51 +163,64 @@ t.test('with client_ca_file a client without its certificate gets no further, ke
   });
   t.teardown(() => gateway.close());
   const { addresses } = gateway.faces;
-  const get = (port: number, who: string | null): Promise<string> =>
-    new Promise((resolve) => {
-      const request = httpsRequest(
-        {
-          port,
-          host: '127.0.0.1',
-          path: '/livez',
-          agent: false,
-          ca: pem('test-ca.crt'),
-          headers: bearer(key.token),
-          ...(who === null ? {} : { cert: pem(`${who}.crt`), key: pem(`${who}.key`) }),
-        },
-        (response) => {
-          response.resume();
-          resolve(String(response.statusCode));
-        },
-      );
-      request.on('error', () => resolve('refused'));
-      request.end();
-    });
   for (const { port } of [addresses.http, addresses.adminHttp]) {
-    t.equal(await get(port, 'client'), '200');
-    t.equal(await get(port, 'stranger'), 'refused');
-    t.equal(await get(port, null), 'refused');
+    t.equal(await getAs(port, 'client'), '200');
+    t.equal(await getAs(port, 'stranger'), 'refused');
+    t.equal(await getAs(port, null), 'refused');
   }
   for (const { port } of [addresses.grpc, addresses.adminGrpc]) {
-    const clientOf = (who: string | null): Client =>
-      new Client(
-        `127.0.0.1:${port}`,
-        who === null
-          ? credentials.createSsl(pem('test-ca.crt'))
-          : credentials.createSsl(pem('test-ca.crt'), pem(`${who}.key`), pem(`${who}.crt`)),
-        { 'grpc.use_local_subchannel_pool': 1 },
-      );
     for (const [who, wanted] of [
       ['client', 'OK'],
       ['stranger', 'UNAVAILABLE'],
       [null, 'UNAVAILABLE'],
     ] as const) {
-      const client = clientOf(who);
-      t.equal(await grpcReason(client), wanted, `${who}`);
-      client.close();
+      t.equal(await checkAs(port, who), wanted, `${who}`);
     }
   }
 });
+
+t.test(
+  'client_ca_file is exchanged while it runs: the new authority is trusted, the old one no more',
+  async (t) => {
+    const folder = t.testdir({});
+    install(folder, 'server-one');
+    const ca = path.join(folder, 'clients.crt');
+    copyFileSync(file('test-ca.crt'), ca);
+    const gateway = await startGateway({
+      listen: listenersOf(folder, ca),
+      keys: ringOf([key]),
+      tlsReloadIntervalMs: 50,
+    });
+    t.teardown(() => gateway.close());
+    const { http, adminHttp, grpc, adminGrpc } = gateway.faces.addresses;
+    /** What becomes of both clients on each listener. */
+    const outcomes = async (): Promise<unknown> => {
+      const asked: Record<string, string[]> = { client: [], stranger: [] };
+      for (const [who, said] of Object.entries(asked)) {
+        for (const { port } of [http, adminHttp]) said.push(await getAs(port, who));
+        for (const { port } of [grpc, adminGrpc]) said.push(await checkAs(port, who));
+      }
+      return asked;
+    };
+    const letIn = ['200', '200', 'OK', 'OK'];
+    const keptOut = ['refused', 'refused', 'UNAVAILABLE', 'UNAVAILABLE'];
+    t.same(await outcomes(), { client: letIn, stranger: keptOut });
+
+    writeFileSync(ca, 'half a file');
+    await until('it is said that the file has no certificate', async () =>
+      gateway.logged.some((line) => line.includes('a certificate cannot be used')),
+    );
+    t.same(await outcomes(), { client: letIn, stranger: keptOut }, 'the last good one goes on');
+
+    copyFileSync(file('other-ca.crt'), ca);
+    const becomes = (wanted: unknown, why: string) =>
+      until(why, async () => JSON.stringify(await outcomes()) === JSON.stringify(wanted));
+    await becomes({ client: keptOut, stranger: letIn }, 'the other authority is trusted alone');
+
+    writeFileSync(ca, Buffer.concat([pem('test-ca.crt'), pem('other-ca.crt')]));
+    await becomes({ client: letIn, stranger: letIn }, 'both, for as long as clients change over');
+  },
+);
 
 t.test('the command line proves itself by key and certificate', async (t) => {
   const folder = t.testdir({ key: `${key.token}\n` });

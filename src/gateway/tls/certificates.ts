@@ -109,7 +109,17 @@ async function readContext(files: TlsFiles): Promise<SecureContextOptions> {
       error,
     );
   }
+  if (ca !== null) expectCertificate(ca, clientCaFile ?? '');
   return context;
+}
+
+/** OpenSSL takes a file without any certificate as a list of nobody, and every client would be turned away. */
+function expectCertificate(pem: Buffer, file: string): void {
+  try {
+    new X509Certificate(pem);
+  } catch (error) {
+    throw invalid(`${file} has no certificate: ${(error as Error).message}`, error);
+  }
 }
 
 async function readPem(file: string): Promise<Buffer> {
