@@ -23,6 +23,7 @@ import {
   type Sign,
   servedFromDisk,
   shadowRestarts,
+  shadowUsed,
   stalledConnections,
   standsStill,
   uncleanExits,
@@ -232,6 +233,7 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     name: 'the process of a shadow index stopped (SIGSTOP)',
+    ready: shadowUsed,
     inject: ({ gateway }) => gateway.signal(PROCESSES.shadow, 'SIGSTOP'),
     met: lateMirrors,
     heal: ({ gateway }) => {
@@ -310,6 +312,7 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     name: 'the route changes to and fro',
+    ready: registryUp,
     inject: async (rig) => {
       await setWeights(rig, { v1: 10_000, v1b: 0, v2: 0 });
       await setWeights(rig, { v1: 0, v1b: 0, v2: 10_000 });

@@ -38,6 +38,10 @@ export const registryUp = async (rig: ChaosRig): Promise<boolean> => (await regi
 export const servedFromDisk = metric(/^switchyard_serving_disk_snapshot /);
 export const encoderRestarts = metric(/^switchyard_encoder_restarts_total/);
 export const shadowRestarts = metric(/^switchyard_index_process_restarts_total/);
+/** Its process answers, and its breaker lets mirrors pass. */
+export const shadowUsed = async (rig: ChaosRig): Promise<boolean> =>
+  (await seriesSum(rig, /^switchyard_index_process_open /)) > 0 &&
+  (await seriesSum(rig, /^switchyard_mirror_breaker_open\{/)) === 0;
 /** Mirrors that were given up, since the shadow said nothing. */
 export const lateMirrors = metric(/^switchyard_mirrors_total\{.*outcome="deadline"/);
 /** Bytes of the target that was asked into memory and is kept in the page cache instead. */

@@ -85,7 +85,7 @@ t.test('the whole log of a gateway has neither a text nor a key', async (t) => {
     async () => (await metric('switchyard_mirrors_total{corpus="docs",version="v2",outcome="compared"')) > 0,
   );
   t.same(new Set(await searches('served')), new Set(['OK']));
-  t.equal(await ask('with an unknown field', { unknown: MARKER }), 'INVALID_ARGUMENT');
+  t.equal(await ask('with an unknown field', { unknown: MARKER }), 'UNKNOWN_FIELD');
   t.equal(await ask('without a key', {}, {}), 'UNAUTHENTICATED');
   t.equal(await ask('with a cut key', {}, bearer(key.slice(0, -1))), 'UNAUTHENTICATED');
 
