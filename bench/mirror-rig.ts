@@ -109,6 +109,7 @@ export async function openMirrorRig(options: {
         failed: () => undefined,
         mirrorOffered: () => void counts.offered++,
         mirrorDropped: () => void counts.dropped++,
+        mirrorFailed: () => undefined,
         mirrorCompared: () => void counts.compared++,
       },
       mirror: DEFAULT_MIRROR,

@@ -45,7 +45,7 @@ export async function tracingPieces(): Promise<TracingPieces> {
   const bookkeeping = (made: Tracer | null, headers: Readonly<Record<string, string>>): Call => {
     const requests = new Requests({
       log,
-      metrics: { requestFinished: () => undefined },
+      metrics: { requestFinished: () => undefined, batchItems: () => undefined },
       tracer: made,
       slowRequestMs: 1_000,
     });

@@ -66,7 +66,7 @@ export async function startBenchGateway(seed: number, rowCount: number): Promise
           pool.open(bundle, { expected: { fingerprint, dimensions: DIMENSIONS, metric: 'cosine' } }),
       },
       limits: config.limits,
-      metrics: routerMetrics(metrics, new MigrationMeter()),
+      metrics: routerMetrics(metrics, new MigrationMeter(), log),
       mirror: DEFAULT_MIRROR,
       recorder: new ComparisonRecorder({ ...DEFAULT_RECORDER, hashKey: Buffer.from('bench') }),
       caches,

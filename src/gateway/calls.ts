@@ -3,6 +3,7 @@ import { SwitchyardError, toSwitchyardError } from '../errors.js';
 import type { EmbedCall, EmbedOutcome, QueryService, SearchCall, SearchOutcome } from '../router/query.js';
 import type { Priority } from '../vocabulary.js';
 import type { Caller } from './auth/caller.js';
+import type { BatchItems } from './batch-items.js';
 import type { InFlight } from './in-flight.js';
 import { checkBatch, checkEmbed, checkSearch, type EmbedInput, type SearchInput } from './limits.js';
 import type { Overload, WorkKind } from './overload/overload.js';
@@ -16,6 +17,7 @@ export class Calls {
   readonly #inFlight: InFlight;
   readonly #overload: Overload;
   readonly #traffic: TrafficCounter | null;
+  readonly #items: BatchItems | null;
   /** Made once: a closure for each request would be garbage of every one. */
   readonly #search = (call: SearchCall): Promise<SearchOutcome> => this.#service.search(call);
   readonly #batchSearch = (calls: readonly SearchCall[]) => this.#service.batchSearch(calls);
@@ -27,12 +29,14 @@ export class Calls {
     inFlight: InFlight,
     overload: Overload,
     traffic: TrafficCounter | null = null,
+    items: BatchItems | null = null,
   ) {
     this.#service = service;
     this.#limits = limits;
     this.#inFlight = inFlight;
     this.#overload = overload;
     this.#traffic = traffic;
+    this.#items = items;
   }
 
   /** `timeoutMs`: what the client left, null when it named none. */
@@ -56,6 +60,17 @@ export class Calls {
     timeoutMs: number | null,
     caller: Caller,
     scope: RequestScope | null = null,
+  ): Promise<readonly (SearchOutcome | SwitchyardError)[]> {
+    const items = await this.#answerItems(inputs, timeoutMs, caller, scope);
+    if (scope !== null) this.#items?.answered(items, scope);
+    return items;
+  }
+
+  async #answerItems(
+    inputs: readonly SearchInput[],
+    timeoutMs: number | null,
+    caller: Caller,
+    scope: RequestScope | null,
   ): Promise<readonly (SearchOutcome | SwitchyardError)[]> {
     checkBatch(inputs, this.#limits);
     caller.charge(inputs.length - 1);

@@ -111,7 +111,7 @@ export async function startGateway(
     const router = new Router({
       factories: engines,
       limits: config.limits,
-      metrics: routerMetrics(metrics, meter),
+      metrics: routerMetrics(metrics, meter, log),
       ejection: config.ejection,
       mirror: { ...DEFAULT_MIRROR, ...config.mirror },
       recorder,

@@ -1,5 +1,6 @@
 import type { Reason } from '../errors.js';
 import type { SearchOutcome } from '../router/query.js';
+import { LineLimit } from '../telemetry/line-limit.js';
 import type { Logger } from '../telemetry/log.js';
 import type { RequestSpan, SpanAttributes } from '../telemetry/trace.js';
 import { TRACE_PARENT, TRACE_STATE, type Tracer } from '../telemetry/tracer.js';
@@ -21,9 +22,11 @@ export const operationOf = (path: string): Operation | undefined => OPERATION_OF
 /** What became of a request. CANCELLED: its client went away before it was answered, so nobody was told anything. */
 export type RequestEnd = Reason | 'OK' | 'CANCELLED';
 
-/** Told once per request of the three operations, whatever became of it. */
 export interface FaceMetrics {
+  /** Told once per request of the three operations, whatever became of it. */
   requestFinished(protocol: Protocol, operation: Operation, end: RequestEnd, durationMs: number): void;
+  /** Told of the items of a batch that was answered: each has an outcome of its own. */
+  batchItems(protocol: Protocol, outcome: Reason | 'OK', count: number): void;
 }
 
 /** Lines about slow requests in one second at most: a slow disk under the log must not make the next ones slow. */
@@ -56,8 +59,7 @@ export interface RequestsOptions {
 export class Requests {
   readonly #options: RequestsOptions;
   readonly #logsAll: boolean;
-  #second = 0;
-  #slowLines = 0;
+  readonly #slowLines = new LineLimit(SLOW_LINES_PER_S_MAX);
 
   constructor(options: RequestsOptions) {
     this.#options = options;
@@ -96,7 +98,7 @@ export class Requests {
     const { metrics, slowRequestMs } = this.#options;
     metrics.requestFinished(scope.protocol, scope.operation, outcome, durationMs);
     scope.trace?.end(endedAtMs, attributesOf(scope), outcome === 'OK' ? undefined : outcome);
-    const isSlow = slowRequestMs > 0 && durationMs >= slowRequestMs && this.#hasRoom(endedAtMs);
+    const isSlow = slowRequestMs > 0 && durationMs >= slowRequestMs && this.#slowLines.takes(endedAtMs);
     if (isSlow || this.#logsAll) this.#write(scope, outcome, durationMs, isSlow);
   }
 
@@ -114,15 +116,6 @@ export class Requests {
     };
     if (isSlow) this.#options.log.warn(fields, 'a request was slow');
     else this.#options.log.debug(fields, 'a request was answered');
-  }
-
-  #hasRoom(atMs: number): boolean {
-    const second = Math.floor(atMs / 1000);
-    if (second !== this.#second) {
-      this.#second = second;
-      this.#slowLines = 0;
-    }
-    return ++this.#slowLines <= SLOW_LINES_PER_S_MAX;
   }
 }
 

@@ -31,5 +31,7 @@ export interface RouterMetrics {
   failed(target: TargetLabels, kind: TrafficKind, error: unknown): void;
   mirrorOffered(shadow: TargetLabels): void;
   mirrorDropped(shadow: TargetLabels, why: MirrorDrop): void;
+  /** The shadow's encoder or index failed; also where the mirror was given up before. */
+  mirrorFailed(shadow: TargetLabels, error: unknown): void;
   mirrorCompared(primary: TargetLabels, shadow: TargetLabels, comparison: Comparison): void;
 }

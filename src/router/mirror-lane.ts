@@ -1,4 +1,4 @@
-import { type Reason, toSwitchyardError } from '../errors.js';
+import { type Reason, type SwitchyardError, toSwitchyardError } from '../errors.js';
 import type { Hit } from '../index/search-index.js';
 import { Breaker, type BreakerOptions, type BreakerState } from '../process/breaker.js';
 import { LinkedList } from '../process/linked-list.js';
@@ -51,6 +51,8 @@ export interface MirrorJob {
   readonly trace?: OpenSpan | undefined;
   done(hits: readonly Hit[], took: ServiceTimes): void;
   dropped(why: MirrorDrop): void;
+  /** The shadow's own failure, besides what it is dropped for: also when that was said before, at the deadline. */
+  failed(error: SwitchyardError): void;
 }
 
 export interface MirrorLaneState {
@@ -189,7 +191,9 @@ export class MirrorLane {
         job.done(found.hits, { encodeUs, searchUs: found.searchUs });
       });
     } catch (thrown) {
-      const { reason } = toSwitchyardError(thrown);
+      const error = toSwitchyardError(thrown);
+      const { reason } = error;
+      job.failed(error);
       if (isOpen) this.lastFailure = reason;
       fail(dropOf(reason));
     } finally {

@@ -151,6 +151,7 @@ export class Mirrors {
       bytes,
       deadlineAtMs,
       trace,
+      failed: (error) => metrics.mirrorFailed(copy.shadowLabels, error),
       dropped: (why) => {
         metrics.mirrorDropped(copy.shadowLabels, why);
         ended(why);

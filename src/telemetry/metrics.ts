@@ -25,6 +25,10 @@ export class Metrics {
   /** From its arrival to its answer or refusal, by RPC and protocol. */
   readonly rpcDuration = new LabelledDurations(['rpc', 'protocol'], DURATION_BUCKETS);
   readonly targetRequests = new LabelledTally(['corpus', 'version', 'build', 'kind']);
+  /** Kind `mirror` besides those of what is served. */
+  readonly targetFailures = new LabelledTally(['corpus', 'version', 'build', 'kind', 'reason']);
+  readonly mispairings = new LabelledTally(['kind']);
+  readonly batchItems = new LabelledTally(['protocol', 'reason']);
   readonly mirrors = new LabelledTally(['corpus', 'version', 'outcome']);
   private readonly loopLooks = looksAtEventLoop();
 
@@ -50,6 +54,24 @@ export class Metrics {
       'Requests served by target: kind split follows the weights, pinned does not',
       ['corpus', 'version', 'build', 'kind'],
       () => this.targetRequests.read(),
+    );
+    this.observeTotal(
+      'switchyard_target_failures_total',
+      'Failures at a target by error reason, whatever became of the request; kind mirror is of mirrored reads',
+      ['corpus', 'version', 'build', 'kind', 'reason'],
+      () => this.targetFailures.read(),
+    );
+    this.observeTotal(
+      'switchyard_mispairings_refused_total',
+      'Vectors of another model than the index, refused before a search: of requests, items of batches and mirrors',
+      ['kind'],
+      () => this.mispairings.read(),
+    );
+    this.observeTotal(
+      'switchyard_batch_items_total',
+      'Items of batches that were answered, by error reason (OK when found)',
+      ['protocol', 'reason'],
+      () => this.batchItems.read(),
     );
     this.observeTotal(
       'switchyard_mirrors_total',

@@ -69,6 +69,11 @@ export class LabelledTally<Label extends string> {
     this.#entry(values).count++;
   }
 
+  /** As `add`, `count` times. */
+  addSome(count: number, ...values: readonly string[]): void {
+    this.#entry(values).count += count;
+  }
+
   #entry(values: readonly string[]): Entry<Label> {
     if (values.length !== this.#names.length) throw new RangeError(`labels: ${this.#names.join(', ')}`);
     let level = this.#root;

@@ -35,7 +35,7 @@ interface Document {
 
 /** The listener's routes on a server that listens nowhere, with what fastify was told. */
 async function adminApp(): Promise<{ readonly app: FastifyInstance; readonly routes: Set<string> }> {
-  const metrics = { requestFinished: () => undefined };
+  const metrics = { requestFinished: () => undefined, batchItems: () => undefined };
   const requests = new Requests({ log: silentLog, metrics, tracer: null, slowRequestMs: 0 });
   const connections = new ConnectionLimit(1);
   const context = {

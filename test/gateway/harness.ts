@@ -93,10 +93,14 @@ export interface Clients {
   ): Promise<Outcome>;
 }
 
+/** Items of batches, as the metrics were told of them. */
+export type CountedItems = Pick<Counted, 'protocol' | 'outcome'> & { readonly count: number };
+
 export interface Gateway extends Clients {
   readonly service: BruteForceService;
   readonly faces: Faces;
   readonly counted: Counted[];
+  readonly items: CountedItems[];
   readonly logged: string[];
   readonly url: string;
   readonly adminUrl: string;
@@ -124,8 +128,10 @@ export const adminSources = (routes: RouteFeed): AdminSources => ({
 export async function startGateway(overrides: Partial<FacesOptions> = {}): Promise<Gateway> {
   const service = new BruteForceService();
   const counted: Counted[] = [];
+  const items: CountedItems[] = [];
   const metrics: FaceMetrics = {
     requestFinished: (protocol, operation, outcome) => counted.push({ protocol, operation, outcome }),
+    batchItems: (protocol, outcome, count) => items.push({ protocol, outcome, count }),
   };
   const logged: string[] = [];
   const faces = await startFaces({
@@ -152,6 +158,7 @@ export async function startGateway(overrides: Partial<FacesOptions> = {}): Promi
     service,
     faces,
     counted,
+    items,
     logged,
     url,
     adminUrl: `http://127.0.0.1:${faces.addresses.adminHttp.port}`,

@@ -23,7 +23,7 @@ function framed(message: object): Buffer {
 }
 
 t.test('the method of grpc-js that it stands in for is still there', async (t) => {
-  const metrics = { requestFinished: () => undefined };
+  const metrics = { requestFinished: () => undefined, batchItems: () => undefined };
   const installed = refuseEarly(new Server(), {
     overload: new Overload(OVERLOAD, systemTimers),
     requests: new Requests({ log: silentLog, metrics, tracer: null, slowRequestMs: 0 }),

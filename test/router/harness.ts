@@ -1,4 +1,4 @@
-import { SwitchyardError } from '../../src/errors.js';
+import { SwitchyardError, toSwitchyardError } from '../../src/errors.js';
 import { DEFAULT_BACKOFF } from '../../src/process/backoff.js';
 import type { Route, RouteTarget } from '../../src/registry/route.js';
 import { ComparisonRecorder, DEFAULT_RECORDER } from '../../src/router/comparison-recorder.js';
@@ -73,6 +73,10 @@ export class CountingMetrics implements RouterMetrics {
 
   mirrorDropped(shadow: TargetLabels, why: string): void {
     this.add(`dropped ${shadow.version} ${why}`);
+  }
+
+  mirrorFailed(shadow: TargetLabels, error: unknown): void {
+    this.add(`mirrorFailed ${shadow.version} ${toSwitchyardError(error).reason}`);
   }
 
   mirrorCompared(_primary: TargetLabels, shadow: TargetLabels): void {

@@ -1,16 +1,19 @@
 import type { MigrationMeter } from '../../lifecycle/migration/meter.js';
 import type { RouterMetrics } from '../../router/metrics.js';
+import type { Logger } from '../../telemetry/log.js';
 import type { Metrics } from '../../telemetry/metrics.js';
 import type { DurationTally } from '../../telemetry/tally.js';
 import { digestPrefix, LANES, modelRef } from '../../vocabulary.js';
 import { type FaceMetrics, OPERATIONS, type Operation, PROTOCOLS, type Protocol } from '../requests.js';
 import type { Engines } from './engines.js';
+import { TargetFailures } from './target-failures.js';
 import { poolsOf } from './tier-metrics.js';
 
 const MICROSECONDS = 1e-6;
 
-export function routerMetrics(metrics: Metrics, meter: MigrationMeter): RouterMetrics {
+export function routerMetrics(metrics: Metrics, meter: MigrationMeter, log: Logger): RouterMetrics {
   const { duration } = metrics;
+  const failures = new TargetFailures(metrics, log);
   return {
     served: (target, kind, times) => {
       const { corpus, version, build } = target;
@@ -21,12 +24,16 @@ export function routerMetrics(metrics: Metrics, meter: MigrationMeter): RouterMe
       duration.total.observe(times.totalUs * MICROSECONDS);
       meter.served(target, kind, times);
     },
-    failed: (target, kind, error) => meter.failed(target, kind, error),
+    failed: (target, kind, error) => {
+      failures.count(target, kind, error);
+      meter.failed(target, kind, error);
+    },
     mirrorOffered: ({ corpus, version }) => metrics.mirrors.add(corpus, version, 'offered'),
     mirrorDropped: (shadow, why) => {
       metrics.mirrors.add(shadow.corpus, shadow.version, why);
       meter.mirrorDropped(shadow, why);
     },
+    mirrorFailed: (shadow, error) => failures.count(shadow, 'mirror', error),
     mirrorCompared: (primary, shadow, comparison) => {
       metrics.mirrors.add(shadow.corpus, shadow.version, 'compared');
       meter.mirrorCompared(primary, shadow, comparison);
@@ -42,13 +49,16 @@ export function faceMetrics(metrics: Metrics): FaceMetrics {
     ]),
   ) as Record<Protocol, Record<Operation, DurationTally>>;
   // The first one is what the alert is for.
-  for (const protocol of PROTOCOLS)
+  for (const protocol of PROTOCOLS) {
     for (const rpc of OPERATIONS) metrics.requests.declare(rpc, protocol, 'FINGERPRINT_MISMATCH');
+    metrics.batchItems.declare(protocol, 'FINGERPRINT_MISMATCH');
+  }
   return {
     requestFinished: (protocol, rpc, reason, durationMs) => {
       metrics.requests.add(rpc, protocol, reason);
       tallies[protocol][rpc].observe(durationMs / 1000);
     },
+    batchItems: (protocol, reason, count) => metrics.batchItems.addSome(count, protocol, reason),
   };
 }
 

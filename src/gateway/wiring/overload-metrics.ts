@@ -26,7 +26,7 @@ export function observeOverload(metrics: Metrics, overload: Overload): void {
   );
   metrics.observe(
     'switchyard_overload_in_flight',
-    'Requests in flight by partition; mirrors are in switchyard_mirror_running',
+    'Requests in flight by partition; mirrors are in switchyard_mirrors_running',
     ['kind', 'partition'],
     () => [
       ...overload

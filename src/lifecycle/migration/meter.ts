@@ -42,7 +42,9 @@ export class MigrationMeter
 
   failed(target: TargetLabels, kind: TrafficKind, error: unknown): void {
     if (this.#corpora.size === 0 || kind !== 'split') return;
-    if (REASONS[toSwitchyardError(error).reason].http >= 500)
+    const { reason } = toSwitchyardError(error);
+    // A wrong pairing is no client's doing either, whatever its status.
+    if (REASONS[reason].http >= 500 || reason === 'FINGERPRINT_MISMATCH')
       this.#corpora.get(target.corpus)?.failed(target);
   }
 

@@ -1,0 +1,40 @@
+import { toSwitchyardError } from '../../errors.js';
+import type { TargetLabels, TrafficKind } from '../../router/metrics.js';
+import { LineLimit } from '../../telemetry/line-limit.js';
+import type { Logger } from '../../telemetry/log.js';
+import type { Metrics } from '../../telemetry/metrics.js';
+import { digestPrefix } from '../../vocabulary.js';
+
+const KINDS = ['split', 'pinned', 'mirror'] as const satisfies readonly (TrafficKind | 'mirror')[];
+const LINES_PER_S_MAX = 10;
+
+/**
+ * What fails at a target, where it fails: a batch hides it in an answer, another target answers in its place, and a
+ * mirror answers nobody. Invariant 1's refusals are counted and logged by themselves, since one of them is too many.
+ */
+export class TargetFailures {
+  readonly #metrics: Metrics;
+  readonly #log: Logger;
+  readonly #lines = new LineLimit(LINES_PER_S_MAX);
+
+  constructor(metrics: Metrics, log: Logger) {
+    this.#metrics = metrics;
+    this.#log = log;
+    // The first one is what the alert is for, and an increase is seen from nought only.
+    for (const kind of KINDS) metrics.mispairings.declare(kind);
+  }
+
+  count(target: TargetLabels, kind: (typeof KINDS)[number], thrown: unknown): void {
+    const { reason, message } = toSwitchyardError(thrown);
+    const { corpus, version, model } = target;
+    const build = digestPrefix(target.build);
+    this.#metrics.targetFailures.add(corpus, version, build, kind, reason);
+    if (reason !== 'FINGERPRINT_MISMATCH') return;
+    this.#metrics.mispairings.add(kind);
+    if (this.#lines.takes(performance.now()))
+      this.#log.error(
+        { reason, corpus, version, build, model, kind, mismatch: message },
+        'a wrong pairing was refused: nothing of it was served',
+      );
+  }
+}

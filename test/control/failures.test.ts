@@ -1,0 +1,197 @@
+import { pathToFileURL } from 'node:url';
+import { pino } from 'pino';
+import t from 'tap';
+import { startGateway } from '../../src/gateway/gateway.js';
+import { Engines } from '../../src/gateway/wiring/engines.js';
+import type { SearchIndex } from '../../src/index/search-index.js';
+import type { TargetSpec } from '../../src/router/targets.js';
+import { type Digest, digestPrefix, modelRef } from '../../src/vocabulary.js';
+import { clientsOf } from '../gateway/harness.js';
+import { anotherBuild } from '../migration/another-build.js';
+import { search, send, urlOf } from './http.js';
+import { AUTHOR, builtBundle, CORPUS, makeYard, until, type Yard } from './yard.js';
+
+const TEXT = 'an animal with okapi-marker stripes';
+
+/** Real engines of which some search the real index of the other version, which is of another model. */
+class CrossedEngines extends Engines {
+  /** Builds whose vectors go to the other version's index. */
+  readonly crossed = new Set<Digest>();
+  /** What every search throws. */
+  failure: Error | null = null;
+  /** The default target of each version, by the version that is crossed with it. */
+  readonly others = new Map<string, TargetSpec>();
+
+  override async openTarget(spec: TargetSpec): Promise<SearchIndex> {
+    const own = await super.openTarget(spec);
+    const other = await super.openTarget(this.others.get(spec.version) as TargetSpec);
+    const engines = this;
+    return {
+      bundle: own.bundle,
+      get unavailable() {
+        return own.unavailable;
+      },
+      search: async (query) => {
+        if (engines.failure !== null) throw engines.failure;
+        return (engines.crossed.has(spec.build) ? other : own).search(query);
+      },
+      close: async () => {
+        await own.close();
+        await other.close();
+      },
+    };
+  }
+}
+
+async function targetOf({ config }: Yard, version: string): Promise<TargetSpec> {
+  const bundle = await builtBundle(config().bundlesDir, version);
+  const { model } = bundle.manifest;
+  return {
+    corpus: CORPUS,
+    version,
+    build: bundle.digest,
+    fingerprint: model.fingerprint,
+    modelRef: modelRef(model),
+    tier: 'ssd',
+    bundleUri: pathToFileURL(bundle.folder).href,
+    isolation: 'shared',
+  };
+}
+
+interface Line {
+  readonly level: number;
+  readonly msg: string;
+  readonly [field: string]: unknown;
+}
+
+t.test('a failure is counted and logged where it happens, whatever became of its request', async (t) => {
+  const yard = await makeYard(t);
+  const config = yard.config();
+  const [v1, v2] = [await targetOf(yard, 'v1'), await targetOf(yard, 'v2')];
+  const second = await anotherBuild(yard, 'v1', { kind: 'shuffled', seed: 1 });
+  const of = { role: 'active', weightBps: 0, tier: 'ssd', mirrorBps: 0 } as const;
+  await yard.registry.routes.change({
+    corpus: CORPUS,
+    targets: [
+      { ...of, version: 'v1', build: v1.build, weightBps: 10_000 },
+      { ...of, version: 'v1', build: second, role: 'draining' },
+      { ...of, version: 'v2', build: v2.build, role: 'shadow', mirrorBps: 10_000 },
+    ],
+    expectedRevision: null,
+    ...AUTHOR,
+  });
+  const logged: string[] = [];
+  const log = pino({ level: 'info' }, { write: (line: string) => logged.push(line) });
+  // Nothing is kept away from traffic, however often it fails.
+  const { ejection } = config;
+  const patient = { ...config, ejection: { ...ejection, breaker: { ...ejection.breaker, failuresToOpen: 1e6 } } };
+  const engines = new CrossedEngines(patient, log);
+  engines.others.set('v1', v2).set('v2', v1);
+  const gateway = await startGateway(patient, log, engines);
+  t.teardown(() => gateway.close());
+  const { addresses } = gateway;
+  const http = urlOf(addresses.http);
+  const { client, call } = clientsOf(`127.0.0.1:${addresses.grpc.port}`, http);
+  t.teardown(() => client.close());
+
+  const text = async (): Promise<string> => (await fetch(`${urlOf(addresses.adminHttp)}/metrics`)).text();
+  const scrape = async (series: string): Promise<number> => {
+    const line = (await text()).split('\n').find((one) => one.startsWith(`${series} `));
+    return Number(line?.slice(series.length + 1) ?? Number.NaN);
+  };
+  const refused = (kind: string): Promise<number> => scrape(`switchyard_mispairings_refused_total{kind="${kind}"}`);
+  const failures = (build: Digest, version: string, kind: string, reason = 'FINGERPRINT_MISMATCH') =>
+    scrape(
+      `switchyard_target_failures_total{corpus="${CORPUS}",version="${version}",build="${digestPrefix(build)}",kind="${kind}",reason="${reason}"}`,
+    );
+  const finished = (rpc: string, protocol: string, reason: string): Promise<number> =>
+    scrape(`switchyard_requests_total{rpc="${rpc}",protocol="${protocol}",reason="${reason}"}`);
+  const items = (protocol: string, reason: string): Promise<number> =>
+    scrape(`switchyard_batch_items_total{protocol="${protocol}",reason="${reason}"}`);
+  const lines = (msg: string): Line[] =>
+    logged.map((line) => JSON.parse(line) as Line).filter((line) => line.msg === msg);
+  const item = { corpus: CORPUS, text: TEXT, top_k: 3, bypass_cache: true };
+  const batch = () => send(`${http}/v1/search:batch`, 'POST', { requests: [item, item, item] });
+
+  t.test('an increase is seen from nought', async (t) => {
+    for (const kind of ['split', 'pinned', 'mirror']) t.equal(await refused(kind), 0, kind);
+    for (const protocol of ['grpc', 'http']) t.equal(await items(protocol, 'FINGERPRINT_MISMATCH'), 0);
+  });
+
+  t.test('of a search that another target of the model answers', async (t) => {
+    engines.crossed.add(v1.build);
+    const { status, body } = await search(http, { text: TEXT });
+    t.equal(status, 200, JSON.stringify(body));
+    t.match(body, { served_by: { build: second } });
+    t.same([await refused('split'), await failures(v1.build, 'v1', 'split')], [1, 1]);
+    t.equal(await finished('search', 'http', 'FINGERPRINT_MISMATCH'), 0, 'it ended well');
+    t.equal(await finished('search', 'http', 'OK'), 1);
+    const [line] = lines('a wrong pairing was refused: nothing of it was served');
+    const [mine, other] = [v1.fingerprint, v2.fingerprint];
+    t.match(line, { level: 50, reason: 'FINGERPRINT_MISMATCH', version: 'v1', kind: 'split' });
+    t.ok(String(line?.mismatch).includes(mine) && String(line?.mismatch).includes(other), 'it names both models');
+  });
+
+  t.test('of a search that is refused', async (t) => {
+    engines.crossed.add(second);
+    const { status, body } = await search(http, { text: TEXT });
+    t.same([status, body.reason], [409, 'FINGERPRINT_MISMATCH']);
+    t.same([await refused('split'), await failures(second, 'v1', 'split')], [3, 1], 'at both targets');
+    t.equal(await finished('search', 'http', 'FINGERPRINT_MISMATCH'), 1);
+    await search(http, { text: TEXT, corpus_version: 'v1' });
+    t.equal(await refused('pinned'), 2);
+  });
+
+  t.test('of the items of a batch, which is answered', async (t) => {
+    const before = await refused('split');
+    const { status, body } = await batch();
+    t.equal(status, 200);
+    t.match(body.items, Array(3).fill({ error: { reason: 'FINGERPRINT_MISMATCH' } }));
+    t.equal(await items('http', 'FINGERPRINT_MISMATCH'), 3);
+    t.equal(await refused('split'), before + 6, 'each item at both targets');
+    t.equal(await finished('batch_search', 'http', 'OK'), 1);
+
+    await call('BatchSearch', { requests: [item, { ...item, top_k: 1_000_000 }] });
+    t.equal(await items('grpc', 'FINGERPRINT_MISMATCH'), 1);
+    t.equal(await items('grpc', 'INVALID_ARGUMENT'), 1, 'what was never searched counts too');
+  });
+
+  t.test('of items that fail by a fault of the program, whose cause is logged once', async (t) => {
+    engines.failure = new Error('the disk sang');
+    const { body } = await batch();
+    engines.failure = null;
+    t.match(body.items, Array(3).fill({ error: { reason: 'INTERNAL' } }));
+    t.equal(await items('http', 'INTERNAL'), 3);
+    t.equal(await failures(v1.build, 'v1', 'split', 'INTERNAL'), 3);
+    t.notOk(JSON.stringify(body).includes('sang'), 'its client is not told');
+    const said = lines('items of a batch failed');
+    t.equal(said.length, 1);
+    t.match(said, [
+      { level: 50, operation: 'http batch_search', reason: 'INTERNAL', items: 3, err: { message: 'the disk sang' } },
+    ]);
+  });
+
+  t.test('of a mirror', async (t) => {
+    engines.crossed.clear();
+    engines.crossed.add(v2.build);
+    await until('the shadow refuses a mirror', async () => {
+      const { status } = await search(http, { text: TEXT });
+      t.equal(status, 200, 'which nobody who is served notices');
+      return (await refused('mirror')) > 0;
+    });
+    t.ok((await failures(v2.build, 'v2', 'mirror')) > 0);
+    t.match(lines('a wrong pairing was refused: nothing of it was served').at(-1), {
+      version: 'v2',
+      kind: 'mirror',
+    });
+  });
+
+  t.test('and nothing of the queries is in metrics or log', async (t) => {
+    t.equal((await items('http', 'OK')) > 0, false);
+    engines.crossed.clear();
+    await batch();
+    t.equal(await items('http', 'OK'), 3, 'what is answered is counted as such');
+    t.notOk((await text()).includes('okapi-marker'));
+    t.notOk(logged.some((line) => line.includes('okapi-marker')));
+  });
+});
