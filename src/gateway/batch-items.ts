@@ -23,11 +23,10 @@ export class BatchItems {
 
   answered(items: readonly (SearchOutcome | SwitchyardError)[], scope: RequestScope): void {
     const { protocol } = scope;
-    let errors: SwitchyardError[] | null = null;
-    for (const item of items) if (item instanceof SwitchyardError) (errors ??= []).push(item);
-    const answeredCount = items.length - (errors?.length ?? 0);
+    const errors = items.filter((item) => item instanceof SwitchyardError);
+    const answeredCount = items.length - errors.length;
     if (answeredCount > 0) this.#metrics.batchItems(protocol, 'OK', answeredCount);
-    if (errors === null) return;
+    if (errors.length === 0) return;
     for (const { reason } of errors) this.#metrics.batchItems(protocol, reason, 1);
     this.#write(errors, scope);
   }

@@ -118,7 +118,14 @@ export async function startFaces(options: FacesOptions): Promise<Faces> {
   const unread = new UnreadAnswers(options.unread, systemTimers, log);
   options.onUnread?.(() => unread.bytes);
   const readiness = new Readiness(service);
-  const calls = new Calls(service, limits, inFlight, overload, options.traffic, new BatchItems(options.metrics, log));
+  const calls = new Calls(
+    service,
+    limits,
+    inFlight,
+    overload,
+    options.traffic,
+    new BatchItems(options.metrics, log),
+  );
   const certificates: Certificates[] = [];
   const contextOf = async (name: ListenerName, listener: ListenerSettings): Promise<FaceContext> => {
     const guard = guardOf(listener);

@@ -25,15 +25,14 @@ class CrossedEngines extends Engines {
   override async openTarget(spec: TargetSpec): Promise<SearchIndex> {
     const own = await super.openTarget(spec);
     const other = await super.openTarget(this.others.get(spec.version) as TargetSpec);
-    const engines = this;
     return {
       bundle: own.bundle,
       get unavailable() {
         return own.unavailable;
       },
       search: async (query) => {
-        if (engines.failure !== null) throw engines.failure;
-        return (engines.crossed.has(spec.build) ? other : own).search(query);
+        if (this.failure !== null) throw this.failure;
+        return (this.crossed.has(spec.build) ? other : own).search(query);
       },
       close: async () => {
         await own.close();
@@ -77,14 +76,17 @@ t.test('a failure is counted and logged where it happens, whatever became of its
       { ...of, version: 'v1', build: second, role: 'draining' },
       { ...of, version: 'v2', build: v2.build, role: 'shadow', mirrorBps: 10_000 },
     ],
-    expectedRevision: null,
+    expectedRevision: 1,
     ...AUTHOR,
   });
   const logged: string[] = [];
   const log = pino({ level: 'info' }, { write: (line: string) => logged.push(line) });
   // Nothing is kept away from traffic, however often it fails.
   const { ejection } = config;
-  const patient = { ...config, ejection: { ...ejection, breaker: { ...ejection.breaker, failuresToOpen: 1e6 } } };
+  const patient = {
+    ...config,
+    ejection: { ...ejection, breaker: { ...ejection.breaker, failuresToOpen: 1e6 } },
+  };
   const engines = new CrossedEngines(patient, log);
   engines.others.set('v1', v2).set('v2', v1);
   const gateway = await startGateway(patient, log, engines);
@@ -99,7 +101,8 @@ t.test('a failure is counted and logged where it happens, whatever became of its
     const line = (await text()).split('\n').find((one) => one.startsWith(`${series} `));
     return Number(line?.slice(series.length + 1) ?? Number.NaN);
   };
-  const refused = (kind: string): Promise<number> => scrape(`switchyard_mispairings_refused_total{kind="${kind}"}`);
+  const refused = (kind: string): Promise<number> =>
+    scrape(`switchyard_mispairings_refused_total{kind="${kind}"}`);
   const failures = (build: Digest, version: string, kind: string, reason = 'FINGERPRINT_MISMATCH') =>
     scrape(
       `switchyard_target_failures_total{corpus="${CORPUS}",version="${version}",build="${digestPrefix(build)}",kind="${kind}",reason="${reason}"}`,
@@ -129,7 +132,10 @@ t.test('a failure is counted and logged where it happens, whatever became of its
     const [line] = lines('a wrong pairing was refused: nothing of it was served');
     const [mine, other] = [v1.fingerprint, v2.fingerprint];
     t.match(line, { level: 50, reason: 'FINGERPRINT_MISMATCH', version: 'v1', kind: 'split' });
-    t.ok(String(line?.mismatch).includes(mine) && String(line?.mismatch).includes(other), 'it names both models');
+    t.ok(
+      String(line?.mismatch).includes(mine) && String(line?.mismatch).includes(other),
+      'it names both models',
+    );
   });
 
   t.test('of a search that is refused', async (t) => {
@@ -167,7 +173,13 @@ t.test('a failure is counted and logged where it happens, whatever became of its
     const said = lines('items of a batch failed');
     t.equal(said.length, 1);
     t.match(said, [
-      { level: 50, operation: 'http batch_search', reason: 'INTERNAL', items: 3, err: { message: 'the disk sang' } },
+      {
+        level: 50,
+        operation: 'http batch_search',
+        reason: 'INTERNAL',
+        items: 3,
+        err: { message: 'the disk sang' },
+      },
     ]);
   });
 

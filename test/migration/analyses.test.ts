@@ -1,4 +1,5 @@
 import t from 'tap';
+import { SwitchyardError } from '../../src/errors.js';
 import { checkCost } from '../../src/lifecycle/migration/analyses/cost.js';
 import { checkErrorRate } from '../../src/lifecycle/migration/analyses/error-rate.js';
 import { type Finding, overall } from '../../src/lifecycle/migration/analyses/finding.js';
@@ -228,6 +229,19 @@ t.test('mirrored reads: those that came too late are shown, and too many make it
   for (let taken = 0; taken < 2; taken++) totals.add(meter.take('docs') ?? { versions: {}, mirrored: {} });
   t.match(totals.mirrored('v2'), { compared: 0, failed: 1, late: 2 }, 'each counts once');
 });
+
+t.test(
+  'a version that refuses wrong pairings fails, and one that refuses what clients got wrong does not',
+  (t) => {
+    const meter = new MigrationMeter();
+    meter.watch(new Set(['docs']));
+    const target = { corpus: 'docs', version: 'v2', build: 'b'.repeat(64) as Digest, model: 'm@1' };
+    for (const reason of ['FINGERPRINT_MISMATCH', 'DIMENSION_MISMATCH', 'INTERNAL'] as const)
+      meter.failed(target, 'split', new SwitchyardError(reason, 'refused'));
+    t.equal(meter.take('docs')?.versions.v2?.failed, 2);
+    t.end();
+  },
+);
 
 t.test('what was begun to be measured before a step does not count in it', async (t) => {
   let nowMs = 1_000;
