@@ -15,7 +15,12 @@ const LINES_PER_S_MAX = 10;
 export class TargetFailures {
   readonly #metrics: Metrics;
   readonly #log: Logger;
-  readonly #lines = new LineLimit(LINES_PER_S_MAX);
+  /** Of each kind its own: many of one hide none of another. */
+  readonly #lines = {
+    split: new LineLimit(LINES_PER_S_MAX),
+    pinned: new LineLimit(LINES_PER_S_MAX),
+    mirror: new LineLimit(LINES_PER_S_MAX),
+  } as const satisfies Record<(typeof KINDS)[number], LineLimit>;
 
   constructor(metrics: Metrics, log: Logger) {
     this.#metrics = metrics;
@@ -31,7 +36,7 @@ export class TargetFailures {
     this.#metrics.targetFailures.add(corpus, version, build, kind, reason);
     if (reason !== 'FINGERPRINT_MISMATCH') return;
     this.#metrics.mispairings.add(kind);
-    if (this.#lines.takes(performance.now()))
+    if (this.#lines[kind].takes(performance.now()))
       this.#log.error(
         { reason, corpus, version, build, model, kind, mismatch: message },
         'a wrong pairing was refused: nothing of it was served',
