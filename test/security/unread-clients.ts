@@ -92,8 +92,8 @@ export async function readSlowly(stream: ClientHttp2Stream): Promise<number> {
   return bytes;
 }
 
-export const requestOf = (documents: number): string => {
-  const body = JSON.stringify(search(documents));
+export const requestOf = (documents: number, more: object = {}): string => {
+  const body = JSON.stringify({ ...search(documents), ...more });
   return `POST /v1/search HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`;
 };
 
