@@ -1,6 +1,7 @@
 import { SwitchyardError } from '../../errors.js';
 import { LinkedList } from '../../process/linked-list.js';
 import type { Timers } from '../../process/timers.js';
+import { LineLimit } from '../../telemetry/line-limit.js';
 import type { Logger } from '../../telemetry/log.js';
 import { type Answer, type ClientConnection, type HangUpReason, HELD } from './client-connection.js';
 
@@ -21,7 +22,7 @@ const LOOKS_PER_TIMEOUT = 8;
  * than this makes no room by hanging up on those who read.
  */
 const FREED_SHARE = 0.25;
-const LOG_INTERVAL_MS = 1_000;
+const LINES_PER_S_MAX = 1;
 /** By then a client that reads has room again. */
 const RETRY_AFTER_MS = 1_000;
 
@@ -39,7 +40,7 @@ export class UnreadAnswers {
   readonly #reading = new LinkedList<ClientConnection>();
   #bytes = 0;
   #stopLooking: (() => void) | null = null;
-  #loggedAtMs = Number.NEGATIVE_INFINITY;
+  readonly #lines = new LineLimit(LINES_PER_S_MAX);
 
   constructor(limits: UnreadLimits, timers: Timers, log: Logger) {
     this.#limits = limits;
@@ -181,13 +182,11 @@ export class UnreadAnswers {
   #hangUp(connection: ClientConnection, reason: HangUpReason, nowMs: number): void {
     const { hangUps, bytes, readingAtMs } = connection;
     hangUps[reason]++;
-    if (nowMs - this.#loggedAtMs >= LOG_INTERVAL_MS) {
-      this.#loggedAtMs = nowMs;
+    if (this.#lines.takes(nowMs))
       this.#log.warn(
         { listener: hangUps.listener, reason, unreadBytes: bytes, sinceMs: Math.round(nowMs - readingAtMs) },
         'a client that does not read its answers was hung up on',
       );
-    }
     this.forget(connection);
     connection.socket.destroy();
   }
