@@ -65,6 +65,7 @@ const program = new Command('bench')
   .option('--seed <n>', 'of everything random', positiveInteger, 1)
   .option('--rows <n>', 'rows of the index, for the benches that say so', positiveInteger)
   .option('--seconds <n>', 'how long, for the benches that say so', positive)
+  .option('--only <part>', 'those with this in their name, for the benches that say so')
   .option('--profile', 'where the gateway spends its time, for the benches that say so')
   .parse();
 const options = program.opts<{
@@ -73,6 +74,7 @@ const options = program.opts<{
   seed: number;
   rows?: number;
   seconds?: number;
+  only?: string;
   profile?: boolean;
 }>();
 const name = program.args[0];
@@ -90,6 +92,7 @@ else {
     seed: options.seed,
     ...(options.rows === undefined ? {} : { rows: options.rows }),
     ...(options.seconds === undefined ? {} : { seconds: options.seconds }),
+    ...(options.only === undefined ? {} : { only: options.only }),
     ...(options.profile === undefined ? {} : { profile: options.profile }),
   });
   const report: BenchReport = {

@@ -1,5 +1,11 @@
 import path from 'node:path';
-import { credentials, loadPackageDefinition, Metadata, type ServiceError } from '@grpc/grpc-js';
+import {
+  connectivityState,
+  credentials,
+  loadPackageDefinition,
+  Metadata,
+  type ServiceError,
+} from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
 import protobuf from 'protobufjs';
 import { REASONS, type Reason } from '../../src/errors.js';
@@ -9,8 +15,24 @@ import type { SeenAnswer } from '../judge/checker.js';
 const PROTOS = path.join(packageRoot(), 'proto');
 const RECONNECT_MS = { first: 50, max: 250 };
 
+export interface SearchRequest {
+  readonly corpus: string;
+  readonly text?: string;
+  readonly vector?: { readonly f32le: Buffer };
+  readonly model?: string;
+  readonly corpus_version?: string;
+  readonly affinity_key?: string;
+  readonly top_k: number;
+  readonly bypass_cache?: boolean;
+}
+
 export interface ChaosAnswer extends SeenAnswer {
-  readonly served_by: { readonly build: string; readonly fingerprint: string; readonly model: string };
+  readonly served_by: {
+    readonly build: string;
+    readonly corpus_version: string;
+    readonly fingerprint: string;
+    readonly model: string;
+  };
   readonly degraded: readonly string[];
 }
 
@@ -20,9 +42,17 @@ export type Outcome =
   | { readonly kind: 'refused'; readonly reason: Reason }
   | { readonly kind: 'lost'; readonly why: string };
 
+/** What the load asks. */
+export interface SearchClient {
+  /** Whether it has a connection to the gateway; where it has none it goes on trying. */
+  readonly isConnected: boolean;
+  search(request: SearchRequest, deadlineMs: number): Promise<Outcome>;
+}
+
 interface RawClient {
+  getChannel(): { getConnectivityState(tryToConnect: boolean): connectivityState };
   Search(
-    request: object,
+    request: SearchRequest,
     metadata: Metadata,
     options: { readonly deadline: number },
     callback: (error: ServiceError | null, answer?: ChaosAnswer) => void,
@@ -31,7 +61,7 @@ interface RawClient {
 }
 
 /** A client as a downstream service has one: generated from the public contract, with a deadline and without retries. */
-export class ChaosClient {
+export class ChaosClient implements SearchClient {
   readonly #client: RawClient;
   readonly #status: protobuf.Type;
   readonly #errorInfo: protobuf.Type;
@@ -62,7 +92,11 @@ export class ChaosClient {
     this.#errorInfo = root.lookupType('google.rpc.ErrorInfo');
   }
 
-  search(request: object, deadlineMs: number): Promise<Outcome> {
+  get isConnected(): boolean {
+    return this.#client.getChannel().getConnectivityState(true) === connectivityState.READY;
+  }
+
+  search(request: SearchRequest, deadlineMs: number): Promise<Outcome> {
     // A clock that jumps may have a request due after the end.
     if (this.#closed) return Promise.resolve({ kind: 'lost', why: 'the client is closed' });
     return new Promise((resolve) => {

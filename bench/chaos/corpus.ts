@@ -11,6 +11,7 @@ import { allGlosses, benchFolder } from '../data/gloss-vectors.js';
 import { shortModel } from '../data/short-model.js';
 import { Checker } from '../judge/checker.js';
 import { CORPUS, TOP_K } from './load.js';
+import type { ServedBuild } from './verdict.js';
 
 const QUERY_COUNT = 48;
 
@@ -26,7 +27,8 @@ export interface ChaosCorpus {
   readonly modelsFolder: string;
   readonly queries: readonly string[];
   readonly vectors: ReadonlyMap<string, readonly Float32Array[]>;
-  readonly modelOfBuild: ReadonlyMap<string, string>;
+  /** By the digest prefix that `served_by` names. */
+  readonly served: ReadonlyMap<string, ServedBuild>;
   readonly checker: Checker;
   readonly texts: readonly string[];
 }
@@ -56,7 +58,7 @@ export async function chaosCorpus(
   const ids = texts.map((_, at) => `g${at}`);
   const checker = new Checker(TOP_K);
   const vectors = new Map<string, readonly Float32Array[]>();
-  const modelOfBuild = new Map<string, string>();
+  const served = new Map<string, ServedBuild>();
   const embedded = new Map<ModelFolder, Float32Array>();
   for (const model of [fast, exact]) {
     const session = await ModelSession.open(model, { provider: 'cpu', threads: 1 });
@@ -101,7 +103,11 @@ export async function chaosCorpus(
       })(),
     );
     await checker.learn({ bundle, model, ids: at.map((row) => ids[row] as string) }, queries);
-    modelOfBuild.set(digestPrefix(bundle.digest), modelRef(manifest));
+    served.set(digestPrefix(bundle.digest), {
+      version,
+      model: modelRef(manifest),
+      fingerprint: manifest.fingerprint,
+    });
     return { bundle, model };
   };
   return {
@@ -114,7 +120,7 @@ export async function chaosCorpus(
     modelsFolder: path.dirname(fast.folder),
     queries,
     vectors,
-    modelOfBuild,
+    served,
     checker,
     texts,
   };

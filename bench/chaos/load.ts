@@ -1,36 +1,19 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SeededRandom } from '../../src/index/seeded-random.js';
-import type { Checker } from '../judge/checker.js';
-import type { ChaosAnswer, ChaosClient, Outcome } from './client.js';
+import type { SearchClient, SearchRequest } from './client.js';
+import { type End, type Sent, Tally } from './tally.js';
+import { endOf, type Known } from './verdict.js';
 
 export const CORPUS = 'chaos';
 export const TOP_K = 5;
+/** Versions that serve, each by a model of its own. */
+const VERSIONS = ['v1', 'v2'] as const;
 /** Answers in a row after which the service counts as well again. */
 const WELL_IN_A_ROW = 5;
 const PROBE_INTERVAL_MS = 20;
 
-export interface Tally {
-  requests: number;
-  answered: number;
-  refused: number;
-  lost: number;
-  /** Sent before `mark`, and of these the lost ones. Null: nothing was marked yet. */
-  sentBefore: number | null;
-  lostBefore: number;
-  wrong: number;
-  mispaired: number;
-  /** What was lost or wrong, for whoever reads the report; a few of each kind. */
-  readonly examples: Set<string>;
-  /** How often each reason was given to those who were refused. */
-  readonly reasons: Map<string, number>;
-}
-
-export interface LoadOptions {
-  readonly client: ChaosClient;
-  readonly checker: Checker;
-  readonly queries: readonly string[];
-  /** Model reference by build, as the registry has it: what `served_by` is compared with. */
-  readonly modelOfBuild: ReadonlyMap<string, string>;
+export interface LoadOptions extends Known {
+  readonly client: SearchClient;
   /** Vectors by model reference, in the order of the queries. */
   readonly vectors: ReadonlyMap<string, readonly Float32Array[]>;
   readonly perSecond: number;
@@ -38,30 +21,24 @@ export interface LoadOptions {
   readonly seed: number;
 }
 
-const EXAMPLES_MAX = 4;
-const nothing = (): Tally => ({
-  requests: 0,
-  answered: 0,
-  refused: 0,
-  lost: 0,
-  sentBefore: null,
-  lostBefore: 0,
-  wrong: 0,
-  mispaired: 0,
-  examples: new Set(),
-  reasons: new Map(),
-});
+export interface Watch {
+  /** From when on recovery counts, by `performance.now()`. */
+  readonly sinceMs: number;
+  /** What becomes unwell again before enough was seen is well only afterwards. */
+  hasSeenEnough(): boolean;
+}
 
 /**
- * Requests at a constant rate whatever becomes of them: texts that may be remembered, texts that may not, and raw vectors
- * of either model. Each is judged when it ends and counted for the phase in which it began.
+ * Requests at a constant rate whatever becomes of them: texts that may be remembered, texts that may not, some for one
+ * version alone, and raw vectors of either model. Each is judged when it ends and counted for the fault that it met.
  */
 export class ConstantLoad {
   readonly #options: LoadOptions;
   readonly #random: SeededRandom;
-  #phase = nothing();
-  /** Requests under way, and since when. */
-  readonly #open = new Map<Promise<void>, number>();
+  /** Of what is sent while no fault is at work and all are healed. */
+  readonly between = new Tally();
+  #tally = this.between;
+  readonly #open = new Map<Sent, Promise<End>>();
   #number = 0;
   #isStopped = false;
   #running: Promise<void> | null = null;
@@ -78,68 +55,101 @@ export class ConstantLoad {
   async stop(): Promise<void> {
     this.#isStopped = true;
     await this.#running;
-    await Promise.all(this.#open.keys());
+    await Promise.all(this.#open.values());
   }
 
-  /** Ends a phase: what was sent in it, once all of that has ended. */
-  async endPhase(): Promise<Tally> {
-    const tally = this.#phase;
-    this.#phase = nothing();
-    await Promise.all(this.#open.keys());
+  /** A fault begins: what is under way, and what is sent from now on, is counted for it. */
+  begin(): void {
+    this.#tally = new Tally();
+    for (const sent of this.#open.keys()) this.#tally.adopt(sent);
+    this.mark();
+  }
+
+  /** What is under way now was sent before the fault, also where it was sent to be met by it. */
+  mark(): void {
+    for (const sent of this.#open.keys()) sent.isBefore = true;
+    this.#tally.sentBefore = this.#open.size;
+  }
+
+  /** The gateway was away and listens again: what is sent from now on has no excuse. */
+  back(): void {
+    this.#tally.isBack = true;
+  }
+
+  /** The fault is over; resolves once all that met it has ended. */
+  async end(): Promise<Tally> {
+    const tally = this.#tally;
+    this.#tally = this.between;
+    const met = [...this.#open].filter(([sent]) => sent.tally === tally);
+    await Promise.all(met.map(([, ended]) => ended));
     return tally;
   }
 
-  /** The fault of this phase begins now: what is sent from now on is not counted as sent before. */
-  mark(): void {
-    this.#phase.sentBefore = this.#phase.requests;
+  get isConnected(): boolean {
+    return this.#options.client.isConnected;
+  }
+
+  /** Requests under way. */
+  get openCount(): number {
+    return this.#open.size;
+  }
+
+  /** Requests of this fault so far. */
+  get requestCount(): number {
+    return this.#tally.requestCount;
   }
 
   /** Requests under way that have waited longer. */
   waitingOver(ms: number): number {
     const nowMs = performance.now();
-    return [...this.#open.values()].filter((sinceMs) => nowMs - sinceMs > ms).length;
-  }
-
-  /** Requests of this phase so far. */
-  get phaseRequests(): number {
-    return this.#phase.requests;
+    return [...this.#open.keys()].filter(({ sentAtMs }) => nowMs - sentAtMs > ms).length;
   }
 
   /**
-   * Milliseconds until requests that nothing remembers are answered rightly by both models, several in a row. Looks for at
-   * least `watchMs`: what becomes unwell again meanwhile is well only afterwards.
+   * Milliseconds until requests that nothing remembers are answered rightly by both models in turn, several in a row.
+   * What they are answered is counted as the load's is.
    */
-  async untilWell(capMs: number, watchMs = 0): Promise<number> {
-    const startedAtMs = performance.now();
+  async untilWell(capMs: number, watch?: Watch): Promise<number> {
+    const sinceMs = watch?.sinceMs ?? performance.now();
     let wellAfterMs = 0;
     for (let row = 0; ; ) {
-      const at = Math.floor(this.#random.next() * this.#options.queries.length);
-      const request = { ...this.#text(at), bypass_cache: true, corpus_version: row % 2 === 0 ? 'v1' : 'v2' };
-      const outcome = await this.#options.client.search(request, this.#options.deadlineMs);
-      const elapsedMs = performance.now() - startedAtMs;
-      row = outcome.kind === 'answer' && this.#verdict(at, outcome.answer) === 'right' ? row + 1 : 0;
+      const version = VERSIONS[row % VERSIONS.length] as string;
+      const at = this.#someQuery();
+      const request = { ...this.#text(at), bypass_cache: true, corpus_version: version };
+      const end = await this.#ask(request, at, true);
+      const elapsedMs = performance.now() - sinceMs;
+      row = end.kind === 'right' ? row + 1 : 0;
       if (row === WELL_IN_A_ROW) wellAfterMs = elapsedMs;
-      if (row >= WELL_IN_A_ROW && elapsedMs >= watchMs) return wellAfterMs;
+      if (row >= WELL_IN_A_ROW && (watch?.hasSeenEnough() ?? true)) return wellAfterMs;
       if (row < WELL_IN_A_ROW && elapsedMs > capMs)
-        throw new Error(`requests are not answered again after ${capMs} ms`);
+        throw new Error(`requests are not answered again after ${capMs} ms: ${JSON.stringify(end)}`);
       await sleep(PROBE_INTERVAL_MS);
     }
   }
 
   /** One request more than the rate asks for. */
   sendOne(): void {
-    const number = this.#number++;
-    const tally = this.#phase;
-    const at = Math.floor(this.#random.next() * this.#options.queries.length);
-    const nth = ++tally.requests;
-    const ended: Promise<void> = this.#options.client
-      .search(this.#requestOf(number, at), this.#options.deadlineMs)
-      .then((outcome) => {
-        this.#count(tally, at, outcome);
-        if (outcome.kind === 'lost' && nth <= (tally.sentBefore ?? nth)) tally.lostBefore++;
-        this.#open.delete(ended);
-      });
-    this.#open.set(ended, performance.now());
+    const at = this.#someQuery();
+    void this.#ask(this.#requestOf(this.#number++, at), at, false);
+  }
+
+  /** A text that no cache answers, one more than the rate asks for. */
+  sendText(): void {
+    const at = this.#someQuery();
+    void this.#ask({ ...this.#text(at), bypass_cache: true }, at, false);
+  }
+
+  #ask(request: SearchRequest, at: number, isProbe: boolean): Promise<End> {
+    const { client, deadlineMs } = this.#options;
+    const sent = this.#tally.send(request.vector === undefined ? 'text' : 'vector', isProbe);
+    const ended = client.search(request, deadlineMs).then((outcome) => {
+      const end = endOf(outcome, request, at, this.#options);
+      sent.tally.end(sent, end);
+      this.#open.delete(sent);
+      return end;
+    });
+    this.#open.set(sent, ended);
+    return ended;
   }
 
   async #run(): Promise<void> {
@@ -152,17 +162,26 @@ export class ConstantLoad {
     }
   }
 
-  #text(at: number): Record<string, unknown> {
-    return { corpus: CORPUS, text: this.#options.queries[at], top_k: TOP_K };
+  #someQuery(): number {
+    return this.#random.below(this.#options.queries.length);
   }
 
-  #requestOf(number: number, at: number): object {
+  #text(at: number): SearchRequest {
+    return { corpus: CORPUS, text: this.#options.queries[at] as string, top_k: TOP_K };
+  }
+
+  #requestOf(number: number, at: number): SearchRequest {
     const affinity = { affinity_key: `user-${number % 97}` };
-    switch (number % 4) {
+    switch (number % 8) {
       case 0:
+      case 4:
         return { ...this.#text(at), ...affinity };
       case 1:
         return { ...this.#text(at), ...affinity, bypass_cache: true };
+      case 5: {
+        const version = VERSIONS[(number >> 3) % VERSIONS.length] as string;
+        return { ...this.#text(at), bypass_cache: true, corpus_version: version };
+      }
       default: {
         const models = [...this.#options.vectors.keys()];
         const model = models[number % models.length] as string;
@@ -171,30 +190,5 @@ export class ConstantLoad {
         return { corpus: CORPUS, vector: { f32le }, model, top_k: TOP_K, bypass_cache: number % 8 > 3 };
       }
     }
-  }
-
-  #count(tally: Tally, at: number, outcome: Outcome): void {
-    const note = (what: string): void => {
-      if (tally.examples.size < EXAMPLES_MAX) tally.examples.add(what);
-    };
-    if (outcome.kind === 'refused') {
-      tally.refused++;
-      tally.reasons.set(outcome.reason, (tally.reasons.get(outcome.reason) ?? 0) + 1);
-    } else if (outcome.kind === 'lost') {
-      tally.lost++;
-      note(`lost: ${outcome.why}`);
-    } else {
-      tally.answered++;
-      const verdict = this.#verdict(at, outcome.answer);
-      if (verdict === 'right') return;
-      tally[verdict]++;
-      note(`${verdict}: ${outcome.answer.served_by.build} for query ${at}`);
-    }
-  }
-
-  #verdict(at: number, answer: ChaosAnswer): 'right' | 'wrong' | 'mispaired' {
-    const { checker, queries, modelOfBuild } = this.#options;
-    if (modelOfBuild.get(answer.served_by.build) !== answer.served_by.model) return 'mispaired';
-    return checker.verdict(queries[at] as string, answer);
   }
 }

@@ -27,8 +27,11 @@ const metric =
   (rig: ChaosRig): Promise<number> =>
     seriesSum(rig, series);
 
-export const refusedValues = metric(/^switchyard_cache_errors_total\{.*why="invalid_/);
-export const cacheErrors = metric(/^switchyard_cache_(errors|redis_timeouts|breaker_opened)_total/);
+/** Values of Redis that were not taken: what arrived is no value at all, or is the sound value of another key. */
+export const damagedValues = metric(/^switchyard_cache_errors_total\{.*why="invalid_(short|checksum)"/);
+export const mixedUpValues = metric(/^switchyard_cache_errors_total\{.*why="invalid_(key|kind|fingerprint)"/);
+/** How often its breaker opened: a read that is late now and then opens none. */
+export const redisGivenUp = metric(/^switchyard_cache_breaker_opened_total/);
 export const redisUsed = async (rig: ChaosRig): Promise<boolean> =>
   (await seriesSum(rig, /^switchyard_cache_breaker_open /)) === 0;
 export const registryDown = async (rig: ChaosRig): Promise<number> =>
@@ -44,6 +47,8 @@ export const shadowUsed = async (rig: ChaosRig): Promise<boolean> =>
   (await seriesSum(rig, /^switchyard_mirror_breaker_open\{/)) === 0;
 /** Mirrors that were given up, since the shadow said nothing. */
 export const lateMirrors = metric(/^switchyard_mirrors_total\{.*outcome="deadline"/);
+/** Of clients, as the gateway counts them. */
+export const requestsInFlight = metric(/^switchyard_overload_in_flight\{.*partition="(live|bulk)"/);
 /** Bytes of the target that was asked into memory and is kept in the page cache instead. */
 export const heldInPageCache = metric(/^switchyard_index_file_bytes\{.*version="v2".*placement="page_cache"/);
 export const uncleanExits = metric(/^switchyard_unclean_exits_total/);
@@ -55,8 +60,12 @@ export const stalledConnections = async (rig: ChaosRig): Promise<number> =>
 export const heldUp: Sign = (_rig, load) => load.waitingOver(HELD_UP_MS);
 export const standsStill: Sign = (_rig, load) => load.waitingOver(STANDSTILL_MS);
 
-/** Connections that the gateway gave up after what is behind them went silent. */
-export const abandonedConnections: Sign = ({ postgresProxy }) => postgresProxy.abandoned;
+/**
+ * 1 once the gateway gave up half of the connections that went silent: those that ask, for the one that listens is asked
+ * every 15 s alone. One that had nothing to do for long is closed without a fault.
+ */
+export const forgottenGivenUp: Sign = ({ postgresProxy: { forgotten, abandoned } }) =>
+  forgotten > 0 && abandoned >= forgotten / 2 ? 1 : 0;
 export const newConnections: Sign = ({ postgresProxy }) => postgresProxy.accepted;
 
 /** Minutes between our clock and the gateway's, by the ids that it gives queries (UUID version 7). */

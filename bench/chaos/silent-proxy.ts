@@ -10,6 +10,7 @@ interface Pair {
 interface State {
   isSilent: boolean;
   accepted: number;
+  forgotten: number;
   abandoned: number;
 }
 
@@ -32,7 +33,7 @@ export class SilentProxy {
 
   static async open(targetPort: number): Promise<SilentProxy> {
     const pairs = new Set<Pair>();
-    const state: State = { isSilent: false, accepted: 0, abandoned: 0 };
+    const state: State = { isSilent: false, accepted: 0, forgotten: 0, abandoned: 0 };
     const server = createServer((client) => {
       state.accepted++;
       const target = connect(targetPort, '127.0.0.1');
@@ -63,6 +64,11 @@ export class SilentProxy {
     return this.#state.accepted;
   }
 
+  /** Connections that `forget` was said of. */
+  get forgotten(): number {
+    return this.#state.forgotten;
+  }
+
   /** Forgotten connections whose client has given them up. */
   get abandoned(): number {
     return this.#state.abandoned;
@@ -75,7 +81,10 @@ export class SilentProxy {
 
   /** What is open now swallows everything from now on; new connections work. As a firewall that dropped its old flows. */
   forget(): void {
-    for (const pair of this.#pairs) pair.isForgotten = true;
+    for (const pair of this.#pairs) {
+      if (!pair.isForgotten) this.#state.forgotten++;
+      pair.isForgotten = true;
+    }
   }
 
   /** New connections work; those that lost bytes are cut, as their peers would find out. */

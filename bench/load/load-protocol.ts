@@ -39,6 +39,8 @@ export interface LoadResult {
   readonly failed: Readonly<Record<string, number>>;
   /** From the first request to the last answer. */
   readonly wallMs: number;
+  /** From the last request to the last answer: a part of `wallMs`. */
+  readonly tailMs: number;
   readonly perSecond: number;
   /** From the moment a request was due (`open`) or sent (`closed`). Of answered requests. */
   readonly latencyUs: LatencyUs;

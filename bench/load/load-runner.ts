@@ -72,6 +72,7 @@ class Run {
   /** Per request sent: when it was sent, or due. */
   #startedMs = new Float64Array(65_536);
   #sent = 0;
+  #lastSentMs = monotonicMs();
   #answeredCount = 0;
   #expectedIds = 0;
   #foundIds = 0;
@@ -99,8 +100,10 @@ class Run {
     const finished = this.#finished();
     this.#onAnswered = (connection) => {
       const nowMs = monotonicMs();
-      if (nowMs < this.#stopAtMs) this.#send(connection, nowMs);
-      else this.#isSending = false;
+      if (nowMs < this.#stopAtMs) {
+        this.#lastSentMs = nowMs;
+        this.#send(connection, nowMs);
+      } else this.#isSending = false;
     };
     for (let at = 0; at < inFlight; at++) this.#send(at % this.#connections.length, monotonicMs());
     await finished;
@@ -113,6 +116,7 @@ class Run {
     const ticking = tick(dueMs, startMs, (count) => {
       while (this.#sent < count)
         this.#send(this.#sent % this.#connections.length, startMs + (dueMs[this.#sent] as number));
+      this.#lastSentMs = monotonicMs();
     }).then(() => {
       this.#isSending = false;
       this.#endWhenAnswered();
@@ -180,12 +184,14 @@ class Run {
   }
 
   #result(startMs: number): LoadResult {
-    const wallMs = monotonicMs() - startMs;
+    const endMs = monotonicMs();
+    const wallMs = endMs - startMs;
     const { user, system } = process.cpuUsage(this.#cpuBefore);
     return {
       answered: this.#latencies.count,
       failed: this.#failed,
       wallMs,
+      tailMs: endMs - this.#lastSentMs,
       perSecond: (this.#latencies.count * 1000) / wallMs,
       latencyUs: this.#latencies.summary(),
       acceptedLatencyUs: this.#accepted.summary(),

@@ -165,6 +165,22 @@ t.test(
   },
 );
 
+t.test('what is answered after the last request is told apart', async (t) => {
+  const answerMs = 300;
+  const { port } = await serverOf(t, (_, answer) =>
+    setTimeout(() => answer(null, Buffer.from('ok')), answerMs),
+  );
+  const generator = await start(t, port, [Buffer.from('a')]);
+  for (const plan of [
+    { kind: 'open', perSecond: 100, seed: 3 },
+    { kind: 'closed', inFlight: 4 },
+  ] as const) {
+    const { tailMs, wallMs } = await generator.run({ ...plan, seconds: 0.5, from: 0 });
+    t.ok(tailMs > answerMs / 2, `${plan.kind}: ${tailMs}`);
+    t.ok(wallMs - tailMs > 0, `${plan.kind}: ${wallMs - tailMs} ms of sending`);
+  }
+});
+
 t.test('a server that goes away fails the run instead of hanging it', async (t) => {
   const server = await serverOf(t, () => server.forceShutdown());
   const generator = await start(t, server.port, [Buffer.from('a')]);

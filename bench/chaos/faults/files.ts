@@ -1,19 +1,25 @@
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { CORPUS } from './load.js';
-import type { ChaosRig } from './rig.js';
-import { mountSmall, unmount } from './small-disks.js';
+import { type Fault, UNNOTICED } from '../fault.js';
+import { CORPUS } from '../load.js';
+import type { ChaosRig } from '../rig.js';
+import { heldInPageCache } from '../signs.js';
+import { mountSmall, unmount } from '../small-disks.js';
 
 /** Their vectors alone take twice what fits. */
 const TEXTS = 80;
 const BUILT = 'too-large';
 
+const bundlesOf = (varDir: string): string => path.join(varDir, 'bundles', CORPUS);
 const buildsFolder = ({ varDir }: ChaosRig): string => path.join(varDir, 'bundles', BUILT);
 let isMounted = false;
 
 /** A corpus is built whose bundle does not fit: the build must say so, and what serves must not notice. */
-export const diskFull = {
-  inject: async (rig: ChaosRig): Promise<string | undefined> => {
+const diskFull: Fault = {
+  name: 'disk full during a build',
+  maySkip: true,
+  expected: UNNOTICED,
+  inject: async (rig) => {
     await mkdir(buildsFolder(rig), { recursive: true });
     const refused = mountSmall(buildsFolder(rig));
     if (refused !== undefined) return refused;
@@ -30,7 +36,7 @@ export const diskFull = {
       throw new Error(`a build on a full disk ended with ${code}: ${text.slice(-500)}`);
     return undefined;
   },
-  heal: async (rig: ChaosRig): Promise<void> => {
+  heal: async (rig) => {
     if (isMounted) unmount(buildsFolder(rig));
     isMounted = false;
     await rm(buildsFolder(rig), { recursive: true, force: true });
@@ -41,8 +47,12 @@ export const diskFull = {
  * A target is asked into a memory folder that has no room for it: served from the page cache, which its metrics say.
  * That a copy finds the folder full half-way is test/index/tiers/memory-full.test.ts.
  */
-export const memoryFull = {
-  inject: async ({ address, memoryFolder }: ChaosRig): Promise<string | undefined> => {
+const memoryFull: Fault = {
+  name: 'shared memory full',
+  maySkip: true,
+  met: heldInPageCache,
+  expected: UNNOTICED,
+  inject: async ({ address, memoryFolder }) => {
     if (memoryFolder === null) return 'a small tmpfs cannot be mounted';
     const response = await fetch(`${address.admin}/v1/corpora/${CORPUS}/desired-targets`, {
       method: 'POST',
@@ -55,7 +65,7 @@ export const memoryFull = {
       );
     return undefined;
   },
-  heal: async ({ address }: ChaosRig): Promise<void> => {
+  heal: async ({ address }) => {
     const response = await fetch(`${address.admin}/v1/corpora/${CORPUS}/desired-targets/v2?reason=chaos`, {
       method: 'DELETE',
     });
@@ -64,3 +74,15 @@ export const memoryFull = {
       throw new Error(`a wish was not taken back: ${response.status} ${await response.text()}`);
   },
 };
+
+/** Faults of what lies on disk and in memory. */
+export const FILE_FAULTS: readonly Fault[] = [
+  {
+    name: 'files of open indexes moved away',
+    inject: ({ varDir }) => rename(bundlesOf(varDir), `${bundlesOf(varDir)}-away`),
+    heal: ({ varDir }) => rename(`${bundlesOf(varDir)}-away`, bundlesOf(varDir)),
+    expected: UNNOTICED,
+  },
+  diskFull,
+  memoryFull,
+];
