@@ -45,7 +45,7 @@ export const UNNOTICED: Expected = { lost: 'none', refusedMax: NOBODY, recoveryM
 /** Vectors need no encoder; nor do the texts that are remembered, and those that wait for it. */
 export const TEXTS_REFUSED: Expected = {
   lost: 'none',
-  refusedMax: { text: 0.9, vector: 0 },
+  refusedMax: { text: 0.8, vector: 0 },
   recoveryMsMax: 45_000,
 };
 /** What was held up is answered, or told to try again. */
