@@ -17,7 +17,7 @@ export function compileListener(
     throw invalid(`listen.${name}.tls.client_ca_file needs cert_file and key_file beside it`);
   const isTls = cert_file !== null && key_file !== null;
   return {
-    host,
+    host: addressOf(host),
     port,
     auth,
     allowPlaintext: allow_plaintext,
@@ -30,6 +30,12 @@ export function compileListener(
       : null,
   };
 }
+
+/**
+ * `localhost` is 127.0.0.1 and nothing else, whatever the machine's files say: a name may mean several addresses, or one
+ * that others reach, and a listener is one socket.
+ */
+export const addressOf = (host: string): string => (/^localhost\.?$/i.test(host) ? '127.0.0.1' : host);
 
 /** Errors: INVALID_CONFIG. */
 export function compileAuth({ auth }: ConfigFile, cwd: string, varDir: string): AuthSettings {

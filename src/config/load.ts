@@ -1,13 +1,12 @@
-import { existsSync, readFileSync } from 'node:fs';
 import { availableParallelism, totalmem } from 'node:os';
 import path from 'node:path';
 import { Value } from '@sinclair/typebox/value';
-import { parse as parseYaml } from 'yaml';
 import { SwitchyardError } from '../errors.js';
 import type { Config } from './config.js';
 import { compileEncoder } from './encoder.js';
-import { compileAuth, compileListener } from './listeners.js';
+import { addressOf, compileAuth, compileListener } from './listeners.js';
 import { type ConfigFile, ConfigFileSchema } from './schema.js';
+import { readSettingsFile } from './settings-file.js';
 
 /** Of the memory, for tier dram where no limit is configured. */
 const DRAM_SHARE = 0.6;
@@ -36,15 +35,13 @@ const NOT_SETTINGS: ReadonlySet<string> = new Set([
   'SWITCHYARD_FUZZ_SEED',
 ]);
 
-const DEFAULT_FILE = path.join('config', 'switchyard.yaml');
-
 /**
  * defaults → file → environment → command line, validated as a whole. The environment spells a setting
  * `SWITCHYARD_LISTEN__HTTP__PORT` (dots are two underscores); DATABASE_URL is read as it is.
  * Errors: INVALID_CONFIG, naming the setting, the value's limit and where it came from.
  */
 export function loadConfig(sources: ConfigSources): Config {
-  const merged = readFile(sources);
+  const merged = readSettingsFile(sources);
   for (const [name, text] of Object.entries(sources.env)) {
     if (text === undefined || text === '') continue;
     if (name === 'DATABASE_URL') setPath(merged, 'database_url', text);
@@ -58,7 +55,7 @@ export function loadConfig(sources: ConfigSources): Config {
   const withDefaults: unknown = Value.Default(ConfigFileSchema, merged);
   const first = Value.Errors(ConfigFileSchema, withDefaults).First();
   if (first !== undefined) {
-    const setting = first.path.slice(1).replaceAll('/', '.') || 'the configuration';
+    const setting = nameOf(first.path);
     const known = first.message.startsWith('Unexpected') ? '; docs/operations.md lists the settings' : '';
     const choices = (first.schema as { anyOf?: { const?: unknown }[] }).anyOf?.map(
       (choice) => choice.const ?? 'null',
@@ -70,24 +67,14 @@ export function loadConfig(sources: ConfigSources): Config {
   return compile(withDefaults as ConfigFile, sources.cwd);
 }
 
-function readFile(sources: ConfigSources): Record<string, unknown> {
-  const file = path.resolve(sources.cwd, sources.file ?? DEFAULT_FILE);
-  if (!existsSync(file)) {
-    if (sources.file !== null) throw invalid(`${file} does not exist`);
-    return {};
-  }
-  let parsed: unknown;
-  try {
-    parsed = parseYaml(readFileSync(file, 'utf8'));
-  } catch (error) {
-    throw new SwitchyardError('INVALID_CONFIG', `${file} is not valid YAML: ${(error as Error).message}`, {
-      cause: error,
-    });
-  }
-  if (parsed === null || parsed === undefined) return {};
-  if (typeof parsed !== 'object' || Array.isArray(parsed))
-    throw invalid(`${file} must be a mapping of settings`);
-  return parsed as Record<string, unknown>;
+/** Longer than any setting's name, shorter than any secret. */
+const SETTING_NAME = /^[a-z0-9_]{1,31}$/i;
+
+/** Dotted. Where a colon is missing a value stands where a name should, and it may be a secret. */
+function nameOf(pointer: string): string {
+  const names = pointer.slice(1).split('/');
+  const shown = names.map((name) => (SETTING_NAME.test(name) ? name : '(a name that no setting has)'));
+  return pointer === '' ? 'the configuration' : shown.join('.');
 }
 
 /** Numbers, booleans and comma lists of the environment, by the type that the schema has at this place. */
@@ -185,10 +172,11 @@ function compile(file: ConfigFile, cwd: string): Config {
   const ports = Object.entries(file.listen).filter(([, at]) => at.port !== 0);
   for (const [name, at] of ports) {
     const twin = ports.find(
-      ([other, there]) => other !== name && there.port === at.port && there.host === at.host,
+      ([other, there]) =>
+        other !== name && there.port === at.port && addressOf(there.host) === addressOf(at.host),
     );
     if (twin !== undefined)
-      throw invalid(`listen.${name} and listen.${twin[0]} are both ${at.host}:${at.port}`);
+      throw invalid(`listen.${name} and listen.${twin[0]} are both ${addressOf(at.host)}:${at.port}`);
   }
   const varDir = path.resolve(cwd, file.var_dir);
   const cores = availableParallelism();

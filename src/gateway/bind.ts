@@ -23,10 +23,9 @@ export function assertGuarded(name: ListenerName, listener: ListenerSettings): v
     );
 }
 
-export function isLoopback(host: string): boolean {
-  if (isIPv4(host)) return host.startsWith('127.');
-  return host === '::1' || host === 'localhost';
-}
+/** Of an address. A name is none, `localhost` either: what it stands for is not ours to say. */
+export const isLoopback = (host: string): boolean =>
+  isIPv4(host) ? host.startsWith('127.') : host === '::1';
 
 /** What moves a listener for one command. */
 const OPTIONS: Readonly<Record<ListenerName, string>> = {

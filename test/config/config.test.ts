@@ -1,9 +1,11 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { inspect } from 'node:util';
 import t from 'tap';
 import { parse } from 'yaml';
 import { loadConfig } from '../../src/config/load.js';
 import { SwitchyardError } from '../../src/errors.js';
+import { assertGuarded } from '../../src/gateway/bind.js';
 import { packageRoot } from '../../src/package-root.js';
 
 const bare = { file: null, env: {}, cwd: '/nowhere', overrides: {} };
@@ -92,6 +94,90 @@ t.test('a message about Redis or the secret never repeats them', async (t) => {
   }
   const url = 'rediss://u:p@h:6380/1';
   t.equal(loadConfig({ ...bare, env: { SWITCHYARD_CACHE__REDIS__URL: url } }).cache.redis?.url, url);
+});
+
+const SECRET = 'hunter2/0123456789abcdef+0123456789abcdef';
+
+t.test(
+  'a file that is not written right never has its secrets told, only where and what is wrong',
+  async (t) => {
+    const file = path.join(t.testdir({}), 'c.yaml');
+    const cases: readonly (readonly [string, RegExp])[] = [
+      [`auth: { hmac_secret: "${SECRET}\nlog: { level: info }\n`, /line 3, column 1: a quote.*MISSING_CHAR/],
+      [`auth:\n  hmac_secret: '${SECRET}`, /MISSING_CHAR/],
+      [
+        `database_url: postgresql://u: ${SECRET}@h/d\n`,
+        /line 1, column 15: a value that holds a colon and a space/,
+      ],
+      [`cache:\n  secret: @${SECRET}\n`, /line 2, column 11: .*begins with @/],
+      [`cache:\n  secret: !${SECRET}\n`, /line 2, column 11: .*begins with !/],
+      [`cache: { secret: !${SECRET} x }\n`, /begins with !/],
+      [`cache:\n  secret: *${SECRET}\n`, /begins with \*/],
+      [`cache:\n  secret: |${SECRET}\n`, /line 2, column 12: .*UNEXPECTED_TOKEN/],
+      [`cache:\n  secret: "a" ${SECRET}\n`, /UNEXPECTED_TOKEN/],
+      [`cache:\n  secret: "\\${SECRET}"\n`, /backslash/],
+      [`%${SECRET}\n---\nvar_dir: var\n`, /must not begin with %/],
+      [`database_url ${SECRET}\nvar_dir: var\n`, /a colon is missing/],
+      [`auth: { hmac_secret "${SECRET}" }\n`, /auth\.\(a name that no setting has\): Unexpected/],
+      [`${SECRET}: 1\n`, /^\(a name that no setting has\)/],
+      [`? { ${SECRET}: 1 }\n: 2\n`, /a name that no setting has/],
+      [`auth: { hmac_secret: { ${SECRET}: 1 } }\n`, /^auth\.hmac_secret: /],
+      [`${SECRET}\n`, /must be a mapping of settings/],
+      [`auth: &a [ *a, ${SECRET} ]\n`, /refers to nothing, to too much or to itself/],
+    ];
+    const warnings: unknown[] = [];
+    const heard = (warning: unknown): void => void warnings.push(warning);
+    process.on('warning', heard);
+    t.teardown(() => process.off('warning', heard));
+    for (const [text, says] of cases) {
+      writeFileSync(file, text);
+      const error = refusal(() => loadConfig({ ...bare, file }));
+      t.equal(error.reason, 'INVALID_CONFIG', text);
+      t.match(error.message, says, text);
+      const told = inspect(error, { depth: null });
+      for (const part of [SECRET, 'hunter2', '0123456789abcdef']) t.notMatch(told, part, text);
+    }
+    await new Promise((resolve) => setImmediate(resolve));
+    t.same(warnings, [], 'nor does the library warn of anything by itself');
+  },
+);
+
+t.test('what one listener has may be said for the next by reference', async (t) => {
+  const folder = t.testdir({
+    'c.yaml': 'listen:\n  grpc: { port: 0, auth: &auth keys }\n  http: { port: 0, auth: *auth }\n',
+  });
+  const { listen } = loadConfig({ ...bare, file: path.join(folder, 'c.yaml') });
+  t.same([listen.grpc.auth, listen.http.auth, listen.adminHttp.auth], ['keys', 'keys', 'off']);
+});
+
+t.test('localhost is 127.0.0.1 for every listener, and no other name is an address', async (t) => {
+  for (const host of ['localhost', 'LocalHost', 'localhost.']) {
+    const names = ['grpc', 'http', 'admin_http', 'admin_grpc'];
+    const overrides = Object.fromEntries(names.map((name) => [`listen.${name}.host`, host]));
+    const { listen } = loadConfig({ ...bare, overrides });
+    for (const listener of Object.values(listen)) t.equal(listener.host, '127.0.0.1');
+  }
+  const both = { 'listen.http.host': 'localhost', 'listen.http.port': 7000, 'listen.grpc.port': 7000 };
+  t.match(
+    refusal(() => loadConfig({ ...bare, overrides: both })).message,
+    /listen\.http and listen\.grpc are both 127\.0\.0\.1:7000/,
+  );
+  const bound = { port: 0, auth: 'off', tls: null, allowPlaintext: false } as const;
+  for (const host of ['127.0.0.1', '127.8.9.10', '::1'])
+    t.doesNotThrow(() => assertGuarded('http', { ...bound, host }));
+  for (const host of [
+    'localhost',
+    'localhost.example.org',
+    '127.0.0.1.example.org',
+    '127.1',
+    '0.0.0.0',
+    '::',
+  ])
+    t.throws(
+      () => assertGuarded('http', { ...bound, host }),
+      { message: /can be reached from other machines/ },
+      host,
+    );
 });
 
 t.test('every setting of the schema stands in the shipped file', async (t) => {

@@ -122,6 +122,8 @@ t.test('a plan that breaks a rule is refused, naming step and limit', async (t) 
   for (const { name, steps, says } of BAD)
     t.throws(() => compilePlan({ steps }), refusal('INVALID_PLAN', says), name);
   t.throws(() => readPlan('steps: [}'), refusal('INVALID_PLAN', /neither YAML nor JSON/));
+  for (const text of ['steps: *hunter2', 'steps: &a [*a]', '- !hunter2 x', 'steps: [{ build: "hunter2 }]'])
+    t.throws(() => readPlan(text), refusal('INVALID_PLAN', /^(?!.*hunter2).*neither YAML nor JSON/s), text);
   t.throws(() => readPlan('steps: []\nmore: 1'), refusal('INVALID_PLAN', /no key more/));
   t.throws(
     () => readPlan(`steps: [] # ${'x'.repeat(70_000)}`),

@@ -47,8 +47,9 @@ export async function readSealedFile<Schema extends TSchema>(
   let sealed: { readonly format?: unknown; readonly sha256?: unknown; readonly payload?: unknown } | null;
   try {
     sealed = JSON.parse(text) as typeof sealed;
-  } catch (error) {
-    throw damaged(file, 'is no JSON', error);
+  } catch {
+    // Why, as Node says it, quotes the file.
+    throw damaged(file, 'is no JSON', null);
   }
   if (sealed?.format !== format) throw damaged(file, `is not of format ${format}`, null);
   if (sealed.payload === undefined || sha256Hex(JSON.stringify(sealed.payload)) !== sealed.sha256)

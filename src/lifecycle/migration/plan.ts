@@ -1,6 +1,6 @@
 import type { TSchema } from '@sinclair/typebox';
 import { Value } from '@sinclair/typebox/value';
-import { parseDocument } from 'yaml';
+import { parseYaml } from '../../config/yaml.js';
 import { SwitchyardError, toSwitchyardError } from '../../errors.js';
 import { type Chunking, checkChunking } from '../chunking.js';
 import {
@@ -14,6 +14,7 @@ import {
 
 export const PLAN_STEPS_MAX = 64;
 const PLAN_BYTES_MAX = 65_536;
+const ALIASES_MAX = 10;
 const WEIGHT_TOTAL_BPS = 10_000;
 
 /** What a plan says of one step: `{ set_weight: { weight: 100 } }`. */
@@ -51,10 +52,8 @@ export function readPlan(text: string | null): MigrationPlan {
   if (text === null) return compilePlan(DEFAULT_PLAN);
   if (Buffer.byteLength(text) > PLAN_BYTES_MAX)
     throw invalid(`it has ${Buffer.byteLength(text)} bytes; must be <= ${PLAN_BYTES_MAX}`);
-  const document = parseDocument(text, { uniqueKeys: true });
-  const [error] = document.errors;
-  if (error !== undefined) throw invalid(`it is neither YAML nor JSON: ${error.message.split('\n')[0]}`);
-  return compilePlan(document.toJS({ maxAliasCount: 10 }));
+  const refuse = (problem: string) => invalid(`it is neither YAML nor JSON: ${problem}`);
+  return compilePlan(parseYaml(text, refuse, ALIASES_MAX));
 }
 
 /** Shapes, bounds and the relations between steps. Errors: INVALID_PLAN. */

@@ -54,6 +54,16 @@ async function run(order: BuildOrder, untilRecorded: Promise<void>): Promise<voi
   say({ kind: 'built', digest, rows, embedding });
 }
 
+/** Where it is damaged Node's own message would quote it, and it holds the configuration. */
+function orderOf(line: string): BuildOrder {
+  try {
+    return JSON.parse(line) as BuildOrder;
+  } catch {
+    process.stderr.write('the order of a build is no JSON\n');
+    process.exit(1);
+  }
+}
+
 const lines = createInterface({ input: process.stdin });
 // The parent holds the other end for as long as it lives.
 lines.once('close', () => process.exit(1));
@@ -63,7 +73,7 @@ const untilRecorded = new Promise<void>((resolve) => {
   });
 });
 lines.once('line', (line) => {
-  run(JSON.parse(line) as BuildOrder, untilRecorded).then(
+  run(orderOf(line), untilRecorded).then(
     () => process.stdout.write('', () => process.exit(0)),
     (thrown: unknown) => {
       const { reason, message } = toSwitchyardError(thrown);
