@@ -97,10 +97,18 @@ export class Ejections {
     this.healthOf(target).breaker.passed();
   }
 
-  /** True when the error is the target's fault. `hadMs`: how long the request could wait. */
+  /**
+   * Whether an error speaks against the target that it came from. `hadMs`: how long the request could wait, since whoever
+   * is in a hurry gets no answer from anybody.
+   */
+  blames(error: SwitchyardError, hadMs: number): boolean {
+    return isFault(error) && (error.reason !== 'DEADLINE_EXCEEDED' || hadMs >= this.options.timeoutMs);
+  }
+
+  /** True when the error is the target's fault, as `blames` has it; what is not leaves its failures in a row as they are. */
   failed(target: SnapshotTarget, error: SwitchyardError, hadMs: number): boolean {
     const health = this.healthOf(target);
-    if (!isFault(error) || (error.reason === 'DEADLINE_EXCEEDED' && hadMs < this.options.timeoutMs)) {
+    if (!this.blames(error, hadMs)) {
       health.breaker.passed();
       return false;
     }

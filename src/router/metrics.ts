@@ -1,3 +1,4 @@
+import type { SwitchyardError } from '../errors.js';
 import type { Digest } from '../vocabulary.js';
 import type { Comparison } from './comparison.js';
 import type { MirrorDrop } from './mirror-drop.js';
@@ -27,8 +28,11 @@ export interface StageTimes {
  */
 export interface RouterMetrics {
   served(target: TargetLabels, kind: TrafficKind, times: StageTimes): void;
-  /** A request that failed after its target was picked. */
-  failed(target: TargetLabels, kind: TrafficKind, error: unknown): void;
+  /**
+   * A request that failed after its target was picked. `isFault`: by the target's doing, as ejection has it, and not by
+   * the request's, its hurry's or a full queue's.
+   */
+  failed(target: TargetLabels, kind: TrafficKind, error: SwitchyardError, isFault: boolean): void;
   mirrorOffered(shadow: TargetLabels): void;
   mirrorDropped(shadow: TargetLabels, why: MirrorDrop): void;
   /** The shadow's encoder or index failed; also where the mirror was given up before. */

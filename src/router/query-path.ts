@@ -199,8 +199,11 @@ export class QueryPath {
     return { ...first, target: other, open, insteadOf: target };
   }
 
-  private failed({ snapshot, target, kind }: AdmittedCall, error: unknown): void {
-    this.options.metrics.failed(labelsOf(snapshot.corpus, target), kind, error);
+  private failed({ call, snapshot, target, kind, startedAtMs }: AdmittedCall, thrown: unknown): void {
+    const { ejections, metrics } = this.options;
+    const error = toSwitchyardError(thrown);
+    const isFault = ejections.blames(error, call.deadlineAtMs - startedAtMs);
+    metrics.failed(labelsOf(snapshot.corpus, target), kind, error, isFault);
   }
 }
 

@@ -12,9 +12,13 @@ import { MigrationMeter } from '../../src/lifecycle/migration/meter.js';
 import type { MirrorTotals } from '../../src/lifecycle/migration/mirror-counts.js';
 import type { GoldenFinding } from '../../src/lifecycle/migration/ports.js';
 import { SampleTotals } from '../../src/lifecycle/migration/sample.js';
+import { DEFAULT_EJECTION } from '../../src/router/ejection.js';
 import { LogHistogram } from '../../src/telemetry/log-histogram.js';
 import type { Digest } from '../../src/vocabulary.js';
 import { TestRandom } from '../fixtures/random.js';
+import { FakeTimers } from '../process/fake-timers.js';
+import { CountingMetrics, createRig, type Rig, refusal, route, textCall, V1, V2 } from '../router/harness.js';
+import { CORPUS, target } from '../router/small-engines.js';
 
 const seeded = (seed: number): (() => number) => {
   const random = new TestRandom(seed);
@@ -230,18 +234,74 @@ t.test('mirrored reads: those that came too late are shown, and too many make it
   t.match(totals.mirrored('v2'), { compared: 0, failed: 1, late: 2 }, 'each counts once');
 });
 
+/** A router of the real kind whose failures and answers a migration measures; v2 has the whole weight. */
+async function measuredRouter(): Promise<{ rig: Rig; found: () => Finding }> {
+  const meter = new MigrationMeter();
+  meter.watch(new Set([CORPUS]));
+  const metrics = new (class extends CountingMetrics {
+    override served(...given: Parameters<CountingMetrics['served']>): void {
+      meter.served(...given);
+    }
+    override failed(...[target, kind, , isFault]: Parameters<CountingMetrics['failed']>): void {
+      meter.failed(target, kind, isFault);
+    }
+  })();
+  const rig = createRig({ over: { metrics, timers: new FakeTimers() } });
+  await rig.router.apply(route(1, [target(V1, 'draining'), target(V2, 'active', 10_000)]));
+  const totals = new SampleTotals();
+  const found = (): Finding => {
+    totals.add(meter.take(CORPUS) ?? { versions: {}, mirrored: {} });
+    const after = totals.version('v2');
+    const before = { answered: 10_000, failed: 2 };
+    return checkErrorRate({ before, after, earlier: before }, { increase_max: 0.01, samples_min: 200 });
+  };
+  return { rig, found };
+}
+
 t.test(
-  'a version that refuses wrong pairings fails, and one that refuses what clients got wrong does not',
-  (t) => {
-    const meter = new MigrationMeter();
-    meter.watch(new Set(['docs']));
-    const target = { corpus: 'docs', version: 'v2', build: 'b'.repeat(64) as Digest, model: 'm@1' };
-    for (const reason of ['FINGERPRINT_MISMATCH', 'DIMENSION_MISMATCH', 'INTERNAL'] as const)
-      meter.failed(target, 'split', new SwitchyardError(reason, 'refused'));
-    t.equal(meter.take('docs')?.versions.v2?.failed, 2);
-    t.end();
+  'whoever may search cannot end a migration: hurry, full queues and mistakes fail no version',
+  async (t) => {
+    const { rig, found } = await measuredRouter();
+    const model = 'beta@1';
+    rig.engines.conditions.onSearch = async () => {
+      throw new SwitchyardError('DEADLINE_EXCEEDED', 'too late');
+    };
+    for (const over of [{ deadlineAtMs: 0.5 }, { deadlineAtMs: 1 }, { deadlineAtMs: 999 }])
+      for (let at = 0; at < 50; at++) await refusal(rig.router.search(textCall('owl', { model, ...over })));
+    for (const reason of ['QUEUE_FULL', 'OVERLOADED', 'SHUTTING_DOWN', 'TEXT_TOO_LARGE'] as const) {
+      rig.engines.conditions.onSearch = async () => {
+        throw new SwitchyardError(reason, 'no');
+      };
+      for (let at = 0; at < 50; at++) await refusal(rig.router.search(textCall('owl', { model })));
+    }
+    const batch = await rig.router.batchSearch([textCall('owl', { model }), textCall('cat', { model })]);
+    t.ok(batch.every((item) => item instanceof SwitchyardError));
+    t.match(
+      found(),
+      { verdict: 'undecided', figures: { after: null } },
+      'it served nothing and failed nothing',
+    );
+    await rig.router.close();
   },
 );
+
+t.test('a version that breaks, refuses wrong pairings or hangs fails its migration', async (t) => {
+  for (const reason of [
+    'INDEX_UNAVAILABLE',
+    'INTERNAL',
+    'FINGERPRINT_MISMATCH',
+    'DEADLINE_EXCEEDED',
+  ] as const) {
+    const { rig, found } = await measuredRouter();
+    rig.engines.conditions.onSearch = async () => {
+      throw new SwitchyardError(reason, 'no');
+    };
+    const call = textCall('owl', { deadlineAtMs: DEFAULT_EJECTION.timeoutMs });
+    for (let at = 0; at < 12; at++) t.equal((await refusal(rig.router.search(call))).reason, reason);
+    t.match(found(), { verdict: 'failed' }, reason);
+    await rig.router.close();
+  }
+});
 
 t.test('what was begun to be measured before a step does not count in it', async (t) => {
   let nowMs = 1_000;
@@ -251,7 +311,7 @@ t.test('what was begun to be measured before a step does not count in it', async
   const written: { gatewayId: string; at: Date; sample: unknown }[] = [];
   const write = (afterMs: number): void => {
     nowMs += afterMs;
-    meter.failed(target, 'split', new Error('no answer'));
+    meter.failed(target, 'split', true);
     written.push({ gatewayId: 'a', at: new Date(nowMs), sample: meter.take('docs') });
   };
   for (const afterMs of [60_000, 5_000, 5_000]) write(afterMs);

@@ -245,6 +245,25 @@ t.test('mistakes of clients, full queues and hurried deadlines eject nobody', as
   await rig.router.close();
 });
 
+t.test('hurried deadlines between them do not make good the failures of a target that hangs', async (t) => {
+  const { rig } = clocked();
+  await rig.router.apply(route(1, [target(V1, 'active', 10_000), target(V1B, 'draining')]));
+  rig.engines.conditions.onSearch = async () => {
+    throw new SwitchyardError('DEADLINE_EXCEEDED', 'too late');
+  };
+  const { failuresToOpen } = DEFAULT_EJECTION.breaker;
+  for (let at = 0; at < failuresToOpen; at++) {
+    t.equal(stateOf(rig, FIRST), 'in_use');
+    for (let more = 0; more < 10; more++)
+      await refusal(rig.router.search(textCall('owl', { deadlineAtMs: 20 })));
+    await refusal(rig.router.search(textCall('owl', { deadlineAtMs: DEFAULT_EJECTION.timeoutMs })));
+  }
+  t.equal(stateOf(rig, FIRST), 'ejected');
+  t.equal(rig.metrics.of('failed v1 split'), 11 * failuresToOpen);
+  t.equal(rig.metrics.of('fault v1 split'), failuresToOpen, 'and no other failure speaks against it');
+  await rig.router.close();
+});
+
 t.test(
   'remembered answers are no trial, and what another target answered is remembered as its own',
   async (t) => {

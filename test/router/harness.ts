@@ -63,8 +63,9 @@ export class CountingMetrics implements RouterMetrics {
     this.times.push(times);
   }
 
-  failed(target: TargetLabels, kind: TrafficKind): void {
+  failed(target: TargetLabels, kind: TrafficKind, _error: SwitchyardError, isFault: boolean): void {
     this.add(`failed ${target.version} ${kind}`);
+    if (isFault) this.add(`fault ${target.version} ${kind}`);
   }
 
   mirrorOffered(shadow: TargetLabels): void {

@@ -1,4 +1,3 @@
-import { REASONS, toSwitchyardError } from '../../errors.js';
 import type { Comparison } from '../../router/comparison.js';
 import type { RouterMetrics, StageTimes, TargetLabels, TrafficKind } from '../../router/metrics.js';
 import type { MirrorDrop } from '../../router/mirror-drop.js';
@@ -15,9 +14,7 @@ interface Pair {
  * What one gateway sees of the corpora that migrate: served and failed requests per version, mirrored reads compared.
  * Every other corpus costs one look into a map. `take` gives what came since it was last called.
  */
-export class MigrationMeter
-  implements Pick<RouterMetrics, 'served' | 'failed' | 'mirrorDropped' | 'mirrorCompared'>
-{
+export class MigrationMeter implements Pick<RouterMetrics, 'served' | 'mirrorDropped' | 'mirrorCompared'> {
   readonly #corpora = new Map<string, CorpusMeter>();
   readonly #nowMs: () => number;
 
@@ -40,12 +37,9 @@ export class MigrationMeter
     if (this.#corpora.size > 0 && kind === 'split') this.#corpora.get(target.corpus)?.served(target, times);
   }
 
-  failed(target: TargetLabels, kind: TrafficKind, error: unknown): void {
-    if (this.#corpora.size === 0 || kind !== 'split') return;
-    const { reason } = toSwitchyardError(error);
-    // A wrong pairing is no client's doing either, whatever its status.
-    if (REASONS[reason].http >= 500 || reason === 'FINGERPRINT_MISMATCH')
-      this.#corpora.get(target.corpus)?.failed(target);
+  /** What is not the version's fault counts as nothing: else whoever may search could end a migration by his hurry. */
+  failed(target: TargetLabels, kind: TrafficKind, isFault: boolean): void {
+    if (isFault && kind === 'split') this.#corpora.get(target.corpus)?.failed(target);
   }
 
   mirrorDropped(shadow: TargetLabels, why: MirrorDrop): void {
