@@ -4,7 +4,7 @@ import type { EmbedCall, EmbedOutcome, QueryService, SearchCall, SearchOutcome }
 import type { Priority } from '../vocabulary.js';
 import type { Caller } from './auth/caller.js';
 import type { BatchItems } from './batch-items.js';
-import type { InFlight } from './in-flight.js';
+import { deadlineExceeded, type InFlight } from './in-flight.js';
 import { checkBatch, checkEmbed, checkSearch, type EmbedInput, type SearchInput } from './limits.js';
 import type { Overload, WorkKind } from './overload/overload.js';
 import type { RequestScope } from './requests.js';
@@ -85,7 +85,7 @@ export class Calls {
       { deadlineAtMs, priority: calls.some(({ priority }) => priority === 'live') ? 'live' : 'bulk' },
       this.#batchSearch,
       ready,
-      leastWaitedMs,
+      leastWait,
       calls.length,
     );
     if (outcomes.length !== calls.length) {
@@ -126,20 +126,24 @@ export class Calls {
     { priority, deadlineAtMs }: { readonly priority: Priority; readonly deadlineAtMs: number },
     work: (argument: Argument) => Promise<T>,
     argument: Argument,
-    waitedMsOf: (outcome: T) => number | null,
+    waitOf: (outcome: T) => Wait,
     weight = 1,
   ): Promise<T> {
+    const nowMs = performance.now();
+    // Nothing is begun for it, and nothing learnt from it: clients without any time must not move the limit of the others.
+    if (deadlineAtMs <= nowMs) throw deadlineExceeded();
     this.#overload.enter(kind, priority, weight);
-    let queueMs: number | null = null;
+    let wait: Wait = null;
     try {
-      const outcome = await this.#inFlight.run(deadlineAtMs, work, argument);
-      queueMs = waitedMsOf(outcome);
+      const outcome = await this.#inFlight.run(deadlineAtMs, nowMs, work, argument);
+      wait = waitOf(outcome);
       return outcome;
     } catch (error) {
-      queueMs = waitedInVainMs(error);
+      wait = waitInVain(error);
       throw error;
     } finally {
-      this.#overload.leave(kind, priority, weight, queueMs);
+      if (wait === 'cut_short') this.#overload.leave(kind, priority, weight, performance.now() - nowMs, true);
+      else this.#overload.leave(kind, priority, weight, wait);
     }
   }
 
@@ -161,7 +165,12 @@ export class Calls {
 const traced = <Call extends SearchCall | EmbedCall>(call: Call, scope: RequestScope | null): Call =>
   scope === null || scope.trace === null ? call : { ...call, trace: scope.trace };
 
-/** Null where an answer was remembered: that says nothing of the queues. */
+/**
+ * Milliseconds in queues, infinite where they had no room; null: nothing is known, as of an answer that was remembered;
+ * `cut_short`: its deadline passed, wherever it was.
+ */
+type Wait = number | null | 'cut_short';
+
 function waitedMs({ servedBy, timings }: SearchOutcome): number | null {
   return servedBy.resultCache === 'HIT' ? null : timings.queueUs / 1000;
 }
@@ -169,18 +178,19 @@ function waitedMs({ servedBy, timings }: SearchOutcome): number | null {
 const embedWaitedMs = ({ queueUs }: EmbedOutcome): number | null => (queueUs === 0 ? null : queueUs / 1000);
 
 /** Who was dropped waited longer than anybody does; one alone changes nothing, since the least of an interval counts. */
-function waitedInVainMs(error: unknown): number | null {
+function waitInVain(error: unknown): Wait {
   const { reason } = toSwitchyardError(error);
-  const wasDropped = reason === 'DEADLINE_EXCEEDED' || reason === 'QUEUE_FULL' || reason === 'OVERLOADED';
-  return wasDropped ? Number.POSITIVE_INFINITY : null;
+  if (reason === 'DEADLINE_EXCEEDED') return 'cut_short';
+  return reason === 'QUEUE_FULL' || reason === 'OVERLOADED' ? Number.POSITIVE_INFINITY : null;
 }
 
 /** The items of a batch wait for each other, so only the first of them tells of others. */
-function leastWaitedMs(outcomes: readonly (SearchOutcome | Error)[]): number | null {
-  let least: number | null = null;
+function leastWait(outcomes: readonly (SearchOutcome | Error)[]): Wait {
+  let least: Wait = null;
   for (const outcome of outcomes) {
-    const ms = outcome instanceof Error ? waitedInVainMs(outcome) : waitedMs(outcome);
-    if (ms !== null && (least === null || ms < least)) least = ms;
+    const wait = outcome instanceof Error ? waitInVain(outcome) : waitedMs(outcome);
+    if (typeof wait !== 'number') least ??= wait;
+    else if (typeof least !== 'number' || wait < least) least = wait;
   }
   return least;
 }

@@ -26,14 +26,13 @@ export class InFlight {
     return this.#entries.size;
   }
 
-  /** The result of `start`, or DEADLINE_EXCEEDED. A deadline that has passed already starts nothing. */
+  /** The result of `start`, or DEADLINE_EXCEEDED. `nowMs`: by `performance.now()`, which the caller looked at already. */
   run<Argument, T>(
     deadlineAtMs: number,
+    nowMs: number,
     start: (argument: Argument) => Promise<T>,
     argument: Argument,
   ): Promise<T> {
-    const nowMs = performance.now();
-    if (deadlineAtMs <= nowMs) return Promise.reject(deadlineExceeded());
     return new Promise<T>((resolve, reject) => {
       const work = start(argument);
       const entry = this.#entries.add({ deadlineAtMs, reject });
@@ -109,5 +108,5 @@ export class InFlight {
   }
 }
 
-const deadlineExceeded = (): SwitchyardError =>
+export const deadlineExceeded = (): SwitchyardError =>
   new SwitchyardError('DEADLINE_EXCEEDED', 'the deadline passed before there was an answer');

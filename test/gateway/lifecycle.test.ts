@@ -343,6 +343,7 @@ t.test('idle waits for the last request, and gives up at its cap', async (t) => 
   let finish = (): void => {};
   const work = inFlight.run(
     performance.now() + 10_000,
+    performance.now(),
     () =>
       new Promise<void>((resolve) => {
         finish = resolve;
@@ -355,7 +356,12 @@ t.test('idle waits for the last request, and gives up at its cap', async (t) => 
   t.equal(await idle, true);
   await work;
   await t.rejects(
-    inFlight.run(performance.now() + 1_000, (why: string) => Promise.reject(new Error(why)), 'its own'),
+    inFlight.run(
+      performance.now() + 1_000,
+      performance.now(),
+      (why: string) => Promise.reject(new Error(why)),
+      'its own',
+    ),
     /its own/,
   );
   t.equal(inFlight.count, 0);

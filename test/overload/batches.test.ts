@@ -1,16 +1,21 @@
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { SwitchyardError } from '../../src/errors.js';
 import { Overload } from '../../src/gateway/overload/overload.js';
 import { systemTimers } from '../../src/process/timers.js';
 import { CORPUS } from '../gateway/brute-force-service.js';
-import { OVERLOAD, startGateway } from '../gateway/harness.js';
+import { type Gateway, OVERLOAD, startGateway } from '../gateway/harness.js';
+
+const SEARCH = { corpus: CORPUS, text: 'a fish' };
 
 /** Remembers how long each request is said to have waited. */
 class WatchedOverload extends Overload {
   readonly waits: (number | null)[] = [];
+  /** Of those that their deadlines cut short. */
+  readonly cutShortMs: (number | null)[] = [];
 
   override leave(...given: Parameters<Overload['leave']>): void {
-    this.waits.push(given[3]);
+    const [, , , queueMs, wasCutShort = false] = given;
+    (wasCutShort ? this.cutShortMs : this.waits).push(queueMs);
     super.leave(...given);
   }
 }
@@ -19,8 +24,7 @@ t.test('a batch whose searches were all dropped tells the limit that they waited
   const overload = new WatchedOverload(OVERLOAD, systemTimers);
   const gateway = await startGateway({ overload });
   t.teardown(() => gateway.close());
-  const search = { corpus: CORPUS, text: 'a fish' };
-  const batch = { requests: [search, search] };
+  const batch = { requests: [SEARCH, SEARCH] };
   gateway.service.failure = new SwitchyardError('OVERLOADED', 'waited too long');
   await gateway.post('/v1/search:batch', batch);
   gateway.service.failure = new SwitchyardError('UNKNOWN_CORPUS', 'no queue has to do with that');
@@ -29,3 +33,51 @@ t.test('a batch whose searches were all dropped tells the limit that they waited
   await gateway.post('/v1/search:batch', batch);
   t.same(overload.waits, [Number.POSITIVE_INFINITY, null, 0.0015]);
 });
+
+const late = async (
+  t: Test,
+  gateway: Gateway,
+  path: string,
+  body: object,
+  timeoutMs: number,
+): Promise<void> => {
+  const { reason } = await gateway.post(path, body, { 'x-request-timeout-ms': String(timeoutMs) });
+  t.equal(reason, 'DEADLINE_EXCEEDED');
+};
+
+t.test('a client without time moves no limit, whatever it sends', async (t) => {
+  const overload = new WatchedOverload({ ...OVERLOAD, limitMin: 1 }, systemTimers);
+  const gateway = await startGateway({ overload });
+  t.teardown(() => gateway.close());
+  const before = overload.states();
+  for (let at = 0; at < 40; at++) {
+    await late(t, gateway, '/v1/search', SEARCH, 0);
+    await late(t, gateway, '/v1/search:batch', { requests: [SEARCH, SEARCH] }, 0);
+    await late(t, gateway, '/v1/embed', { model: 'words@1', text: 'a fish' }, 0);
+  }
+  t.same([overload.waits, overload.cutShortMs, gateway.service.callCount], [[], [], 0]);
+  gateway.service.hold = new Promise(() => undefined);
+  for (let at = 0; at < 40; at++) await late(t, gateway, '/v1/search', SEARCH, 5);
+  t.same(overload.waits, []);
+  t.equal(overload.cutShortMs.length, 40);
+  t.ok(
+    overload.cutShortMs.every((ms) => ms !== null && ms >= 4 && Number.isFinite(ms)),
+    `${overload.cutShortMs}`,
+  );
+  t.same(overload.states(), before);
+});
+
+t.test(
+  'requests that waited in vain for longer than the target lower the limit, by what they waited',
+  async (t) => {
+    const overload = new Overload({ ...OVERLOAD, queueMsTarget: 50, limitMin: 1 }, systemTimers);
+    const gateway = await startGateway({ overload });
+    t.teardown(() => gateway.close());
+    gateway.service.hold = new Promise(() => undefined);
+    await Promise.all(Array.from({ length: 12 }, () => late(t, gateway, '/v1/search', SEARCH, 200)));
+    const [text] = overload.states();
+    t.equal(text?.kind, 'text');
+    t.ok((text?.limit ?? 12) < 12, `limit ${text?.limit}`);
+    t.ok((text?.queueMs ?? 0) >= 199 && Number.isFinite(text?.queueMs), `${text?.queueMs} ms`);
+  },
+);

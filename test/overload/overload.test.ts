@@ -148,6 +148,49 @@ t.test('the limit falls by the ratio of target and queue time, and rises only wh
   t.end();
 });
 
+t.test(
+  'a deadline that passed is a wait of so long at least: below the target it says nothing either way',
+  (t) => {
+    const timers = new FakeTimers();
+    const limitOf = (
+      waits: (at: number) => readonly [queueMs: number, wasCutShort: boolean],
+    ): AdaptiveLimit => {
+      const limit = new AdaptiveLimit({ ...SETTINGS, limitMax: 400, intervalMs: 100 }, () => timers.nowMs());
+      for (let at = 0; at < 1_000; at++) {
+        timers.advance(10);
+        limit.observe(waits(at)[0], 300, waits(at)[1]);
+      }
+      return limit;
+    };
+    const hurried = limitOf(() => [1, true]);
+    t.same([hurried.limit, hurried.queueMs], [400, 0], 'whoever leaves 1 ms lowers nothing');
+    const masked = limitOf((at) => (at % 2 === 0 ? [1, true] : [500, false]));
+    t.same([masked.limit, masked.queueMs], [SETTINGS.limitMin, 500], 'and hides no queue of the others');
+    const late = limitOf(() => [1_000, true]);
+    t.same([late.limit, late.queueMs], [SETTINGS.limitMin, 1_000], 'whoever waited a second in vain does');
+    const shared = limitOf((at) => (at % 2 === 0 ? [1_000, true] : [20, false]));
+    t.equal(shared.limit, 400, 'unless others were served at once');
+    const full = limitOf(() => [Number.POSITIVE_INFINITY, false]);
+    t.same([full.limit, full.queueMs], [SETTINGS.limitMin, SETTINGS.queueMsMax], 'what is shown is finite');
+    t.end();
+  },
+);
+
+t.test(
+  'at three times capacity requests that are given up at their deadlines lower the limit all the same',
+  (t) => {
+    for (const deadlineMs of [150, 300]) {
+      const service = new SimulatedService({ ...LOAD, deadlineMs, givesUp: true });
+      service.run({ seconds: 5, live: 3 * service.capacityPerS, bulk: 0 });
+      const { live } = service.run({ seconds: 10, live: 3 * service.capacityPerS, bulk: 0 });
+      const goodput = live.good / 10 / service.capacityPerS;
+      t.ok(goodput > 0.9, `${deadlineMs} ms: goodput ${goodput.toFixed(3)} of capacity`);
+      t.ok(service.limit < 120, `limit ${service.limit}`);
+    }
+    t.end();
+  },
+);
+
 t.test('a partition below its share is let in although the limit is used up', (t) => {
   const partitions = new Partitions(SETTINGS.shares, () => 100);
   partitions.enter('bulk', 100);

@@ -39,6 +39,7 @@ export interface Counted {
 interface Request {
   readonly priority: Priority;
   readonly arrivedAtMs: number;
+  hasLeft: boolean;
 }
 
 const nothing = (): Counted => ({
@@ -63,18 +64,21 @@ export class SimulatedService {
   /** Mean; may change while it runs. */
   serviceMs: number;
   readonly #deadlineMs: number;
+  /** Requests end at their deadlines, wherever they are, and their turn in the queue is passed over; else they are served late. */
+  readonly #givesUp: boolean;
   readonly #random: () => number;
   readonly #queues: Record<Priority, Request[]> = { live: [], bulk: [] };
   #busy = 0;
   #counted: Record<Priority, Counted> = { live: nothing(), bulk: nothing() };
 
   constructor(
-    load: { servers: number; serviceMs: number; deadlineMs: number; seed: number },
+    load: { servers: number; serviceMs: number; deadlineMs: number; seed: number; givesUp?: boolean },
     settings: Partial<OverloadSettings> = {},
   ) {
     this.#servers = load.servers;
     this.serviceMs = load.serviceMs;
     this.#deadlineMs = load.deadlineMs;
+    this.#givesUp = load.givesUp ?? false;
     this.#random = seededRandom(load.seed);
     const used = { ...SETTINGS, ...settings };
     this.overload = new Overload(used, this.timers);
@@ -123,8 +127,21 @@ export class SimulatedService {
       counted.refused++;
       return;
     }
-    this.#queues[priority].push({ priority, arrivedAtMs: this.timers.nowMs() });
+    const request: Request = { priority, arrivedAtMs: this.timers.nowMs(), hasLeft: false };
+    this.#queues[priority].push(request);
+    if (this.#givesUp) this.timers.after(this.#deadlineMs, () => this.#giveUp(request));
     this.#serve();
+  }
+
+  #giveUp(request: Request): void {
+    if (request.hasLeft) return;
+    this.#counted[request.priority].late++;
+    this.#leave(request, this.#deadlineMs, true);
+  }
+
+  #leave(request: Request, queueMs: number, wasCutShort = false): void {
+    request.hasLeft = true;
+    this.overload.leave('text', request.priority, 1, queueMs, wasCutShort);
   }
 
   #serve(): void {
@@ -133,24 +150,26 @@ export class SimulatedService {
       const request = this.#queues.live.shift() ?? this.#queues.bulk.shift();
       if (request === undefined) return;
       const { priority, arrivedAtMs } = request;
+      if (request.hasLeft) continue;
       const nowMs = this.timers.nowMs();
       const queueMs = nowMs - arrivedAtMs;
       if (this.#delays.isTooLong(priority, queueMs)) {
         this.#counted[priority].shed++;
-        this.overload.leave('text', priority, 1, Number.POSITIVE_INFINITY);
+        this.#leave(request, Number.POSITIVE_INFINITY);
         continue;
       }
       this.#busy++;
       this.#delays.began(priority, queueMs, nowMs);
       this.timers.after(this.#exponential(this.serviceMs), () => {
         this.#busy--;
+        if (request.hasLeft) return this.#serve();
         const counted = this.#counted[priority];
         counted.queueMsMost = Math.max(counted.queueMsMost, queueMs);
         const latencyMs = this.timers.nowMs() - arrivedAtMs;
         counted.latencyMsMost = Math.max(counted.latencyMsMost, latencyMs);
         if (latencyMs <= this.#deadlineMs) counted.good++;
         else counted.late++;
-        this.overload.leave('text', priority, 1, queueMs);
+        this.#leave(request, queueMs);
         this.#serve();
       });
     }

@@ -7,6 +7,8 @@ const DECREASE_LEAST = 0.5;
 export interface AdaptiveLimitOptions {
   /** Queue time that a request may always have; a limit that gives more is lowered. */
   readonly queueMsTarget: number;
+  /** What stands for a queue that had no room: who waits longer is dropped. */
+  readonly queueMsMax: number;
   /** CoDel's: long enough that a burst drains within it, so that what is left at its end is a standing queue. */
   readonly intervalMs: number;
   readonly limitMin: number;
@@ -40,13 +42,18 @@ export class AdaptiveLimit {
     return this.#limit;
   }
 
-  /** Least queue time of the last interval that was looked at. */
+  /** Least queue time of the last interval that was looked at; never infinite. */
   get queueMs(): number {
     return this.#queueMs;
   }
 
-  /** A request ended. `queueMs`: how long it waited; `inFlight`: how many there were, with it. */
-  observe(queueMs: number, inFlight: number): void {
+  /**
+   * A request ended. `queueMs`: how long it waited, infinite where the queue had no room; `inFlight`: how many there were,
+   * with it. `wasCutShort`: its deadline passed, so it would have waited longer than that; how long is not known, and
+   * below the target it is no sign of a queue, nor of there being none.
+   */
+  observe(queueMs: number, inFlight: number, wasCutShort = false): void {
+    if (wasCutShort && queueMs <= this.#options.queueMsTarget) return;
     this.#samples++;
     if (queueMs < this.#queueMsLeast) this.#queueMsLeast = queueMs;
     if (inFlight > this.#inFlightMost) this.#inFlightMost = inFlight;
@@ -58,10 +65,11 @@ export class AdaptiveLimit {
   }
 
   #adjust(): void {
-    const { queueMsTarget, limitMin, limitMax } = this.#options;
-    this.#queueMs = this.#queueMsLeast;
-    if (this.#queueMs > queueMsTarget) {
-      const ratio = Math.max(DECREASE_LEAST, queueMsTarget / this.#queueMs);
+    const { queueMsTarget, queueMsMax, limitMin, limitMax } = this.#options;
+    const leastMs = this.#queueMsLeast;
+    this.#queueMs = Number.isFinite(leastMs) ? leastMs : queueMsMax;
+    if (leastMs > queueMsTarget) {
+      const ratio = Math.max(DECREASE_LEAST, queueMsTarget / leastMs);
       // What was never in flight is no evidence that so many could be.
       this.#limit = Math.max(limitMin, Math.floor(Math.min(this.#limit, this.#inFlightMost) * ratio));
     } else if (this.#inFlightMost * 2 > this.#limit)

@@ -64,11 +64,20 @@ export class Overload {
     if (!this.#isWatching) this.#watch();
   }
 
-  /** `queueMs`: how long the request waited; null where it says nothing, as an answer that was remembered. */
-  leave(kind: WorkKind, priority: Priority, weight: number, queueMs: number | null): void {
+  /**
+   * `queueMs`: how long the request waited, infinite where there was no room; null where it says nothing, as an answer
+   * that was remembered. `wasCutShort`: by its deadline, so that it may have waited for anything.
+   */
+  leave(
+    kind: WorkKind,
+    priority: Priority,
+    weight: number,
+    queueMs: number | null,
+    wasCutShort = false,
+  ): void {
     if (!this.#settings.enabled) return;
     const waitedMs = queueMs === null ? null : Math.max(queueMs, this.#loopDelayMs);
-    this.#works[kind].leave(priority, weight, waitedMs);
+    this.#works[kind].leave(priority, weight, waitedMs, wasCutShort);
   }
 
   /** An operator's request: never refused for what clients send. Each that entered must leave. Errors: OVERLOADED. */
@@ -184,10 +193,11 @@ class Work {
     this.#partitions.enter(priority, weight);
   }
 
-  leave(priority: Priority, weight: number, queueMs: number | null): void {
-    if (queueMs !== null && priority === 'live') this.#limit.observe(queueMs, this.#partitions.total);
+  leave(priority: Priority, weight: number, queueMs: number | null, wasCutShort: boolean): void {
+    if (queueMs !== null && priority === 'live')
+      this.#limit.observe(queueMs, this.#partitions.total, wasCutShort);
     if (queueMs !== null && priority === 'bulk')
-      this.#bulkLimit.observe(queueMs, this.#partitions.inFlightOf('bulk'));
+      this.#bulkLimit.observe(queueMs, this.#partitions.inFlightOf('bulk'), wasCutShort);
     this.#partitions.leave(priority, weight);
   }
 
