@@ -4,10 +4,11 @@ import type { SwitchyardError } from '../../src/errors.js';
 import { signedActor } from '../../src/gateway/admin/callers.js';
 import { claimedKeyId, mintKey } from '../../src/gateway/auth/api-key.js';
 import { KeyGuard } from '../../src/gateway/auth/guard.js';
+import type { KeyRing } from '../../src/gateway/auth/key-ring.js';
 import { Quota } from '../../src/gateway/auth/quota.js';
 import { TestRandom } from '../fixtures/random.js';
 import { contract, grpcRefused, httpOutcome, startGateway } from '../gateway/harness.js';
-import { bearer, KEYED_LISTENERS, makeKey, ringOf } from './keys.js';
+import { bearer, KEYED_LISTENERS, type MadeKey, makeKey, ringOf } from './keys.js';
 
 const reasonOf = (work: () => unknown): string => {
   try {
@@ -110,6 +111,40 @@ t.test('keys that were not read again in time let nobody in', async (t) => {
     reasonOf(() => ring.verify(made.token)),
     'OK',
   );
+});
+
+t.test('keys of one chain of rotations share one quota, whenever a gateway came to know them', async (t) => {
+  const limits = { requestsPerS: 4, concurrencyMax: 2 };
+  const [first, second, third] = [makeKey(limits), makeKey(limits), makeKey(limits)] as const;
+  const other = makeKey(limits);
+  const chain = [
+    { ...first.stored, replacedBy: second.stored.keyId },
+    { ...second.stored, replacedBy: third.stored.keyId },
+    third.stored,
+  ] as const;
+  const enter = (ring: KeyRing, { token }: MadeKey): string => reasonOf(() => ring.verify(token).enter());
+  const leave = (ring: KeyRing, { token }: MadeKey): void => ring.verify(token).leave();
+
+  let now = 0;
+  const atOnce = ringOf([], { now: () => now });
+  atOnce.replace([...chain, other.stored]);
+  t.same([enter(atOnce, first), enter(atOnce, second), enter(atOnce, third)], ['OK', 'OK', 'QUOTA_EXCEEDED']);
+  t.equal(enter(atOnce, other), 'OK', 'somebody else has his own');
+  leave(atOnce, first);
+  t.equal(enter(atOnce, third), 'OK');
+
+  const oneByOne = ringOf([first], { now: () => now });
+  t.equal(enter(oneByOne, first), 'OK');
+  oneByOne.replace([{ ...first.stored, replacedBy: second.stored.keyId }, second.stored]);
+  t.equal(enter(oneByOne, second), 'OK');
+  oneByOne.replace(chain);
+  t.equal(enter(oneByOne, third), 'QUOTA_EXCEEDED', 'two are open');
+  for (const key of [first, second]) leave(oneByOne, key);
+  t.same([enter(oneByOne, third), enter(oneByOne, third)], ['OK', 'OK']);
+  leave(oneByOne, third);
+  t.equal(enter(oneByOne, third), 'QUOTA_EXCEEDED', 'four came within the second');
+  now += 1_000;
+  t.equal(enter(oneByOne, third), 'OK');
 });
 
 t.test('a revocation, an expiry and another secret end a key that was proven before', async (t) => {

@@ -63,23 +63,18 @@ export class KeyRing {
       });
   }
 
-  /** `readAtMs`: when the read began, by the ring's clock. Ids of live keys made with another secret come back. */
+  /** `keys`: by creation. `readAtMs`: when the read began, by the ring's clock. Ids of live keys made with another secret come back. */
   replace(keys: readonly StoredKey[], readAtMs: number = this.#now()): readonly string[] {
-    const { secret, requestsPerS, concurrencyMax } = this.#options;
+    const { secret } = this.#options;
     const next = new Map<string, RingKey>();
+    /** By the key that comes next in its chain of rotations: both are one consumer's, and share what it may use up. */
+    const inherited = new Map<string, Quota>();
     for (const stored of keys) {
       if (stored.secretId !== secret.secretId) continue;
       const known = this.#keys.get(stored.keyId);
       // What a key may do is fixed, so its quota and what was proven of it go on.
-      const quota =
-        known?.quota ??
-        new Quota(
-          {
-            requestsPerS: stored.requestsPerS ?? requestsPerS,
-            concurrencyMax: stored.concurrencyMax ?? concurrencyMax,
-          },
-          this.#now,
-        );
+      const quota = known?.quota ?? inherited.get(stored.keyId) ?? this.#newQuota(stored);
+      if (stored.replacedBy !== null) inherited.set(stored.replacedBy, quota);
       const caller = known?.caller ?? new KeyHolder(stored, stored.role, stored.corpora, quota);
       next.set(stored.keyId, { stored, caller, quota, proven: known?.proven ?? null });
     }
@@ -108,6 +103,15 @@ export class KeyRing {
     if (revokedAt !== null) throw ended(key.stored, 'was revoked');
     if (expiresAt.getTime() <= Date.now()) throw ended(key.stored, `expired at ${expiresAt.toISOString()}`);
     return key.caller;
+  }
+
+  #newQuota(stored: StoredKey): Quota {
+    const { requestsPerS, concurrencyMax } = this.#options;
+    const limits = {
+      requestsPerS: stored.requestsPerS ?? requestsPerS,
+      concurrencyMax: stored.concurrencyMax ?? concurrencyMax,
+    };
+    return new Quota(limits, this.#now);
   }
 
   #isProven(key: RingKey, token: string): boolean {

@@ -9,7 +9,7 @@ export interface QuotaLimits {
 }
 
 /**
- * What one key may use up in this process: a bucket of requests that fills steadily, and requests open at once. A batch
+ * What one key, with those that it was rotated from, may use up in this process: a bucket of requests that fills steadily, and requests open at once. A batch
  * is paid for after it was read, so it can leave the bucket in debt, which the next requests wait for.
  */
 export class Quota {
