@@ -1,5 +1,5 @@
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { pathOfFileUri } from '../files/file-uri.js';
 import { realFolderInside } from '../files/inside.js';
 import { type Digest, digestPrefix } from '../vocabulary.js';
 
@@ -13,7 +13,8 @@ export const bundleFolder = (
 
 /**
  * Where a recorded build lies, below `bundlesFolder` whatever links lead there. The digest-keyed place comes before the
- * recorded URI, so a moved checkout still finds its bundles. Errors: INVALID_ARGUMENT for a place outside.
+ * recorded URI, so a moved checkout still finds its bundles. Errors: INVALID_ARGUMENT for a place outside, or on another
+ * machine.
  */
 export async function findBundleFolder(
   bundlesFolder: string,
@@ -28,6 +29,6 @@ export async function findBundleFolder(
   const found = await realFolderInside(bundlesFolder, local);
   if (found !== null) return found;
   const { bundleUri } = build;
-  const recorded = bundleUri.startsWith('file://') ? fileURLToPath(bundleUri) : null;
+  const recorded = bundleUri.startsWith('file://') ? pathOfFileUri(bundleUri) : null;
   return (recorded === null ? null : await realFolderInside(bundlesFolder, recorded)) ?? local;
 }

@@ -378,7 +378,10 @@ t.test('a place that cannot be reached says so', async (t) => {
     message: /no such bucket/,
   });
   noBucket.close();
-  for (const uri of ['ftp://host/x', 's3://', 's3://bucket/x?y'])
+  for (const uri of [
+    ...['ftp://host/x', 's3://', 's3://bucket/x?y', 's3://[bucket', 's3://bucket/%E0%A4%A'],
+    ...['file://host/archive', 'file:///a%2Fb', 'file:///a%00b', 'file:///%E0%A4%A'],
+  ])
     t.match(await failureOf(openArchiveStore(uri, NO_S3)), { reason: 'INVALID_ARGUMENT' });
   for (const uri of ['/some/folder', `/x/../../${'0'.repeat(16)}`, `/x/docs_kb/../${'0'.repeat(16)}`])
     t.throws(() => splitArchiveUri(uri), { message: /does not name an archive/ });

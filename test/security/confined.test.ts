@@ -25,6 +25,14 @@ t.test('a bundle is read below the bundles folder alone, whatever its URI or lin
     pathToFileURL(root).href,
   ])
     await t.rejects(find(uri), out, uri);
+  for (const uri of [
+    'file://host/bundles/x',
+    'file:///a%2fb',
+    'file:///a%00b',
+    'file:///%E0%A4%A',
+    'file://%',
+  ])
+    await t.rejects(find(uri), { reason: 'INVALID_ARGUMENT', message: /names no file of this machine/ }, uri);
   t.match(await find('https://example.org/x'), /bundles/, 'what is nowhere is missing, not elsewhere');
   symlinkSync(elsewhere, path.join(root, 'link'));
   await t.rejects(find(pathToFileURL(path.join(root, 'link')).href), out, 'a link out');

@@ -1,6 +1,7 @@
 import path from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { pathToFileURL } from 'node:url';
 import { SwitchyardError } from '../../errors.js';
+import { pathOfFileUri } from '../../files/file-uri.js';
 import { FolderStore } from './folder-store.js';
 import { openS3Store, type S3Settings } from './s3-store.js';
 import type { ArchiveStore } from './store-types.js';
@@ -8,10 +9,8 @@ import type { ArchiveStore } from './store-types.js';
 /** `file:///folder`, `s3://bucket/prefix`, or the path of a folder. Errors: INVALID_ARGUMENT. */
 export async function openArchiveStore(uri: string, s3: S3Settings): Promise<ArchiveStore> {
   if (uri.startsWith('s3://')) {
-    const { hostname, pathname, search, hash } = new URL(uri);
-    if (hostname === '' || search !== '' || hash !== '')
-      throw new SwitchyardError('INVALID_ARGUMENT', `${uri} must be s3://bucket or s3://bucket/prefix`);
-    return openS3Store(hostname, decodeURIComponent(pathname).replace(/^\/+|\/+$/g, ''), s3);
+    const { bucket, prefix } = placeOf(uri);
+    return openS3Store(bucket, prefix, s3);
   }
   const scheme = /^([a-z][a-z0-9+.-]+):\/\//i.exec(uri)?.[1];
   if (scheme !== undefined && scheme !== 'file')
@@ -19,6 +18,17 @@ export async function openArchiveStore(uri: string, s3: S3Settings): Promise<Arc
       'INVALID_ARGUMENT',
       `an archive lies in a folder or at s3://…, not ${scheme}://`,
     );
-  const folder = path.resolve(scheme === 'file' ? fileURLToPath(uri) : uri);
+  const folder = path.resolve(scheme === 'file' ? pathOfFileUri(uri) : uri);
   return new FolderStore(folder, pathToFileURL(folder).href);
+}
+
+function placeOf(uri: string): { readonly bucket: string; readonly prefix: string } {
+  try {
+    const { hostname, pathname, search, hash } = new URL(uri);
+    if (hostname !== '' && search === '' && hash === '')
+      return { bucket: hostname, prefix: decodeURIComponent(pathname).replace(/^\/+|\/+$/g, '') };
+  } catch {
+    // Said below.
+  }
+  throw new SwitchyardError('INVALID_ARGUMENT', `${uri} must be s3://bucket or s3://bucket/prefix`);
 }
