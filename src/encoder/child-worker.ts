@@ -213,18 +213,34 @@ export class ChildWorker {
     const { untokenised, waiting } = this.#lanes[lane];
     const endMs = performance.now() + TOKENISE_SLICE_MS;
     for (let open = untokenised[0]; open !== undefined; open = untokenised[0]) {
-      const { texts, role } = open.piece;
+      const { texts } = open.piece;
       while (open.tokenised.length < texts.length) {
         if (waiting.length >= LOOKAHEAD_TEXTS) return true;
         if (performance.now() >= endMs) return false;
         const row = open.tokenised.length;
-        const text = this.#started.session.tokenizeOne(texts[row] as string, role);
+        const text = this.#tokensOf(open, row);
+        if (text instanceof SwitchyardError) {
+          this.#refuse(open, text);
+          keep(waiting, ({ owner }) => owner !== open);
+          break;
+        }
         open.tokenised.push(text);
         waiting.push({ owner: open, row, tokens: text.ids.length, arrivedAtMs: open.arrivedAtMs });
       }
       untokenised.shift();
     }
     return waiting.length > 0;
+  }
+
+  /** The tokens of a text, or why it can have no vector, which is no fault of the texts beside it. */
+  #tokensOf({ piece: { texts, role } }: OpenPiece, row: number): TokenisedText | SwitchyardError {
+    try {
+      const text = this.#started.session.tokenizeOne(texts[row] as string, role);
+      return text.ids.length > 0 ? text : withoutTokens();
+    } catch (error) {
+      if (error instanceof SwitchyardError) return error;
+      throw error;
+    }
   }
 
   async #runBatch(lane: Lane): Promise<void> {
@@ -352,8 +368,11 @@ export class ChildWorker {
     const cause = error instanceof SwitchyardError ? error.cause : error;
     process.stderr.write(`a run of ${texts.length} texts failed: ${messageOf(cause ?? error)}\n`);
     this.#sendLast();
-    const { session } = this.#started;
-    await session.run([session.tokenizeOne('a known text', 'query')]);
+    const { session, batcher } = this.#started;
+    const known = session.tokenizeOne('a known text', 'query');
+    // In a shape that was warmed up, like every run.
+    const waiting = [{ tokens: known.ids.length, arrivedAtMs: performance.now() }];
+    await session.run([known], batcher.pick('live', waiting).shape);
     for (const { owner } of texts) if (!owner.over) this.#refuse(owner, toSwitchyardError(error));
   }
 
@@ -376,6 +395,12 @@ const shed = (lane: Lane): SwitchyardError =>
     'OVERLOADED',
     'the text waited too long in a queue that does not drain: try again later, or ask another replica',
     { details: { queue: 'encoder', lane } },
+  );
+
+const withoutTokens = (): SwitchyardError =>
+  new SwitchyardError(
+    'EMPTY_QUERY',
+    'a text has no token under this model: its tokenizer leaves out every character of it',
   );
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : 'an unknown error');

@@ -21,7 +21,7 @@ export function poolSentences(output: Tensor, shape: BatchShape, normalisation: 
 
 /**
  * A [texts, sequence, dimensions] output folded over the real tokens of each text (`lengths`).
- * Sums in double precision, so the order of the texts cannot show in the result.
+ * Sums in double precision, so the order of the texts cannot show in the result. Errors: INTERNAL for a text without tokens.
  */
 export function poolTokens(
   output: Tensor,
@@ -37,6 +37,8 @@ export function poolTokens(
   for (let row = 0; row < rows; row++) {
     const start = row * sequence * dimensions;
     const length = lengths[row] as number;
+    // The last of no tokens would be a neighbour's.
+    if (length === 0) throw new SwitchyardError('INTERNAL', 'a text without tokens has no vectors to pool');
     const vector = values.subarray(row * dimensions, (row + 1) * dimensions);
     switch (pooling) {
       case 'mean':

@@ -17,7 +17,7 @@ import { ChildWorker, type WorkerSession } from '../../src/encoder/child-worker.
 import { PinnedShapes } from '../../src/encoder/pinned-shapes.js';
 import { ModelSession } from '../../src/encoder/session.js';
 import { ShapeCosts } from '../../src/encoder/shape-costs.js';
-import type { ErrorFrame } from '../../src/errors.js';
+import { type ErrorFrame, SwitchyardError } from '../../src/errors.js';
 import type { QueueTimeLimits } from '../../src/process/controlled-delay.js';
 import { FrameChannel } from '../../src/process/frame-channel.js';
 import { type Frame, FrameParser } from '../../src/process/frames.js';
@@ -311,10 +311,12 @@ t.test(
 t.test('a run that fails beside refuses its own texts, after the answers of the one before', async (t) => {
   const good = beside();
   let runs = 0;
+  const shapes: unknown[] = [];
   const { worker, answers, answered } = startWorker(pinned(), undefined, null, {
     ...good,
     run: async (texts, shape) => {
       runs += 1;
+      shapes.push(shape);
       if (runs === 2) throw new Error('the device said no');
       return good.run(texts, shape);
     },
@@ -326,7 +328,53 @@ t.test('a run that fails beside refuses its own texts, after the answers of the 
   t.ok(isVectors(answers.get(1)));
   t.match(answers.get(2), { reason: 'INTERNAL' });
   t.ok(isVectors(answers.get(3)));
+  t.same(shapes[2], { texts: 1, tokens: 8 }, 'the known text that was tried then had a pinned shape');
 });
+
+t.test(
+  'a text that cannot be tokenised, or has no token, is refused; what is beside it is not',
+  async (t) => {
+    for (const isBeside of [false, true]) {
+      const good = beside();
+      const model: WorkerSession = {
+        ...good,
+        isBeside,
+        tokenizeOne: (text, role) => {
+          if (text === 'not of this model') throw new SwitchyardError('INVALID_MODEL', 'a token has no id');
+          const tokens = session.tokenizeOne(text, role);
+          return text === 'nothing'
+            ? { ...tokens, ids: new Int32Array(), typeIds: new Int32Array() }
+            : tokens;
+        },
+      };
+      const { worker, answers, answered, batches } = startWorker(sorted(), undefined, null, model);
+      const texts = (...list: readonly string[]): Piece => ({ ...piece('live', 0), texts: list });
+      worker.add(1, texts('a cat'));
+      worker.add(2, texts('a cat', 'nothing', 'a cat'));
+      worker.add(3, texts('not of this model'));
+      worker.add(4, texts('with stripes'));
+      worker.add(5, texts('nothing'));
+      await until('all are answered', () => answered() === 5, 60_000);
+      for (const [id, text] of [
+        [1, 'a cat'],
+        [4, 'with stripes'],
+      ] as const) {
+        const answer = answers.get(id);
+        if (answer === undefined || !isVectors(answer)) throw new Error(`piece ${id} was refused`);
+        const alone = await session.encode([text], 'query');
+        t.ok(cosine(answer.values, 0, alone.values, 0, dimensions) >= 0.99999, text);
+      }
+      t.match(answers.get(2), { reason: 'EMPTY_QUERY' });
+      t.match(answers.get(3), { reason: 'INVALID_MODEL' });
+      t.match(answers.get(5), { reason: 'EMPTY_QUERY' });
+      t.equal(
+        batches.reduce((sum, { texts: count }) => sum + count, 0),
+        2,
+        'a text beside one that was refused costs nothing',
+      );
+    }
+  },
+);
 
 t.test(
   'what goes wrong beside a run is not taken for a failed run: nothing more is run or answered',

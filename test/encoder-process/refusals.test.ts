@@ -4,9 +4,10 @@ import t from 'tap';
 import { providerProblem } from '../../src/encoder/providers.js';
 import { DEFAULT_BACKOFF } from '../../src/process/backoff.js';
 import { shortMiniLmFolder, withOtherProbes } from '../fixtures/model.js';
+import { bareModelFolder } from '../fixtures/tiny-model.js';
 import { failureOf } from '../index/corpus.js';
 import { until } from '../process/wait.js';
-import { copyOfModel, pidOf, reasonOf, request, startEncoder } from './start.js';
+import { copyOfModel, cosine, pidOf, reasonOf, request, startEncoder } from './start.js';
 
 /** Leaves the time to look at a failure. */
 const PATIENT = { ...DEFAULT_BACKOFF, delayMsFirst: 60_000, delayMsMax: 60_000, jitter: 0 };
@@ -48,6 +49,27 @@ t.test('a model damaged under a running encoder is refused by name until it is w
   await flipByte(path.join(folder.folder, 'model.onnx'));
   await until('ready', () => encoder.state.kind === 'ready', 60_000);
   t.same((await encoder.encode(request(['a']))).values, before.values);
+});
+
+t.test('a text without tokens is refused, and gets no vector of a neighbour', async (t) => {
+  for (const pooling of ['last_token', 'mean', 'cls'] as const) {
+    const { encoder } = startEncoder(t, await bareModelFolder(t, pooling));
+    await encoder.ready();
+    const pid = pidOf(encoder);
+    const wanted = await encoder.encode(request(['a cat']));
+    const nothing = '\u200b';
+    const [before, refused, after, together] = await Promise.all([
+      encoder.encode(request(['a cat'])),
+      reasonOf(encoder.encode(request([nothing]))),
+      encoder.encode(request(['a cat'])),
+      reasonOf(encoder.encode(request(['a cat', nothing]))),
+    ]);
+    t.same([refused, together], ['EMPTY_QUERY', 'EMPTY_QUERY'], pooling);
+    for (const { values } of [before, after])
+      t.ok(cosine(values, 0, wanted.values, 0, encoder.model.dimensions) >= 0.99999, pooling);
+    t.equal(encoder.counters.outstanding, 0);
+    t.equal(pidOf(encoder), pid, 'no process ended for it');
+  }
 });
 
 t.test('every damaged file of a model is refused by name before anything is opened', async (t) => {
