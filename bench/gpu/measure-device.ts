@@ -39,10 +39,7 @@ export interface DeviceSides {
 
 /** Seeded sequences of words of the model's own vocabulary, each of TEXT_TOKENS tokens: no corpus has to be carried. */
 export async function gpuTexts(model: ModelFolder, seed: number): Promise<readonly GpuText[]> {
-  const tokenizer = await TextTokenizer.open(
-    path.join(model.folder, MODEL_FILES.tokenizer),
-    model.manifest.max_tokens,
-  );
+  const tokenizer = await TextTokenizer.ofModel(model);
   const random = new SeededRandom(seed);
   const words = Array.from({ length: 26 * 26 }, (_, at) => {
     const word = String.fromCharCode(97 + Math.floor(at / 26), 97 + (at % 26));

@@ -1,8 +1,7 @@
-import { writeSync } from 'node:fs';
-import path from 'node:path';
 import { parentPort } from 'node:worker_threads';
-import { cpuWaitOf } from '../process/cpu-wait.js';
+import { cpuWaitOf, ownThread } from '../process/cpu-wait.js';
 import { HangWatch } from '../process/hang-watch.js';
+import { sayLast } from '../process/last-words.js';
 import { systemTimers } from '../process/timers.js';
 import type { InputRole } from '../vocabulary.js';
 import { batchInputs, type RunShape, tightShape } from './batch-tensors.js';
@@ -12,7 +11,6 @@ import { serveParent } from './child-front.js';
 import type { WorkerSession } from './child-worker.js';
 import { MainThread } from './main-thread.js';
 import type { ModelManifest } from './manifest.js';
-import { MODEL_FILES } from './model-folder.js';
 import { prefixOf, TextTokenizer, type TokenisedText } from './tokenizer.js';
 
 /** How long the main thread may go on when the parent is gone, with a run that nobody waits for. */
@@ -66,7 +64,7 @@ function killProcess(): void {
 }
 
 function killHung(silentMs: number): void {
-  writeSync(2, `a run of the model has not ended in ${Math.round(silentMs)} ms; the process is killed\n`);
+  sayLast(`a run of the model has not ended in ${Math.round(silentMs)} ms; the process is killed`);
   killProcess();
 }
 
@@ -79,16 +77,15 @@ if (parentPort !== null) {
       const opened = await main.ask({ kind: 'open', config });
       if (opened.kind !== 'opened') return unexpected(opened);
       const { manifest, measured, ready } = opened;
-      const tokenizer = await TextTokenizer.open(
-        path.join(config.folder, MODEL_FILES.tokenizer),
-        manifest.max_tokens,
-      );
+      // The same bytes that the probes of the main thread went through.
+      const tokenizer = await TextTokenizer.ofModel({ folder: config.folder, manifest });
       const batcher = openBatcher(measured, config, manifest.max_tokens);
       const watch = new HangWatch(
         config.silentMsMax,
         systemTimers,
         killHung,
-        cpuWaitOf(() => process.pid),
+        // Not what this thread waits for: a run goes on meanwhile, or hangs.
+        cpuWaitOf(() => process.pid, ownThread()),
       );
       return { session: new BesideSession(manifest, main, tokenizer, watch), batcher, ready };
     },

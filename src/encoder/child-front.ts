@@ -1,7 +1,7 @@
-import { writeSync } from 'node:fs';
 import { getPriority, setPriority } from 'node:os';
 import { errorToFrame, type Reason, SwitchyardError, toSwitchyardError } from '../errors.js';
 import type { Frame } from '../process/frames.js';
+import { sayLast } from '../process/last-words.js';
 import { openParentChannel } from '../process/parent-channel.js';
 import {
   type ChildConfig,
@@ -84,8 +84,7 @@ export function serveParent(
   function giveUp(error: unknown): void {
     const known = toSwitchyardError(error);
     const cause = known.cause instanceof Error ? `: ${known.cause.message}` : '';
-    // At once: a thread that ends does not wait for what its stderr still holds.
-    writeSync(2, `${known.reason}: ${known.message}${cause}\n`);
+    sayLast(`${known.reason}: ${known.message}${cause}`);
     if (worker === null && FINAL_REASONS.includes(known.reason))
       channel.send(FRAME.failed, 0, encodeJson(errorToFrame(known)));
     else process.exit(EXIT_BROKEN);

@@ -1,7 +1,7 @@
 import { lstat, readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { SwitchyardError } from '../errors.js';
-import { summariseFile } from '../files/hash.js';
+import { sha256Hex, summariseFile } from '../files/hash.js';
 import { realFolderInside } from '../files/inside.js';
 import { type Fingerprint, isFingerprint, modelRef } from '../vocabulary.js';
 import { computeFingerprint } from './fingerprint.js';
@@ -61,6 +61,22 @@ export async function readModelFolder(folder: string): Promise<ModelFolder> {
     );
   }
   return { folder, manifest };
+}
+
+/**
+ * A file of a model in memory, with the content that was imported: it may have been replaced since its folder was
+ * verified. Errors: CORRUPT_MODEL naming the file.
+ */
+export async function readModelFile({ folder, manifest }: ModelFolder, name: string): Promise<Buffer> {
+  let bytes: Buffer;
+  try {
+    bytes = await readFile(path.join(folder, name));
+  } catch (error) {
+    if (!isMissing(error)) throw error;
+    throw corrupt(folder, name, 'is missing', error);
+  }
+  if (sha256Hex(bytes) === manifest.files[name]?.sha256) return bytes;
+  throw corrupt(folder, name, 'has another content than was imported');
 }
 
 /** The fingerprint that a manifest's own fields make. */

@@ -1,3 +1,4 @@
+import type { Json } from './tokenizer-file.js';
 import { type WordIds, WordMemo } from './word-memo.js';
 
 /** What is used of the library; its own declarations do not resolve under nodenext. */
@@ -5,12 +6,13 @@ export interface LibraryTokenizer {
   encode(
     text: string,
     options: { readonly add_special_tokens?: boolean; readonly return_token_type_ids?: boolean },
-  ): { readonly ids: readonly number[]; readonly token_type_ids?: readonly number[] };
+  ): {
+    readonly ids: readonly number[];
+    readonly tokens?: readonly string[];
+    readonly token_type_ids?: readonly number[];
+  };
   token_to_id?(token: string): number | undefined;
 }
-
-/** A `tokenizer.json`. */
-type Json = Readonly<Record<string, unknown>>;
 
 /** Each is looked for in every new word; a model has five, one whose reserve is listed a thousand. */
 const ADDED_TOKENS_MAX = 2_000;
@@ -29,11 +31,19 @@ export function isWordByWord(json: Json): boolean {
     typeOf(model) === 'WordPiece' &&
     // The library would make one of unknown tokens in a row.
     !(model as { readonly fuse_unk?: unknown }).fuse_unk &&
+    lengthMaxOf(json) !== null &&
     isOnce(json.post_processor) &&
     Array.isArray(added) &&
     added.length <= ADDED_TOKENS_MAX &&
     added.every((token) => ASCII_WORD.test(contentOf(token)))
   );
+}
+
+/** Characters of a word that is taken apart, as the library understands it; null for what it compares otherwise. */
+function lengthMaxOf({ model }: Json): number | null {
+  const { max_input_chars_per_word: most } = model as { readonly max_input_chars_per_word?: unknown };
+  if (most === undefined || most === null) return 100;
+  return typeof most === 'number' ? most : null;
 }
 
 /** Whether a post-processor has the tokens of a text once, as they are. */
@@ -72,8 +82,7 @@ const ASCII_PARTS = /[A-Za-z0-9]+|[^A-Za-z0-9]/gu;
  */
 export function asciiPartsOf(json: Json): (word: string) => readonly string[] | null {
   const isLowercased = Boolean((json.normalizer as { readonly lowercase?: unknown }).lowercase);
-  const { max_input_chars_per_word: most } = json.model as { readonly max_input_chars_per_word?: unknown };
-  const lengthMax = typeof most === 'number' ? most : 100;
+  const lengthMax = lengthMaxOf(json) ?? 0;
   return (word) => {
     if (word.length > lengthMax || !ASCII_WORD.test(word)) return null;
     return (isLowercased ? word.toLowerCase() : word).match(ASCII_PARTS);

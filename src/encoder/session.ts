@@ -40,14 +40,19 @@ export class ModelSession {
     this.#tokenizer = tokenizer;
   }
 
-  /** Errors: INVALID_MODEL (the graph or tokenizer does not load), PROVIDER_UNAVAILABLE (not on this provider). */
+  /**
+   * Errors: INVALID_MODEL (the graph or tokenizer does not load), CORRUPT_MODEL (the tokenizer is not what was
+   * verified), PROVIDER_UNAVAILABLE (not on this provider).
+   */
   static async open(folder: ModelFolder, options: SessionOptions): Promise<ModelSession> {
-    const tokenizer = await TextTokenizer.open(
-      path.join(folder.folder, 'tokenizer.json'),
-      folder.manifest.max_tokens,
-    );
+    const tokenizer = await TextTokenizer.ofModel(folder);
     const session = await openGraph(path.join(folder.folder, 'model.onnx'), options);
     return new ModelSession(folder.manifest, session, tokenizer);
+  }
+
+  /** Largest id of a token that a text can have. */
+  get tokenIdMax(): number {
+    return this.#tokenizer.idMax;
   }
 
   /** The texts with the prefix of their role, as tokens. */

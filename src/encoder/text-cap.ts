@@ -18,7 +18,8 @@ const WINDOW_CHARACTERS_MIN = 4096;
 const CHARACTERS_PER_TOKEN_MAX = 256;
 const WINDOW_CHARACTERS_HARD_MIN = 65_536;
 
-const BLANK = /\s/u;
+/** None of those white-space characters that BERT's normaliser takes out, so that a word goes on behind them. */
+const BLANK = /[^\S\f\v\ufeff]/u;
 /** Where no word goes on: punctuation and CJK ideographs stand alone in every tokenizer with a word splitter. */
 const STANDS_ALONE = /[\p{P}\u3400-\u9fff\uf900-\ufaff]/u;
 

@@ -1,11 +1,11 @@
-import { readFile } from 'node:fs/promises';
-import path from 'node:path';
 import { Tokenizer } from '@huggingface/tokenizers';
 import { SwitchyardError } from '../errors.js';
 import type { InputRole } from '../vocabulary.js';
-import type { ModelManifest } from './manifest.js';
+import type { ModelFolder, ModelManifest } from './manifest.js';
+import { MODEL_FILES, readModelFile } from './model-folder.js';
 import { isWordByWord, type LibraryTokenizer, rememberingWords } from './remembered-words.js';
 import { capText } from './text-cap.js';
+import { checkTokenizerFile } from './tokenizer-file.js';
 import { UNIGRAM_TYPE, UnigramTokenizer } from './unigram.js';
 
 /** One text as the graph takes it. */
@@ -37,28 +37,37 @@ const FRAME_SAMPLES = ['a', 'two words'] as const;
 const MEMO_BYTES_MAX = 8 * 1024 * 1024;
 
 /**
- * A model's `tokenizer.json`, equal to the reference (the Rust library) but for the differences named in
- * docs/decisions/0012. Truncation and padding written in the file are ignored: max tokens comes from the manifest,
- * padding belongs to the batch. A file of the type `switchyard/unigram` is run by `UnigramTokenizer` instead.
+ * A model's `tokenizer.json`. BERT's kind is compared with the reference (the Rust library); where it and the others
+ * differ says docs/decisions/0012. Truncation and padding written in the file are ignored: max tokens comes from the
+ * manifest, padding belongs to the batch. A file of the type `switchyard/unigram` is run by `UnigramTokenizer` instead.
  */
 export class TextTokenizer {
   readonly maxTokens: number;
+  /** Largest id that a text can have. */
+  readonly idMax: number;
   readonly #tokenizer: LibraryTokenizer;
   readonly #frame: Frame;
 
-  private constructor(tokenizer: LibraryTokenizer, frame: Frame, maxTokens: number) {
+  private constructor({ tokenizer, frame, idMax }: ParsedTokenizer, maxTokens: number) {
     this.#tokenizer = tokenizer;
     this.#frame = frame;
+    this.idMax = idMax;
     this.maxTokens = maxTokens;
   }
 
-  /** Errors: INVALID_MODEL naming the file. */
-  static async open(file: string, maxTokens: number): Promise<TextTokenizer> {
-    return TextTokenizer.fromJson(await readFile(file), path.basename(file), maxTokens);
+  /**
+   * Of a model whose folder was verified, from the same bytes: what is compared again is what tokenises.
+   * Errors: CORRUPT_MODEL, INVALID_MODEL, naming the file.
+   */
+  static async ofModel(model: ModelFolder, maxTokens = model.manifest.max_tokens): Promise<TextTokenizer> {
+    const bytes = await readModelFile(model, MODEL_FILES.tokenizer);
+    return TextTokenizer.fromJson(bytes, MODEL_FILES.tokenizer, maxTokens);
   }
 
+  /** Errors: INVALID_MODEL naming the file. */
   static fromJson(bytes: Uint8Array, fileName: string, maxTokens: number): TextTokenizer {
-    const { tokenizer, frame } = parseTokenizer(bytes, fileName);
+    const parsed = parseTokenizer(bytes, fileName);
+    const { frame } = parsed;
     const specials = frame.prefixIds.length + frame.suffixIds.length;
     if (maxTokens <= specials) {
       throw new SwitchyardError(
@@ -66,10 +75,13 @@ export class TextTokenizer {
         `max_tokens ${maxTokens} must be > ${specials}, the special tokens that ${fileName} adds to every text`,
       );
     }
-    return new TextTokenizer(tokenizer, frame, maxTokens);
+    return new TextTokenizer(parsed, maxTokens);
   }
 
-  /** The tokens of a text, cut at max tokens with the closing special tokens kept. Never throws on a string. */
+  /**
+   * The tokens of a text, cut at max tokens with the closing special tokens kept. Takes any string.
+   * Errors: INVALID_MODEL when a token has no id, which no file that was accepted should come to.
+   */
   encode(text: string): TokenisedText {
     const { prefixIds, suffixIds, prefixTypes, suffixTypes, textType } = this.#frame;
     const specials = prefixIds.length + suffixIds.length;
@@ -79,7 +91,11 @@ export class TextTokenizer {
 
     const ids = new Int32Array(kept + specials);
     ids.set(prefixIds, 0);
-    for (let i = 0; i < kept; i++) ids[prefixIds.length + i] = textIds[i] as number;
+    for (let i = 0; i < kept; i++) {
+      const id = textIds[i] as number;
+      if (!Number.isInteger(id) || id < 0) throw withoutId();
+      ids[prefixIds.length + i] = id;
+    }
     ids.set(suffixIds, prefixIds.length + kept);
 
     const typeIds = new Int32Array(ids.length).fill(textType);
@@ -114,23 +130,33 @@ function replaceLoneSurrogates(text: string): string {
   return text.replace(/\p{Surrogate}/gu, '\uFFFD');
 }
 
-function parseTokenizer(bytes: Uint8Array, fileName: string): { tokenizer: LibraryTokenizer; frame: Frame } {
+interface ParsedTokenizer {
+  readonly tokenizer: LibraryTokenizer;
+  readonly frame: Frame;
+  readonly idMax: number;
+}
+
+function parseTokenizer(bytes: Uint8Array, fileName: string): ParsedTokenizer {
   try {
-    const json: unknown = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
-    if (!isRecord(json)) throw new TypeError('not a JSON object');
-    if (isRecord(json.truncation) && json.truncation.direction === 'Left') {
+    const given: unknown = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes));
+    if (!isRecord(given)) throw new TypeError('not a JSON object');
+    if (isRecord(given.truncation) && given.truncation.direction === 'Left') {
       throw new SwitchyardError(
         'INVALID_MODEL',
         `${fileName} cuts texts on the left; only cutting on the right is supported`,
       );
     }
-    if (json.type === UNIGRAM_TYPE) return { tokenizer: UnigramTokenizer.parse(json), frame: NO_FRAME };
-    assertKnowsUnknown(json, fileName);
+    if (given.type === UNIGRAM_TYPE) {
+      const tokenizer = UnigramTokenizer.parse(given);
+      return { tokenizer, frame: NO_FRAME, idMax: tokenizer.idMax };
+    }
+    const { json, idMax } = checkTokenizerFile(given, fileName);
     const tokenizer: LibraryTokenizer = new Tokenizer(json, {});
     const frame = frameOf(tokenizer, fileName);
     return {
       tokenizer: isWordByWord(json) ? rememberingWords(tokenizer, json, MEMO_BYTES_MAX) : tokenizer,
       frame,
+      idMax,
     };
   } catch (error) {
     if (error instanceof SwitchyardError) throw error;
@@ -142,20 +168,8 @@ function parseTokenizer(bytes: Uint8Array, fileName: string): { tokenizer: Libra
   }
 }
 
-/** Else a word that is in no vocabulary has no id at all, and would be taken for token 0. */
-function assertKnowsUnknown({ model, added_tokens: added }: Record<string, unknown>, fileName: string): void {
-  if (!isRecord(model) || model.type !== 'WordPiece') return;
-  const { vocab, unk_token: unknownToken } = model;
-  const isKnown =
-    typeof unknownToken === 'string' &&
-    ((isRecord(vocab) && Object.hasOwn(vocab, unknownToken)) ||
-      (Array.isArray(added) && added.some((token) => isRecord(token) && token.content === unknownToken)));
-  if (isKnown) return;
-  throw new SwitchyardError(
-    'INVALID_MODEL',
-    `${fileName} has no id for the token of unknown words (model.unk_token), so it cannot encode them`,
-  );
-}
+const withoutId = (): SwitchyardError =>
+  new SwitchyardError('INVALID_MODEL', 'the tokenizer of the model gave a token that has no id');
 
 /**
  * Reads the frame off the post-processor by asking it, instead of knowing each kind of post-processor: what it adds
@@ -166,7 +180,7 @@ function frameOf(tokenizer: LibraryTokenizer, fileName: string): Frame {
   if (!first || !second || JSON.stringify(first) !== JSON.stringify(second)) {
     throw new SwitchyardError(
       'INVALID_MODEL',
-      `${fileName} has a post-processor that does not simply put special tokens around a text`,
+      `${fileName} has a post-processor that does not simply put special tokens, each with an id, around a text`,
     );
   }
   return first;
@@ -179,6 +193,10 @@ function sampleFrame(tokenizer: LibraryTokenizer, text: string): Frame | undefin
   for (let start = 0; start + bare.length <= full.ids.length; start++) {
     if (!bare.every((id, i) => full.ids[start + i] === id)) continue;
     const end = start + bare.length;
+    // Of a token that is in no vocabulary the library makes the unknown one, or none.
+    const hasId = (id: number | undefined, at: number): boolean =>
+      id !== undefined && id === tokenizer.token_to_id?.(full.tokens?.[at] ?? '');
+    if (full.ids.some((id, at) => (at < start || at >= end) && !hasId(id, at))) return undefined;
     const types = full.ids.map((_, i) => full.token_type_ids?.[i] ?? 0);
     return {
       prefixIds: full.ids.slice(0, start),

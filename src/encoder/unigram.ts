@@ -54,6 +54,11 @@ export class UnigramTokenizer {
     for (const [id, [piece]] of file.pieces.entries()) if (id >= file.first_piece_id) this.#insert(piece, id);
   }
 
+  /** Largest id that a text can have. */
+  get idMax(): number {
+    return this.#scores.length - 1;
+  }
+
   /** Throws a TypeError that says what is wrong with the file. */
   static parse(json: unknown): UnigramTokenizer {
     const problem = Value.Errors(UNIGRAM_FILE, json).First();

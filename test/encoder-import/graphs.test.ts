@@ -1,4 +1,4 @@
-import { copyFile, mkdir, readdir, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import t, { type Test } from 'tap';
 import { importLocalFolder, type LocalFolderImport } from '../../src/encoder/import/local-folder.js';
@@ -13,12 +13,14 @@ async function importGraph(
   t: Test,
   onnx: Uint8Array,
   options: Partial<LocalFolderImport> = {},
+  tokenizer: object = {},
 ): Promise<ModelFolder> {
   const root = await temporaryFolder(t);
   const folder = path.join(root, 'tiny');
   await mkdir(folder);
   await writeFile(path.join(folder, 'tiny.onnx'), onnx);
-  await copyFile(path.join(miniLm, 'tokenizer.json'), path.join(folder, 'tokenizer.json'));
+  const json: object = JSON.parse(await readFile(path.join(miniLm, 'tokenizer.json'), 'utf8'));
+  await writeFile(path.join(folder, 'tokenizer.json'), JSON.stringify({ ...json, ...tokenizer }));
   const modelsFolder = path.join(root, 'models');
   try {
     return await importLocalFolder({ folder, modelsFolder, name: 'tiny', maxTokens: 32, ...options });
@@ -46,6 +48,15 @@ t.test('cls and last token pooling take the token they name', async (t) => {
     const model = await importGraph(t, onnx, { pooling, normalisation: 'l2' });
     t.match(model.manifest, { pooling, onnx: { output: 'states', output_kind: 'tokens' } });
   }
+});
+
+t.test('a token that the graph has no vector for is found when a model is imported', async (t) => {
+  const onnx = tinyGraph((graph, tokens) => graph.output('states', tokens, 'float32', TOKEN_DIMS));
+  const added_tokens = [{ id: 30_522, content: '<one more>', special: true }];
+  await t.rejects(importGraph(t, onnx, { pooling: 'mean', normalisation: 'l2' }, { added_tokens }), {
+    reason: 'INVALID_MODEL',
+    message: /does not take token 30522, the largest id of tokenizer\.json/,
+  });
 });
 
 t.test('a vector that depends on its batch is refused with the measured figure', async (t) => {

@@ -1,14 +1,17 @@
 import { execFile } from 'node:child_process';
-import { readdir } from 'node:fs/promises';
+import { appendFile, readdir, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
+import { Tensor } from 'onnxruntime-node';
 import t from 'tap';
 import type { ModelFolder } from '../../src/encoder/manifest.js';
+import { readModelFolder } from '../../src/encoder/model-folder.js';
+import { poolTokens } from '../../src/encoder/pooling.js';
 import { cosineOfRows, reproduceProbes } from '../../src/encoder/probes.js';
 import { ModelSession } from '../../src/encoder/session.js';
 import type { TokenisedText } from '../../src/encoder/tokenizer.js';
 import { PRECISIONS } from '../../src/vocabulary.js';
-import { temporaryFolder } from '../fixtures/folders.js';
+import { copyOf, temporaryFolder } from '../fixtures/folders.js';
 import { wordNetGlosses } from '../fixtures/glosses.js';
 import { miniLmFolder } from '../fixtures/model.js';
 
@@ -76,6 +79,28 @@ t.test('vectors come back in the order of the texts, with token counts', async (
       truncatedCount: 0,
     });
   });
+});
+
+t.test('a tokenizer that was replaced since its folder was verified tokenises nothing', async (t) => {
+  const folder = await copyOf(t, (await miniLmFolder('int8')).folder);
+  const model = await readModelFolder(folder);
+  const file = path.join(folder, 'tokenizer.json');
+  for (const change of [() => appendFile(file, ' '), () => rm(file)]) {
+    await change();
+    const opened = ModelSession.open(model, { provider: 'cpu', threads: 1 });
+    await t.rejects(opened, { reason: 'CORRUPT_MODEL', message: /tokenizer\.json/ });
+  }
+});
+
+t.test('a text without tokens is never pooled', (t) => {
+  const tokens = new Tensor('float32', Float32Array.of(1, 2, 3, 4, 5, 6, 7, 8), [2, 2, 2]);
+  const shape = { texts: 2, sequence: 2, dimensions: 2, rows: 2 };
+  for (const pooling of ['mean', 'cls', 'last_token'] as const) {
+    const pool = (lengths: readonly number[]) => poolTokens(tokens, shape, lengths, pooling, 'none');
+    t.equal(pool([2, 1]).length, 4);
+    t.throws(() => pool([2, 0]), { reason: 'INTERNAL', message: /without tokens/ }, pooling);
+  }
+  t.end();
 });
 
 t.test('opening a session leaves no usage report of the runtime behind', async (t) => {

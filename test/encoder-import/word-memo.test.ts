@@ -52,7 +52,19 @@ const awkward = fc.constantFrom(
     '🙂',
     '👩‍👩‍👧',
   ],
-  ...['\u0000', '\u200b', '\ufeff', '\u00ad', '\ufffd', '\u0085', '\u00a0', '\u2028', '\u3000', '\u000b'],
+  ...[
+    '\u0000',
+    '\u200b',
+    '\ufeff',
+    '\u00ad',
+    '\ufffd',
+    '\u0085',
+    '\u00a0',
+    '\u2028',
+    '\u3000',
+    '\u000b',
+    '\f',
+  ],
   ...['[CLS]', '[SEP', ']', '[MASK]', "'", '.', '—', '##', '##ing', 'x'.repeat(101), 'running', 'House,'],
   ...[
     '<s>',
@@ -91,6 +103,24 @@ const variants: Readonly<Record<string, Json>> = {
     ...json,
     normalizer: { ...normalizer, clean_text: false, handle_chinese_chars: false },
   },
+  'that lowers case and keeps accents': {
+    ...json,
+    normalizer: { ...normalizer, lowercase: true, strip_accents: false },
+  },
+  'without added tokens': { ...json, added_tokens: [] },
+  'of short words': { ...json, model: { ...(json.model as Json), max_input_chars_per_word: 4 } },
+  'whose length of words is left to the library': {
+    ...json,
+    model: { ...(json.model as Json), max_input_chars_per_word: null },
+  },
+  "with BERT's own post-processor": {
+    ...json,
+    post_processor: { type: 'BertProcessing', sep: ['[SEP]', 102], cls: ['[CLS]', 101] },
+  },
+  'that knows no single letter': {
+    ...json,
+    model: { ...(json.model as Json), vocab: withoutLetters((json.model as { readonly vocab: Json }).vocab) },
+  },
   "with MPNet's special tokens": { ...json, added_tokens: [...angled(''), ...angled('/')] },
   "with MPNet's special tokens, that keeps case": {
     ...json,
@@ -108,6 +138,13 @@ const variants: Readonly<Record<string, Json>> = {
     ],
   },
 };
+
+/** Of a vocabulary what is longer than one character, so that a word may have no pieces. */
+function withoutLetters(vocabulary: Json): Json {
+  return Object.fromEntries(
+    Object.entries(vocabulary).filter(([token]) => token.replace(/^##/u, '').length > 1),
+  );
+}
 
 /** `<s>`, `<pad>` and `<mask>`, which MPNet's tokenizer has in a vocabulary of lowercase words. */
 function angled(slash: string): Json[] {
@@ -194,6 +231,10 @@ t.test('a tokenizer that may look across blanks is not taken word by word', asyn
     'an empty added token': { ...json, added_tokens: [{ ...added, content: '' }] },
     'very many added tokens': { ...json, added_tokens: Array.from({ length: 2_001 }, () => added) },
     'unknown tokens that are made one': { ...json, model: { ...(json.model as Json), fuse_unk: true } },
+    'a length of words that is no number': {
+      ...json,
+      model: { ...(json.model as Json), max_input_chars_per_word: '3' },
+    },
     'a post-processor that says the text twice': {
       ...json,
       post_processor: {

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { appendFile } from 'node:fs/promises';
 import path from 'node:path';
-import type { Duplex } from 'node:stream';
+import type { Duplex, Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { MessageChannel } from 'node:worker_threads';
 import t from 'tap';
@@ -12,12 +12,15 @@ import type { BesideQuestion, BesideReply } from '../../src/encoder/beside-proto
 import {
   BESIDE,
   type ChildConfig,
+  decodeJson,
   encodeJson,
   encodePiece,
   FRAME,
 } from '../../src/encoder/child-protocol.js';
 import { MainThread } from '../../src/encoder/main-thread.js';
+import type { ModelFolder } from '../../src/encoder/manifest.js';
 import { providerProblem } from '../../src/encoder/providers.js';
+import type { ErrorFrame } from '../../src/errors.js';
 import { encodeFrameHeader, type Frame, FrameParser } from '../../src/process/frames.js';
 import { LANES } from '../../src/vocabulary.js';
 import { HANGING_WORD, hangingModelFolder, tinyModelFolder } from '../fixtures/tiny-model.js';
@@ -125,47 +128,80 @@ t.test(
   },
 );
 
-t.test('a process in a run that never ends does not outlive its parent', withoutCuda, async (t) => {
-  const model = await hangingModelFolder(t);
-  const config: ChildConfig = {
-    folder: model.folder,
-    fingerprint: model.manifest.fingerprint,
-    ...ACCELERATED,
-    threads: 1,
-    batchTokensMax: 2048,
-    batchDelayMsMax: 0,
-    accelerator: DEFAULT_ACCELERATOR,
-    backgroundRunMsMax: null,
-    queueTime: null,
-    niceness: 0,
-    silentMsMax: 1e9,
-  };
-  const send = (channel: Duplex, kind: number, [payload]: readonly Buffer[]): void => {
-    if (payload === undefined) return;
-    channel.write(Buffer.concat([encodeFrameHeader(kind, 1, payload.length), payload]));
-  };
-  const piece = encodePiece({
-    role: 'query',
-    lane: 'live',
-    remainingMs: Number.POSITIVE_INFINITY,
-    isWhole: true,
-    texts: [`from ${HANGING_WORD}`],
-  });
-  const heard: number[] = [];
-  const gone = await endOf((channel, pid) => {
-    const parser = new FrameParser(1 << 20);
-    channel.on('data', (chunk: Buffer) => parser.push(chunk, ({ kind }: Frame) => heard.push(kind)));
-    send(channel, FRAME.configure, encodeJson(config));
-    const runs = async (): Promise<void> => {
+const configOf = (model: ModelFolder, silentMsMax: number): ChildConfig => ({
+  folder: model.folder,
+  fingerprint: model.manifest.fingerprint,
+  ...ACCELERATED,
+  threads: 1,
+  batchTokensMax: 2048,
+  batchDelayMsMax: 0,
+  accelerator: DEFAULT_ACCELERATOR,
+  backgroundRunMsMax: null,
+  queueTime: null,
+  niceness: 0,
+  silentMsMax,
+});
+
+const send = (channel: Duplex, kind: number, [payload]: readonly Buffer[]): void => {
+  if (payload === undefined) return;
+  channel.write(Buffer.concat([encodeFrameHeader(kind, 1, payload.length), payload]));
+};
+
+for (const [name, { silentMsMax, isHeard, leaves }] of Object.entries({
+  'does not outlive its parent': { silentMsMax: 1e9, isHeard: true, leaves: true },
+  'is killed although nobody reads what is said of it': { silentMsMax: 400, isHeard: false, leaves: false },
+  'does not outlive a parent that is gone with all it read': {
+    silentMsMax: 400,
+    isHeard: false,
+    leaves: true,
+  },
+}))
+  t.test(`a process in a run that never ends ${name}`, withoutCuda, async (t) => {
+    const model = await hangingModelFolder(t);
+    const piece = encodePiece({
+      role: 'query',
+      lane: 'live',
+      remainingMs: Number.POSITIVE_INFINITY,
+      isWhole: true,
+      texts: [`from ${HANGING_WORD}`],
+    });
+    const heard: number[] = [];
+    const gone = await endOf(CHILD, async ({ pid, channel, stderr }) => {
+      const parser = new FrameParser(1 << 20);
+      channel.on('data', (chunk: Buffer) => parser.push(chunk, ({ kind }: Frame) => heard.push(kind)));
+      send(channel, FRAME.configure, encodeJson(configOf(model, silentMsMax)));
       await until('it is ready', () => heard.includes(FRAME.ready));
+      if (!isHeard) stderr.destroy();
       const before = mainThreadTicks(pid);
       send(channel, FRAME.encode, piece);
-      await until('the run takes long', () => mainThreadTicks(pid) >= before + 30);
-    };
-    void runs().finally(() => channel.end());
+      if (!leaves) return;
+      await until('the run takes long', () => !isRunning(pid) || mainThreadTicks(pid) >= before + 20);
+      channel.end();
+    });
+    t.same(heard, [FRAME.ready]);
+    t.match(gone, { code: null, signal: 'SIGKILL' });
   });
-  t.same(heard, [FRAME.ready]);
-  t.match(gone, { code: null, signal: 'SIGKILL' });
+
+t.test('a tokenizer that was replaced when the model was open tokenises nothing', withoutCuda, async (t) => {
+  const model = await copyOfModel(t, await tinyModelFolder(t));
+  const heard: Frame[] = [];
+  await endOf(SWAPPING, async ({ channel }) => {
+    const parser = new FrameParser(1 << 20);
+    channel.on('data', (chunk: Buffer) =>
+      parser.push(chunk, ({ kind, id, payload }: Frame) =>
+        heard.push({ kind, id, payload: Buffer.from(payload) }),
+      ),
+    );
+    send(channel, FRAME.configure, encodeJson(configOf(model, 1e9)));
+    await until('it has said how it went', () => heard.length > 0);
+    channel.end();
+  });
+  t.same(
+    heard.map(({ kind }) => kind),
+    [FRAME.failed],
+  );
+  const error = decodeJson<ErrorFrame>(heard[0]?.payload ?? Buffer.alloc(0));
+  t.match(error, { reason: 'CORRUPT_MODEL', message: /tokenizer\.json has another content/ });
 });
 
 t.test('an answer of the main thread settles what it was asked, and no other', async (t) => {
@@ -204,28 +240,41 @@ function mainThreadTicks(pid: number): number {
   return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[11]);
 }
 
-/** The process without its supervisor, and how it ended. */
+const program = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
+const CHILD = program('../../src/encoder/child-main.js');
+const SWAPPING = program('./swapping-main.js');
+
+interface BareChild {
+  readonly pid: number;
+  readonly channel: Duplex;
+  readonly stderr: Readable;
+}
+
+/** The process without its supervisor, what is done with it, and how it ended. */
 async function endOf(
-  does: (channel: Duplex, pid: number) => void,
+  file: string,
+  does: (child: BareChild) => Promise<void> | void,
 ): Promise<{ code: number | null; signal: string | null; said: string }> {
-  const program = fileURLToPath(new URL('../../src/encoder/child-main.js', import.meta.url));
-  const child = spawn(process.execPath, [program, BESIDE], { stdio: ['ignore', 'ignore', 'pipe', 'pipe'] });
+  const child = spawn(process.execPath, [file, BESIDE], { stdio: ['ignore', 'ignore', 'pipe', 'pipe'] });
   t.teardown(() => child.kill('SIGKILL'));
+  const closed = once(child, 'close');
+  const { stderr } = child;
+  if (stderr === null) throw new Error('the process has no stderr');
   let said = '';
-  child.stderr?.on('data', (chunk: Buffer) => {
+  stderr.on('data', (chunk: Buffer) => {
     said += chunk.toString();
   });
   const channel = child.stdio[3] as Duplex;
   channel.on('error', () => undefined);
-  does(channel, child.pid ?? 0);
-  const [code, signal] = (await once(child, 'close')) as [number | null, string | null];
+  await does({ pid: child.pid ?? 0, channel, stderr });
+  const [code, signal] = (await closed) as [number | null, string | null];
   return { code, signal, said };
 }
 
 t.test('the process ends with the thread that speaks for it', async (t) => {
-  const gone = await endOf((channel) => channel.end());
+  const gone = await endOf(CHILD, ({ channel }) => void channel.end());
   t.equal(gone.code, 0, 'its parent is gone');
-  const broken = await endOf((channel) => channel.write(encodeFrameHeader(99, 1, 0)));
+  const broken = await endOf(CHILD, ({ channel }) => void channel.write(encodeFrameHeader(99, 1, 0)));
   t.equal(broken.code, 70);
   t.match(broken.said, /unknown kind 99/);
 });

@@ -1,5 +1,4 @@
 import { readdir } from 'node:fs/promises';
-import path from 'node:path';
 import t from 'tap';
 import { startProcessEncoder } from '../../src/encoder/process-encoder.js';
 import { ModelSession } from '../../src/encoder/session.js';
@@ -295,7 +294,7 @@ t.test('tokenising is the work of the encoder process, not of the one that asks'
   let words = 1e9;
   const newTexts = (): string[] =>
     Array.from({ length: 1024 }, () => Array.from({ length: 40 }, () => (words++).toString(36)).join(' '));
-  const tokenizer = await TextTokenizer.open(path.join(folder.folder, 'tokenizer.json'), 256);
+  const tokenizer = await TextTokenizer.ofModel(folder);
   const { encoder } = startEncoder(t, folder);
   await encoder.ready();
   const encode = async (): Promise<void> => {

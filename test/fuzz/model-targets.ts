@@ -1,16 +1,24 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { Tokenizer } from '@huggingface/tokenizers';
 import { readInputJson } from '../../src/encoder/import/input-file.js';
 import { TfjsWeights } from '../../src/encoder/import/tfjs-weights.js';
 import { unigramTokenizerFile } from '../../src/encoder/import/use-tokenizer.js';
 import { MODEL_FILES } from '../../src/encoder/model-folder.js';
 import { PROBE_COUNT, probesToJson, readProbes } from '../../src/encoder/probes.js';
+import type { LibraryTokenizer } from '../../src/encoder/remembered-words.js';
 import { TextTokenizer } from '../../src/encoder/tokenizer.js';
+import { UNIGRAM_TYPE } from '../../src/encoder/unigram.js';
 import { modelManifest } from '../router/small-manifests.js';
 import type { FuzzTarget } from './targets.js';
 
 const MAX_TOKENS = 32;
-const TEXTS = ['where is it', 'Ünïcode ﬁ 字 😀', ''];
+const TEXTS = [
+  'where is it',
+  'Ünïcode ﬁ 字 😀',
+  '',
+  'Where? is\tWORDS, [SEP] it\u00ads\f two [sep]\u0301 is',
+];
 const VOCABULARY = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', 'where', 'is', 'it', 'a', '##b', 'two', 'words'];
 const PIECES: readonly (readonly [string, number | null])[] = [
   ...['<unk>', '<s>', '</s>', '<x>', '<y>', '<z>'].map((piece) => [piece, null] as const),
@@ -45,9 +53,15 @@ export function modelTargets(folder: string): FuzzTarget[] {
       ],
       run: (bytes) => {
         const tokenizer = TextTokenizer.fromJson(bytes, 'tokenizer.json', MAX_TOKENS);
-        for (const text of TEXTS)
-          if (tokenizer.encode(text).ids.length > MAX_TOKENS)
-            throw new Error('more tokens than there may be');
+        const library = libraryIdsBy(bytes);
+        for (const text of TEXTS) {
+          const ids = [...tokenizer.encode(text).ids];
+          if (ids.length > MAX_TOKENS) throw new Error('more tokens than there may be');
+          const wanted = library?.(text) ?? ids;
+          // An id that is none is another one in the list of int32.
+          if (wanted.length <= MAX_TOKENS && String(wanted) !== String(ids))
+            throw new Error(`${JSON.stringify(text)}: ${ids} / ${wanted} of the library`);
+        }
       },
     },
     {
@@ -82,6 +96,14 @@ export function modelTargets(folder: string): FuzzTarget[] {
       },
     },
   ];
+}
+
+/** What the tokenizers library gives for a text, with all that it puts around; null for a file that is run without it. */
+function libraryIdsBy(bytes: Buffer): ((text: string) => readonly number[]) | null {
+  const json = JSON.parse(bytes.toString('utf8')) as { readonly type?: unknown };
+  if (json.type === UNIGRAM_TYPE) return null;
+  const library = new Tokenizer(json, {}) as LibraryTokenizer;
+  return (text) => library.encode(text, {}).ids;
 }
 
 const tfjsModel = () => ({

@@ -30,6 +30,7 @@ export async function checkModel(
   const total = 2 * probes.length + 1;
 
   await expectLongestText(session);
+  await expectLargestId(session);
   const alone = new Float32Array(probes.length * dimensions);
   for (const [row, text] of tokenised.entries()) {
     alone.set(await runOrRefuse(session, [text]), row * dimensions);
@@ -99,6 +100,21 @@ async function expectLongestText(session: ModelSession): Promise<void> {
     );
   }
   await runOrRefuse(session, [longest]);
+}
+
+/** A token that the graph has no vector for would fail the run of every text that shares a batch with it. */
+async function expectLargestId(session: ModelSession): Promise<void> {
+  const id = session.tokenIdMax;
+  const text = { ids: Int32Array.of(id), typeIds: Int32Array.of(0), tokenCount: 1, truncated: false };
+  try {
+    await session.run([text]);
+  } catch (error) {
+    throw new SwitchyardError(
+      'INVALID_MODEL',
+      `the graph does not take token ${id}, the largest id of tokenizer.json: they are not of one model`,
+      { cause: error },
+    );
+  }
 }
 
 /** A failed run, which in service is an internal error, is here the fault of the model. */

@@ -1,8 +1,7 @@
-import path from 'node:path';
 import type { Config } from '../../config/config.js';
 import type { Encoder } from '../../encoder/encoder.js';
 import type { ModelFolder } from '../../encoder/manifest.js';
-import { loadModelFolder, MODEL_FILES } from '../../encoder/model-folder.js';
+import { loadModelFolder } from '../../encoder/model-folder.js';
 import { startProcessEncoder } from '../../encoder/process-encoder.js';
 import { TextTokenizer } from '../../encoder/tokenizer.js';
 import { SwitchyardError, toSwitchyardError } from '../../errors.js';
@@ -101,7 +100,8 @@ export async function embedCorpus(
   sourceFile: string | null,
 ): Promise<EmbeddedCorpus> {
   const { config, log, signal } = parts;
-  const { folder, manifest: model } = await loadModelFolder(config.modelsDir, fingerprint);
+  const folder = await loadModelFolder(config.modelsDir, fingerprint);
+  const { manifest: model } = folder;
   const { dimensions } = model;
   const checkpoints = await Checkpoints.open(
     checkpointsFolder(config.bundlesDir, request.corpus, request.version),
@@ -289,11 +289,8 @@ export async function startBulkEncoder(
 }
 
 /** Tokens of a text without the special ones around it. */
-async function tokenCounter(folder: string): Promise<(text: string) => number> {
-  const tokenizer = await TextTokenizer.open(
-    path.join(folder, MODEL_FILES.tokenizer),
-    Number.MAX_SAFE_INTEGER,
-  );
+async function tokenCounter(model: ModelFolder): Promise<(text: string) => number> {
+  const tokenizer = await TextTokenizer.ofModel(model, Number.MAX_SAFE_INTEGER);
   const specials = tokenizer.encode('').tokenCount;
   return (text) => tokenizer.encode(text).tokenCount - specials;
 }
