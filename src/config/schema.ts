@@ -85,7 +85,7 @@ export const ConfigFileSchema = Type.Object(
         connections_max: count(0, 0, 10_000_000),
         /** Bytes of answers that one connection may have unread; more of its requests are refused. One answer alone may have more, up to unread_bytes_max. */
         connection_unread_bytes_max: count(67_108_864, 65_536, Number.MAX_SAFE_INTEGER),
-        /** The same of all connections; clients that read least lately are hung up on, and no answer may be larger. 0: 10 % of the memory of the machine or container. */
+        /** The same of all connections; clients that hold most for longest without reading are hung up on, and no answer may be larger. 0: 10 % of the memory of the machine or container. */
         unread_bytes_max: count(0, 0, Number.MAX_SAFE_INTEGER),
         /** A client that reads less than 1 KiB a second of its answers for so long is hung up on. */
         send_timeout_ms: count(60_000, 100, 3_600_000),

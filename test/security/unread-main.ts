@@ -1,35 +1,22 @@
-import path from 'node:path';
 import type { ListenerSettings } from '../../src/config/config.js';
 import { observeAccess } from '../../src/gateway/wiring/access-metrics.js';
 import { RouteFeed } from '../../src/gateway/wiring/route-feed.js';
-import { packageRoot } from '../../src/package-root.js';
-import type { SearchCall, SearchOutcome } from '../../src/router/query.js';
 import { Metrics } from '../../src/telemetry/metrics.js';
-import { BruteForceService } from '../gateway/brute-force-service.js';
+import { SERVER_TLS } from '../fixtures/server-tls.js';
 import { adminSources, LOCAL, startGateway } from '../gateway/harness.js';
+import { LargeService } from '../gateway/large-service.js';
 import { MB, UNREAD_LIMITS } from './unread-clients.js';
 
-const TEXT = Buffer.alloc(MB, 'x').toString('latin1');
-
-/** Answers with documents of a megabyte each. */
-class LargeService extends BruteForceService {
-  override async search(call: SearchCall): Promise<SearchOutcome> {
-    const outcome = await super.search(call);
-    if (!call.withDocument) return outcome;
-    const document = { title: 'large', text: TEXT, attributes: {} };
-    return { ...outcome, hits: outcome.hits.map((hit) => ({ ...hit, document })) };
-  }
-}
+/** Of each document. */
+const TEXT = 'x'.repeat(MB);
 
 /** Gateways with and without TLS that give large answers, and may hold few: prints where they listen, ends with its parent. */
-const certificate = path.join(packageRoot(), 'test', 'fixtures', 'tls', 'server-one');
-const tls = { certFile: `${certificate}.crt`, keyFile: `${certificate}.key`, clientCaFile: null };
-const secure: ListenerSettings = { ...LOCAL, tls };
+const secure: ListenerSettings = { ...LOCAL, tls: SERVER_TLS };
 const start = async (listener: ListenerSettings) => {
   const metrics = new Metrics();
   const sources = adminSources(new RouteFeed());
   return startGateway({
-    service: new LargeService(),
+    service: new LargeService(TEXT),
     unread: UNREAD_LIMITS,
     listen: { grpc: listener, http: listener, adminHttp: LOCAL, adminGrpc: listener },
     onConnections: observeAccess(metrics, null).onConnections,

@@ -10,16 +10,22 @@ export interface Answer extends EventEmitter {
   readonly destroyed: boolean;
   /** Bytes that were written to it and did not leave yet. */
   readonly writableLength: number;
+  /** Of a response of HTTP/1.1: null while one before it, on its connection, has not been written. */
+  readonly socket?: Socket | null;
   [HELD]?: Place<HeldAnswer>;
 }
 
 export interface HeldAnswer {
   readonly answer: Answer;
   readonly connection: ClientConnection;
-  /** At most so many are unread. */
+  /** At most so many are unread, with what it costs itself. */
   bytes: number;
 }
 
+/** What an unread answer costs beside its bytes: a stream of HTTP/2 with the call that grpc-js makes of it. Measured. */
+export const ANSWER_BYTES = 8_192;
+/** While less than this left since the last count, another would find what that one found. */
+const COUNTED_BYTES_MIN = 16_384;
 /** Less than this many bytes a second, over the whole of the time it may take, and a client does not read. */
 const READ_BYTES_PER_S_MIN = 1_024;
 
@@ -46,6 +52,8 @@ export class ClientConnection {
   isGone = false;
   #readingAtMs = 0;
   #sentBytes = 0;
+  #countedAtSentBytes = 0;
+  #hasTurn = false;
 
   constructor(socket: Socket, hangUps: HangUps) {
     this.socket = socket;
@@ -72,15 +80,35 @@ export class ClientConnection {
     this.#sentBytes = sent;
   }
 
+  /** The gateway itself did not look for so long, in which nothing could be read. */
+  excuse(lateMs: number, nowMs: number): void {
+    this.#readingAtMs = Math.min(nowMs, this.#readingAtMs + lateMs);
+  }
+
+  /** Its answers wait for one before them that is still worked on: there is nothing to read. Of the last count. */
+  get isWaiting(): boolean {
+    return this.answers.size > 0 && !this.#hasTurn;
+  }
+
+  /** Whether enough left since the last count to make another worth its while. */
+  get isWorthCounting(): boolean {
+    return sentBytes(this.socket) - this.#countedAtSentBytes >= COUNTED_BYTES_MIN;
+  }
+
   /** Counts again what is unread. Returns by how much less that is than was thought. */
   recount(): number {
     let bytes = 0;
+    this.#hasTurn = false;
+    this.#countedAtSentBytes = sentBytes(this.socket);
     for (let place = this.answers.first; place !== null; ) {
       const { after, value } = place;
       const left = value.answer.destroyed ? 0 : value.answer.writableLength;
       if (left === 0) this.answers.remove(place);
-      else if (left < value.bytes) value.bytes = left;
-      if (left > 0) bytes += value.bytes;
+      else {
+        value.bytes = Math.min(value.bytes, left + ANSWER_BYTES);
+        bytes += value.bytes;
+        if (value.answer.socket !== null) this.#hasTurn = true;
+      }
       place = after;
     }
     const less = this.bytes - bytes;
