@@ -8,7 +8,7 @@ import { beforeCalls } from './stream-handler.js';
 /** How often is looked, as a part of the limit. */
 const LOOKS_PER_LIMIT = 6;
 /** A dialogue, whose client has not said its last word for as long as it is open. */
-const REFLECTION = '/grpc.reflection.';
+export const REFLECTION = '/grpc.reflection.';
 
 export interface ArrivalOptions {
   /** A request's message has so long to arrive whole. */

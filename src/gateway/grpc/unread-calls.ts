@@ -3,10 +3,13 @@ import type { Server, ServerUnaryCall } from '@grpc/grpc-js';
 import type { SwitchyardError } from '../../errors.js';
 import { operationOf, type Requests } from '../requests.js';
 import type { ListenerAnswers } from '../unread/listener-answers.js';
+import { REFLECTION } from './arrivals.js';
 import { beforeCalls } from './stream-handler.js';
 
-/** Of requests that come over one stream while an answer of it is unread. */
-const UNANSWERED_BYTES_MAX = 65_536;
+/** Of requests that come over one stream together, or while an answer of it is unread: each makes an answer. */
+const UNANSWERED_BYTES_MAX = 4_096;
+/** Of one listener. They are for people and their tools, which have one at a time. */
+const DIALOGUES_MAX = 64;
 
 export interface UnreadCallsOptions {
   readonly answers: ListenerAnswers;
@@ -22,13 +25,16 @@ export interface UnreadCallsOptions {
  * which clients know as RESOURCE_EXHAUSTED. False: as `beforeCalls`.
  */
 export function limitUnread(server: Server, { answers, requests, headersOf }: UnreadCallsOptions): boolean {
+  const dialogues = new Dialogues();
   return beforeCalls(server, (accept) => (interceptors, stream, headers) => {
-    const operation = operationOf(headers[':path'] ?? '');
+    const path = headers[':path'] ?? '';
+    const operation = operationOf(path);
     const refused = answers.refusal(stream.session);
     if (refused === null) {
-      if (operation === undefined) countWrites(stream, answers);
+      const isDialogue = operation === undefined && path.startsWith(REFLECTION);
+      if (operation === undefined) countWrites(stream, answers, isDialogue ? dialogues : null);
       accept(interceptors, stream, headers);
-      if (operation === undefined) limitUnanswered(stream);
+      if (isDialogue) limitUnanswered(stream);
       return;
     }
     if (operation !== undefined) requests.refused('grpc', operation, refused.reason, 0);
@@ -71,13 +77,29 @@ function streamOf<Request, Response>(call: Unary<Request, Response>): ServerHttp
   return layer?.stream;
 }
 
+/** Streams over which more than one request may come. */
+class Dialogues {
+  #open = 0;
+
+  /** False where there are too many. Called with its first answer, so that strangers take no place from anybody. */
+  enter(stream: ServerHttp2Stream): boolean {
+    if (stream.destroyed) return true;
+    if (this.#open >= DIALOGUES_MAX) return false;
+    this.#open++;
+    stream.once('close', () => this.#open--);
+    return true;
+  }
+}
+
 /** Calls that are few: each may have functions of its own. */
-function countWrites(stream: ServerHttp2Stream, answers: ListenerAnswers): void {
+function countWrites(stream: ServerHttp2Stream, answers: ListenerAnswers, dialogues: Dialogues | null): void {
+  let isIn = dialogues === null;
   const write = stream.write.bind(stream) as (...given: readonly unknown[]) => boolean;
   const counted = (...given: readonly unknown[]): boolean => {
     const [chunk] = given;
     const bytes = chunk instanceof Uint8Array ? chunk.length : 0;
-    if (answers.take(stream.session, stream, bytes) === null) return write(...given);
+    isIn ||= dialogues?.enter(stream) ?? true;
+    if (isIn && answers.take(stream.session, stream, bytes) === null) return write(...given);
     stream.close(constants.NGHTTP2_ENHANCE_YOUR_CALM);
     return false;
   };
@@ -86,12 +108,12 @@ function countWrites(stream: ServerHttp2Stream, answers: ListenerAnswers): void 
 
 /**
  * Whoever asks on and on over one stream and does not read is cut off: grpc-js keeps what is to be written after what
- * does not leave, out of sight.
+ * does not leave, out of sight. Five bytes are a request.
  */
 function limitUnanswered(stream: ServerHttp2Stream): void {
   let unanswered = 0;
   stream.on('data', (chunk: Buffer) => {
-    unanswered = stream.writableLength === 0 ? 0 : unanswered + chunk.length;
+    unanswered = (stream.writableLength === 0 ? 0 : unanswered) + chunk.length;
     if (unanswered > UNANSWERED_BYTES_MAX) stream.close(constants.NGHTTP2_ENHANCE_YOUR_CALM);
   });
 }
