@@ -24,14 +24,14 @@ import type { TrafficCounter } from './traffic.js';
 import { ListenerAnswers } from './unread/listener-answers.js';
 import { UnreadAnswers, type UnreadLimits } from './unread/unread-answers.js';
 
-/** Longer than a round trip: clients hear that this gateway is going, and open their next connection elsewhere. */
-const GOODBYE_MS = 150;
 /** A request has so long to arrive whole, over either protocol. */
 const ARRIVAL_MS_MAX = 30_000;
 /** Below what balancers and firewalls let a silent connection live. */
 const KEEPALIVE_MS = 60_000;
-/** After the last answer its bytes still have to leave, and clients to hang up. */
+/** After the last answer left, clients have so long to hang up. */
 const HANG_UP_MS_MAX = 1_000;
+/** How often a drain looks whether the last answer left. */
+const LEAVING_LOOK_MS = 20;
 
 export interface Listeners<Place extends Listener = Listener> {
   readonly grpc: Place;
@@ -190,18 +190,40 @@ export async function startFaces(options: FacesOptions): Promise<Faces> {
       context: await contextOf('admin_grpc', options.listen.adminGrpc),
     });
 
+    /** False where the time is over before everything was answered, and every answer left for its client. */
+    const answered = async (untilMs: number): Promise<boolean> => {
+      while (inFlight.count > 0 || unread.recount() > 0) {
+        const leftMs = untilMs - performance.now();
+        if (leftMs <= 0 || !(await inFlight.idle(leftMs))) return false;
+        // A request ends before its answer is written.
+        await sleep(LEAVING_LOOK_MS);
+      }
+      return true;
+    };
     const drain = async ({ lameDuckMs, drainMs }: DrainOptions): Promise<void> => {
       readiness.beginDrain();
       log.info({ lameDuckMs, drainMs, inFlight: inFlight.count }, 'draining');
       if (lameDuckMs > 0) await sleep(lameDuckMs);
-      // A call that a client sent before it heard is answered; refused, it would be lost where nothing is retried.
-      if (grpc.sayGoodbye() > 0 && drainMs > 0) await sleep(GOODBYE_MS);
-      const hungUp = Promise.all([grpc.stop(), http.stop()]);
-      if (!(await inFlight.idle(drainMs))) {
-        log.warn({ inFlight: inFlight.count }, 'the drain period is over; ending the requests in flight');
-        inFlight.abort();
+      const untilMs = performance.now() + drainMs;
+      http.stopListening();
+      const leftGrpc = grpc.stop();
+      let isAnswered = await answered(untilMs);
+      // Not before: Node closes with connections that wait for a request those whose answer is still being sent.
+      const hungUp = Promise.all([leftGrpc, http.stop()]);
+      const aSecond = () => Promise.race([hungUp, sleep(HANG_UP_MS_MAX, undefined, { ref: false })]);
+      if (isAnswered) {
+        await aSecond();
+        // Of a call that was begun, the message may have come meanwhile.
+        isAnswered = await answered(untilMs);
       }
-      await Promise.race([hungUp, sleep(HANG_UP_MS_MAX, undefined, { ref: false })]);
+      if (!isAnswered) {
+        log.warn(
+          { inFlight: inFlight.count, unreadBytes: unread.bytes },
+          'the drain period is over; ending the requests in flight',
+        );
+        inFlight.abort();
+        await aSecond();
+      }
       http.destroy();
       grpc.destroy();
       adminGrpc.close();

@@ -48,15 +48,14 @@ const CALL = Buffer.concat([
   text('trailers'),
 ]);
 
+/** A call whose message does not come. */
+export const opened = (at: number): Buffer => frame(FRAME.headers, END_HEADERS, 2 * at + 1, CALL);
+
 /** A stream that is opened and reset at once. What a library would send of it is its own affair: mostly nothing. */
 export function openedAndReset(at: number): Buffer {
-  const stream = 2 * at + 1;
   const code = Buffer.alloc(4);
   code.writeUInt32BE(CANCEL);
-  return Buffer.concat([
-    frame(FRAME.headers, END_HEADERS, stream, CALL),
-    frame(FRAME.resetStream, 0, stream, code),
-  ]);
+  return Buffer.concat([opened(at), frame(FRAME.resetStream, 0, 2 * at + 1, code)]);
 }
 
 /** A connection that speaks frames, and hears those of the other end. */

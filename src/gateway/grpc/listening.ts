@@ -1,13 +1,11 @@
 import { once } from 'node:events';
-import { constants, type ServerHttp2Session } from 'node:http2';
 import { createServer, type Socket } from 'node:net';
 import type { Server, ServerCredentials, ServerOptions } from '@grpc/grpc-js';
 import type { Listener } from '../../config/config.js';
 import { bindError, type ListenerName } from '../bind.js';
 import type { FaceContext } from '../faces.js';
-
-/** "I am going, and whatever you have begun I still answer": RFC 9113, section 6.8. */
-const EVERY_STREAM = 2 ** 31 - 1;
+import { askWhileLeaving } from './keepalive.js';
+import { beforeSessions } from './stream-handler.js';
 
 /** Requests in flight on one connection; more wait in the client. */
 const CONCURRENT_STREAMS_MAX = 1_024;
@@ -31,11 +29,7 @@ const HANG_UP_MS = 200;
 /** The socket under a gRPC server. It is ours, since grpc-js can stop listening only by closing every connection at once. */
 export interface GrpcListening {
   readonly port: number;
-  /**
-   * Takes no new connections and asks every client to open its next one elsewhere; calls on the open ones are still
-   * answered. Returns how many clients were asked.
-   */
-  sayGoodbye(): number;
+  /** Takes no new connections. */
   close(): void;
   /**
    * Hangs up on whoever is still there, once what was said is sent: a client in the middle of a dialogue would keep
@@ -52,6 +46,7 @@ export async function listenGrpc(
   credentials: ServerCredentials,
   { connections, answers }: Pick<FaceContext, 'connections' | 'answers'>,
 ): Promise<GrpcListening> {
+  beforeSessions(server, askWhileLeaving);
   const injector = server.createConnectionInjector(credentials);
   const clients = new Set<Socket>();
   const socket = createServer({ noDelay: true }, (connection) => {
@@ -84,18 +79,5 @@ export async function listenGrpc(
       };
       setTimeout(cut, HANG_UP_MS).unref();
     },
-    sayGoodbye: () => {
-      close();
-      const sessions = sessionsOf(server);
-      for (const session of sessions)
-        if (!session.closed && !session.destroyed) session.goaway(constants.NGHTTP2_NO_ERROR, EVERY_STREAM);
-      return sessions.length;
-    },
   };
-}
-
-/** grpc-js shows its connections to nobody; without them clients hear of the end when it is there. */
-function sessionsOf(server: Server): readonly ServerHttp2Session[] {
-  const { sessions } = server as unknown as { sessions?: unknown };
-  return sessions instanceof Map ? [...(sessions.keys() as Iterable<ServerHttp2Session>)] : [];
 }

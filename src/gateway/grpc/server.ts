@@ -35,8 +35,6 @@ export interface GrpcFaceOptions {
 
 export interface GrpcFace {
   readonly address: Listener;
-  /** No new connections; clients are asked to go elsewhere and still answered. Returns how many were asked. */
-  sayGoodbye(): number;
   /** No new connections, no new requests on the open ones; resolves when the last connection is closed. */
   stop(): Promise<void>;
   /** Closes whatever is left. */
@@ -104,10 +102,6 @@ export async function startGrpcFace(options: GrpcFaceOptions): Promise<GrpcFace>
   const listening = await listenGrpc(server, 'grpc', listener, credentialsOf(context.certificates), context);
   return {
     address: { host: listener.host, port: listening.port },
-    sayGoodbye: () => {
-      health.close();
-      return listening.sayGoodbye();
-    },
     stop: () =>
       new Promise((resolve) => {
         health.close();

@@ -1,4 +1,4 @@
-import type { IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
+import type { IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from 'node:http2';
 import type { Server } from '@grpc/grpc-js';
 
 export type StreamHandler = (
@@ -16,5 +16,25 @@ export function beforeCalls(server: Server, handler: (accept: StreamHandler) => 
   const accept = inner._streamHandler?.bind(server);
   if (accept === undefined) return false;
   inner._streamHandler = handler(accept);
+  return true;
+}
+
+type SessionHandler = (session: ServerHttp2Session) => void;
+
+/**
+ * Sees every session before grpc-js does: those of listeners that are opened from now on. Not public either, and tested
+ * in the same way. False: as `beforeCalls`.
+ */
+export function beforeSessions(server: Server, handler: SessionHandler): boolean {
+  const inner = server as unknown as { _sessionHandler?: (listener: unknown) => SessionHandler };
+  const handlerOf = inner._sessionHandler?.bind(server);
+  if (handlerOf === undefined) return false;
+  inner._sessionHandler = (listener) => {
+    const accept = handlerOf(listener);
+    return (session) => {
+      handler(session);
+      accept(session);
+    };
+  };
   return true;
 }

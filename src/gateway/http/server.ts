@@ -1,4 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http';
+import { Server as NetServer } from 'node:net';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Limits, Listener } from '../../config/config.js';
 import { packageVersion } from '../../package-root.js';
@@ -44,7 +45,9 @@ export interface HttpFaceOptions {
 
 export interface HttpFace {
   readonly address: Listener;
-  /** No new connections; the open ones close after their request. Resolves when the last one is closed. */
+  /** No new connections; the open ones close after their request. */
+  stopListening(): void;
+  /** Closes those that wait for a request. Resolves when the last one is closed. */
   stop(): Promise<void>;
   /** Closes whatever is left. */
   destroy(): void;
@@ -76,11 +79,10 @@ export async function startHttpFace(options: HttpFaceOptions): Promise<HttpFace>
   const checkSearchBody = compileStructure(schemas.SearchRequest, [schemas.Vector]);
   const checkBatchBody = compileStructure(schemas.BatchSearchRequest, [schemas.Vector]);
   const checkEmbedBody = compileStructure(schemas.EmbedRequest, []);
-  let stopping = false;
 
   app.addHook('onSend', (_request, reply, payload, done) => {
     // So that clients with a pool of connections leave before these are closed.
-    if (stopping || readiness.draining) reply.header('connection', 'close');
+    if (readiness.draining) reply.header('connection', 'close');
     done(null, payload);
   });
 
@@ -184,10 +186,11 @@ export async function startHttpFace(options: HttpFaceOptions): Promise<HttpFace>
   const address = await listen(app, 'http', listener);
   return {
     address,
-    stop: () => {
-      stopping = true;
-      return app.close();
+    stopListening: () => {
+      // HTTP's own `close` destroys connections whose answer is still being sent, too.
+      NetServer.prototype.close.call(app.server);
     },
+    stop: () => app.close(),
     destroy: () => app.server.closeAllConnections(),
   };
 }

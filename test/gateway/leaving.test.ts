@@ -1,0 +1,116 @@
+import { once } from 'node:events';
+import type { Readable } from 'node:stream';
+import t from 'tap';
+import { SERVER_TLS } from '../fixtures/server-tls.js';
+import { until } from '../process/wait.js';
+import { FRAME, opened, RawHttp2 } from '../security/raw-http2.js';
+import { slowLink } from '../security/slow-link.js';
+import { framed, Http2Client, MB, openHttp, requestOf, search } from '../security/unread-clients.js';
+import { LIMITS, LOCAL, startGateway } from './harness.js';
+import { LargeService } from './large-service.js';
+
+const SEARCH = { corpus: 'animals', text: 'fish' };
+const KEEPALIVE_MS = 150;
+/** Several times from ping to ping. */
+const WORK_MS = 1_000;
+/** Of a megabyte each: twice what the kernel takes for a client that does not read. */
+const DOCUMENTS = 24;
+/** What the kernel did not take is then on its way for longer than clients have to hang up. */
+const LINK_BYTES_PER_S = 8 * MB;
+
+/** How many bytes came until there are no more. */
+async function bytesOf(stream: Readable): Promise<number> {
+  let bytes = 0;
+  stream.on('data', (chunk: Buffer) => {
+    bytes += chunk.length;
+  });
+  await once(stream, 'close');
+  return bytes;
+}
+
+t.test('a call that is longer than keepalive asks survives the drain', async (t) => {
+  const gateway = await startGateway({ keepaliveMs: KEEPALIVE_MS });
+  t.teardown(() => gateway.close());
+  gateway.service.delayMs = WORK_MS;
+  const answer = gateway.call('Search', SEARCH);
+  await until('it is worked on', () => gateway.faces.inFlightCount === 1);
+  await gateway.faces.drain({ lameDuckMs: 0, drainMs: 20_000 });
+  t.match(await answer, { reason: 'OK' });
+});
+
+t.test('so does one on a connection that is too old', async (t) => {
+  const gateway = await startGateway({ keepaliveMs: KEEPALIVE_MS, connectionAgeMsMax: 100 });
+  t.teardown(() => gateway.close());
+  gateway.service.delayMs = WORK_MS;
+  t.match(await gateway.call('Search', SEARCH), { reason: 'OK' });
+});
+
+t.test('a connection that is leaving, whose client answers no ping, is hung up on', async (t) => {
+  const limits = { ...LIMITS, deadlineMsMax: 600_000 };
+  const gateway = await startGateway({ keepaliveMs: KEEPALIVE_MS, connectionAgeMsMax: 100, limits });
+  t.teardown(() => gateway.close());
+  const client = await RawHttp2.open(gateway.faces.addresses.grpc.port);
+  t.teardown(() => void client.socket.destroy());
+  client.socket.write(opened(0));
+  await until('it is told to go', () => client.heard.has(FRAME.goAway));
+  await until('it is asked nevertheless', () => client.heard.has(FRAME.ping));
+  await until('it is hung up on', () => client.socket.readableEnded || client.socket.destroyed);
+});
+
+for (const scheme of ['http', 'https'])
+  t.test(
+    `answers that are on their way when a drain begins are sent to their end, over ${scheme}`,
+    async (t) => {
+      let unread = (): number => 0;
+      const listener = scheme === 'https' ? { ...LOCAL, tls: SERVER_TLS } : LOCAL;
+      const gateway = await startGateway({
+        service: new LargeService('x'.repeat(MB)),
+        listen: { grpc: listener, http: listener, adminHttp: LOCAL, adminGrpc: LOCAL },
+        onUnread: (bytes) => {
+          unread = bytes;
+        },
+      });
+      t.teardown(() => gateway.close());
+      const { grpc, http } = gateway.faces.addresses;
+      const [grpcPort, httpPort] = [
+        await slowLink(t, grpc.port, LINK_BYTES_PER_S),
+        await slowLink(t, http.port, LINK_BYTES_PER_S),
+      ];
+      const clientOf = async (windowBytes: number): Promise<Http2Client> => {
+        const client = new Http2Client(`${scheme}://127.0.0.1:${grpcPort}`, windowBytes);
+        t.teardown(() => client.session.destroy());
+        await once(client.session, 'connect');
+        return client;
+      };
+      // Of a wide window everything is in the hands of the connection at once, of a narrow one in those of the stream.
+      const [narrow, wide] = [await clientOf(65_536), await clientOf(64 * MB)];
+      wide.session.setLocalWindowSize(64 * MB);
+      const calls = [narrow, wide].map((client) => {
+        const { stream, headers } = client.call(framed('switchyard.v1.SearchRequest', search(DOCUMENTS)));
+        return { headers, bytes: bytesOf(stream) };
+      });
+      const socket = await openHttp(httpPort, scheme === 'https');
+      socket.write(requestOf(DOCUMENTS).replace('host: x', 'host: x\r\nconnection: close'));
+      const overHttp = bytesOf(socket);
+      await until('all are on their way', () => unread() > 2.5 * DOCUMENTS * MB);
+      await gateway.faces.drain({ lameDuckMs: 0, drainMs: 60_000 });
+      for (const { headers, bytes } of calls) {
+        t.ok((await bytes) > DOCUMENTS * MB, `${await bytes} bytes over gRPC`);
+        t.equal(headers['grpc-status'], '0');
+      }
+      t.ok((await overHttp) > DOCUMENTS * MB, `${await overHttp} bytes over HTTP`);
+    },
+  );
+
+t.test('who reads nothing holds a drain no longer than its period', async (t) => {
+  const gateway = await startGateway({ service: new LargeService('x'.repeat(MB)) });
+  t.teardown(() => gateway.close());
+  const deaf = new Http2Client(`http://${gateway.grpcAddress}`, 0);
+  t.teardown(() => deaf.session.destroy());
+  const call = deaf.call(framed('switchyard.v1.SearchRequest', search(1)));
+  await until('it is answered', () => call.headers[':status'] === '200');
+  await gateway.faces.drain({ lameDuckMs: 0, drainMs: 200 });
+  await until('it is hung up on', () => deaf.session.destroyed);
+  t.not(call.headers['grpc-status'], '0');
+  t.ok(gateway.logged.some((line) => line.includes('the drain period is over')));
+});
