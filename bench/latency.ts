@@ -19,6 +19,8 @@ interface Pair {
   /** Per query, with all threads and children. */
   readonly cpuUs: number;
   readonly rawCpuUs: number;
+  /** p99 of how late the generator sent, which is counted as the gateway's. */
+  readonly lateUs: number;
 }
 
 const LOAD = 0.5;
@@ -73,6 +75,7 @@ export const latency: Bench = {
           rawRecall: raw.recall,
           cpuUs,
           rawCpuUs: raw.cpuUs,
+          lateUs: gateway.sentLateUs?.p99 ?? 0,
         });
       }
       const ratios = pairs.map(({ gatewayUs, rawUs }) => gatewayUs / rawUs);
@@ -97,6 +100,7 @@ export const latency: Bench = {
             cpu_us: Math.round(median(pairs.map(({ cpuUs }) => cpuUs))),
             usearch_p99_us: Math.round(median(pairs.map(({ rawUs }) => rawUs))),
             gateway_p99_us: Math.round(median(pairs.map(({ gatewayUs }) => gatewayUs))),
+            generator_late_p99_us: Math.round(median(pairs.map(({ lateUs }) => lateUs))),
             ratio_least: rounded(Math.min(...ratios)),
             ratio_most: rounded(Math.max(...ratios)),
             // Below 1 000 the bound of three times and a millisecond holds.

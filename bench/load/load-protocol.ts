@@ -46,6 +46,8 @@ export interface LoadResult {
   readonly latencyUs: LatencyUs;
   /** The same of those that the server took on, in time or not: of all but those it refused (UNAVAILABLE, RESOURCE_EXHAUSTED). */
   readonly acceptedLatencyUs: LatencyUs;
+  /** How long after it was due a request was sent, which is the generator's and is in `latencyUs` too; null for `closed`. */
+  readonly sentLateUs: LatencyUs | null;
   /** Share of the expected ids that came; null when none are expected. */
   readonly recall: number | null;
   /** CPU time of the generator itself, µs per request: it must be small beside the server's. */

@@ -4,11 +4,10 @@ import { GrpcConnection } from './grpc-connection.js';
 import { requestData, requestHeaders } from './http2-frames.js';
 import { Latencies } from './latencies.js';
 import type { LoadRequests, LoadResult, LoadRun, LoadTarget } from './load-protocol.js';
-import { tick } from './ticker.js';
+import { Ticker } from './ticker.js';
 
 /** Answers may take this long after the last request. */
 const TAIL_MS_MAX = 30_000;
-const START_MARGIN_MS = 50;
 /** RESOURCE_EXHAUSTED and UNAVAILABLE: the server did not take the request on. */
 const REFUSED: ReadonlySet<number> = new Set([8, 14]);
 
@@ -23,6 +22,7 @@ export class LoadRunner {
   readonly #expected: readonly ReadonlySet<string>[] | null;
   #connections: readonly GrpcConnection[] = [];
   #run: Run | null = null;
+  #ticker: Ticker | null = null;
 
   private constructor(requests: LoadRequests) {
     this.#frames = requests.bodies.map(requestData);
@@ -48,12 +48,13 @@ export class LoadRunner {
   }
 
   async run(plan: LoadRun): Promise<LoadResult> {
+    if (plan.kind === 'open') this.#ticker ??= await Ticker.start();
     const run = new Run(this.#connections, this.#frames, this.#expected, plan.from);
     this.#run = run;
     try {
       return await (plan.kind === 'closed'
         ? run.closed(plan.inFlight, plan.seconds)
-        : run.open(arrivalsMs(plan.perSecond, plan.seconds, plan.seed)));
+        : run.open(arrivalsMs(plan.perSecond, plan.seconds, plan.seed), this.#ticker as Ticker));
     } finally {
       this.#run = null;
     }
@@ -67,6 +68,7 @@ class Run {
   readonly #from: number;
   readonly #latencies = new Latencies();
   readonly #accepted = new Latencies();
+  readonly #late = new Latencies();
   readonly #failed: Record<string, number> = {};
   readonly #cpuBefore = process.cpuUsage();
   /** Per request sent: when it was sent, or due. */
@@ -110,19 +112,24 @@ class Run {
     return this.#result(startMs);
   }
 
-  async open(dueMs: Float64Array): Promise<LoadResult> {
-    const startMs = monotonicMs() + START_MARGIN_MS;
+  async open(dueMs: Float64Array, ticker: Ticker): Promise<LoadResult> {
+    let startedMs = 0;
     const finished = this.#finished();
-    const ticking = tick(dueMs, startMs, (count) => {
-      while (this.#sent < count)
-        this.#send(this.#sent % this.#connections.length, startMs + (dueMs[this.#sent] as number));
-      this.#lastSentMs = monotonicMs();
-    }).then(() => {
-      this.#isSending = false;
-      this.#endWhenAnswered();
-    });
+    const ticking = ticker
+      .tick(dueMs, (count, startMs) => {
+        startedMs = startMs;
+        while (this.#sent < count) {
+          const atMs = startMs + (dueMs[this.#sent] as number);
+          this.#late.add((monotonicMs() - atMs) * 1000);
+          this.#send(this.#sent % this.#connections.length, atMs);
+        }
+      })
+      .then(() => {
+        this.#isSending = false;
+        this.#endWhenAnswered();
+      });
     await Promise.all([finished, ticking]);
-    return this.#result(startMs);
+    return this.#result(startedMs);
   }
 
   answered(connection: number, tag: number, status: number, message: Buffer | null): void {
@@ -195,6 +202,7 @@ class Run {
       perSecond: (this.#latencies.count * 1000) / wallMs,
       latencyUs: this.#latencies.summary(),
       acceptedLatencyUs: this.#accepted.summary(),
+      sentLateUs: this.#late.count === 0 ? null : this.#late.summary(),
       recall: this.#expectedIds === 0 ? null : this.#foundIds / this.#expectedIds,
       generatorCpuUs: (user + system) / Math.max(1, this.#answeredCount),
     };

@@ -162,6 +162,18 @@ t.test(
     // The first was held until the hundredth came: a generator that waits for answers would never see it.
     const waitedUs = ((due[99] as number) - (due[0] as number)) * 1000;
     t.ok(result.latencyUs.max >= waitedUs, `${result.latencyUs.max} is at least ${waitedUs}`);
+    const late = result.sentLateUs;
+    t.ok(
+      late !== null && late.max > 0 && late.max < result.latencyUs.max,
+      'lateness is told apart, and in it',
+    );
+    isHolding = false;
+    const again = withoutFailures(await generator.run({ ...run, seed: 4 }));
+    t.equal(
+      again.answered,
+      arrivalsMs(run.perSecond, run.seconds, 4).length,
+      'one thread tells all its runs',
+    );
   },
 );
 
