@@ -1,14 +1,17 @@
 import { withoutFailures } from './load/load-generator.js';
 import { treeCpuUs } from './load/process-cpu.js';
 import { type Bench, median } from './report.js';
+import { assertWorked } from './rig/gateway.js';
 import { openServingSides, SERVING_SIZES } from './serving.js';
 
 const SIZES = {
-  smoke: { ...SERVING_SIZES.smoke, pairs: 2, seconds: 0.4, warmUpSeconds: 0.3 },
-  full: { ...SERVING_SIZES.full, pairs: 12, seconds: 4, warmUpSeconds: 10 },
+  smoke: { ...SERVING_SIZES.smoke, pairs: 2, seconds: 0.4, capacitySeconds: 0.3, warmUpSeconds: 0.3 },
+  full: { ...SERVING_SIZES.full, pairs: 12, seconds: 4, capacitySeconds: 2, warmUpSeconds: 10 },
 } as const;
 
 interface Pair {
+  /** Arrivals. */
+  readonly perSecond: number;
   readonly gatewayUs: number;
   readonly rawUs: number;
   /** On average; an open loop bounds it by nothing. */
@@ -24,7 +27,6 @@ interface Pair {
 }
 
 const LOAD = 0.5;
-const CAPACITY_RUNS = 5;
 /** What the gateway may add to three times usearch's own p99. */
 const ADDED_US_MAX = 1_000;
 const TIMES_MAX = 3;
@@ -43,19 +45,13 @@ export const latency: Bench = {
     try {
       const closed = { kind: 'closed', inFlight: plan.inFlight, from: 0 } as const;
       withoutFailures(await sides.load.run({ ...closed, seconds: plan.warmUpSeconds }));
-      // Of a machine that others use too one run may be far off, and half of too much is no half.
-      const capacities: number[] = [];
-      for (let at = 0; at < CAPACITY_RUNS; at++)
-        capacities.push(
-          withoutFailures(await sides.load.run({ ...closed, seconds: plan.seconds / 2 })).perSecond,
-        );
-      const capacity = median(capacities);
-      const perSecond = capacity * LOAD;
       const pairs: Pair[] = [];
       for (let pair = 0; pair < plan.pairs; pair++) {
+        // Taken anew for each: what a shared machine gives changes within a minute.
+        const capacity = withoutFailures(await sides.load.run({ ...closed, seconds: plan.capacitySeconds }));
         const run = {
           kind: 'open',
-          perSecond,
+          perSecond: capacity.perSecond * LOAD,
           seed: seed + pair,
           seconds: plan.seconds,
           from: pair * 331,
@@ -66,6 +62,7 @@ export const latency: Bench = {
         const cpuUs = (treeCpuUs(sides.gateway.pid) - before) / gateway.answered;
         const raw = first ?? (await sides.raw.run(run));
         pairs.push({
+          perSecond: run.perSecond,
           gatewayUs: gateway.latencyUs.p99,
           rawUs: raw.latencyUs.p99,
           // Little's law: what comes in a second, times how long each stays.
@@ -78,6 +75,8 @@ export const latency: Bench = {
           lateUs: gateway.sentLateUs?.p99 ?? 0,
         });
       }
+      await assertWorked(sides.gateway);
+      const arrivals = pairs.map(({ perSecond }) => perSecond);
       const ratios = pairs.map(({ gatewayUs, rawUs }) => gatewayUs / rawUs);
       const beyondUs = pairs.map(({ gatewayUs, rawUs }) => gatewayUs - TIMES_MAX * rawUs);
       return {
@@ -87,11 +86,10 @@ export const latency: Bench = {
           {
             pairs: plan.pairs,
             seconds: plan.seconds,
-            capacity_per_s: Math.round(capacity),
-            capacity_least_per_s: Math.round(Math.min(...capacities)),
-            capacity_most_per_s: Math.round(Math.max(...capacities)),
             capacity_in_flight: plan.inFlight,
-            arrivals_per_s: Math.round(perSecond),
+            arrivals_per_s: Math.round(median(arrivals)),
+            arrivals_least_per_s: Math.round(Math.min(...arrivals)),
+            arrivals_most_per_s: Math.round(Math.max(...arrivals)),
             usearch_in_flight: rounded(median(pairs.map(({ rawInFlight }) => rawInFlight))),
             in_flight: rounded(median(pairs.map(({ inFlight }) => inFlight))),
             usearch_recall_at_10: rounded(median(pairs.map(({ rawRecall }) => rawRecall))),

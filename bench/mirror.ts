@@ -4,7 +4,7 @@ import { type SearchCorpus, searchCorpus, TOP_K } from './data/search-corpus.js'
 import { LoadGenerator, withoutFailures } from './load/load-generator.js';
 import type { LoadResult, LoadRun } from './load/load-protocol.js';
 import { type Bench, inputHash, median } from './report.js';
-import { type GatewayRig, PATIENT, type RigTarget, startGatewayRig } from './rig/gateway.js';
+import { type GatewayRig, PATIENT, type RigTarget, smallCaches, startGatewayRig } from './rig/gateway.js';
 import { scrape, total } from './rig/scraped.js';
 import { SEARCH_METHOD, searchBody } from './rig/search-bodies.js';
 
@@ -73,7 +73,7 @@ async function openSide(
     model: corpus.model,
     targets,
     searchWorkers: WORKERS,
-    settings: { ...PATIENT, SWITCHYARD_CACHE__RESULTS__ENABLED: 'false' },
+    settings: { ...PATIENT, ...smallCaches(corpus.queries.length) },
   });
   closers.push(() => gateway.close());
   const model = modelRef(corpus.model.manifest);

@@ -10,7 +10,7 @@ import { type InstalledPeers, installedPeers } from './peers/install.js';
 import { PeerProcess } from './peers/peer-process.js';
 import type { PeerName, PeerTuned } from './peers/peer-protocol.js';
 import { type Bench, inputHash, median } from './report.js';
-import { type GatewayRig, PATIENT, startGatewayRig } from './rig/gateway.js';
+import { type GatewayRig, PATIENT, smallCaches, startGatewayRig } from './rig/gateway.js';
 import { SEARCH_METHOD, searchBody } from './rig/search-bodies.js';
 
 const SERVERS = ['pgvector', 'chroma'] as const satisfies readonly PeerName[];
@@ -206,8 +206,7 @@ async function openGateway(corpus: SearchCorpus): Promise<Ours> {
     model: corpus.model,
     targets: [{ bundle, role: 'active', mirrorBps: 0 }],
     searchWorkers: availableParallelism(),
-    // Queries repeat: with the result cache on, it and not the search would be measured.
-    settings: { ...PATIENT, SWITCHYARD_CACHE__RESULTS__ENABLED: 'false' },
+    settings: { ...PATIENT, ...smallCaches(corpus.queries.length) },
   });
   try {
     const model = modelRef(corpus.model.manifest);

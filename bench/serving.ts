@@ -9,7 +9,7 @@ import { threadCpuUs, treeCpuUs } from './load/process-cpu.js';
 import { RawSearch } from './raw/raw-search.js';
 import { type Bench, inputHash, median } from './report.js';
 import { mainThreadShares } from './rig/cpu-profile.js';
-import { type GatewayRig, PATIENT, startGatewayRig } from './rig/gateway.js';
+import { assertWorked, type GatewayRig, PATIENT, smallCaches, startGatewayRig } from './rig/gateway.js';
 import { SEARCH_METHOD, searchBody } from './rig/search-bodies.js';
 
 export const RECALL_MIN = 0.98;
@@ -84,8 +84,7 @@ export async function openServingSides(
       model: corpus.model,
       targets: [{ bundle, role: 'active', mirrorBps: 0 }],
       searchWorkers: workers,
-      // Queries repeat: with the result cache on, it and not the search would be measured.
-      settings: { ...PATIENT, SWITCHYARD_CACHE__RESULTS__ENABLED: 'false', ...settings },
+      settings: { ...PATIENT, ...smallCaches(corpus.queries.length), ...settings },
       nodeArguments,
     });
     opened.push(() => gateway.close());
@@ -149,6 +148,7 @@ export const serving: Bench = {
         gateway.push(await gatewaySide(sides, plan, round));
         if (round % 2 === 1) raw.push(await rawSide(sides, plan, round));
       }
+      await assertWorked(sides.gateway);
       const ratios = gateway.map(({ cpuUs }, round) => (raw[round] as Measured).cpuUs / cpuUs);
       const own = gateway.map(({ cpuUs }, round) => cpuUs - (raw[round] as Measured).cpuUs);
       const recall = median(gateway.map((one) => one.recall));

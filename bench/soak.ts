@@ -12,13 +12,8 @@ const SIZES = {
   smoke: { ...SERVING_SIZES.smoke, seconds: 2, warmUpSeconds: 1, sampleSeconds: 0.4 },
   full: { ...SERVING_SIZES.full, seconds: 600, warmUpSeconds: 60, sampleSeconds: 10 },
 } as const;
-/** Every so many requests is a text. Caches of the least size hold few answers, so that nearly all texts pass the encoder. */
+/** Every so many requests is a text. */
 const TEXT_EVERY = 16;
-const SMALL_CACHES = {
-  SWITCHYARD_CACHE__EMBEDDINGS__MEMORY_BYTES: '65536',
-  SWITCHYARD_CACHE__RESULTS__ENABLED: 'true',
-  SWITCHYARD_CACHE__RESULTS__MEMORY_BYTES: '65536',
-};
 const LOAD = 0.5;
 const MIBIBYTE = 2 ** 20;
 
@@ -44,7 +39,7 @@ export const soak: Bench = {
       ...(rows === undefined ? {} : { rowCount: rows }),
       ...(seconds === undefined ? {} : { seconds, warmUpSeconds: Math.min(60, seconds / 4) }),
     };
-    const sides = await openServingSides(plan, seed, { settings: SMALL_CACHES });
+    const sides = await openServingSides(plan, seed);
     const { corpus, gateway } = sides;
     try {
       const model = modelRef(corpus.model.manifest);

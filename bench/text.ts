@@ -8,9 +8,12 @@ import { treeCpuUs } from './load/process-cpu.js';
 import type { FromText, TextRun, ToText } from './raw/text-protocol.js';
 import { type Bench, inputHash, median } from './report.js';
 import { AskedChild } from './rig/asked-child.js';
+import { assertWorked } from './rig/gateway.js';
 import { openTextSide } from './rig/text-side.js';
 
 const BATCH_TOKENS_MAX = 1024;
+/** Rounds begin so many texts after each other. */
+const TEXTS_OF_ROUND = 2_039;
 
 const SIZES = {
   smoke: { rowCount: 800, queryCount: 64, glossStep: 200, rounds: 2, seconds: 0.3, warmUpSeconds: 0.3 },
@@ -87,16 +90,10 @@ export const text: Bench = {
         'ready',
       );
 
-      /** Both sides go through the texts from the beginning and over again, each at its own pace: nobody remembers any. */
-      let gatewayFrom = 0;
-      let rawFrom = 0;
-      const gatewaySide = async (inFlight: number, seconds: number): Promise<Side> => {
+      const gatewaySide = async (inFlight: number, seconds: number, from: number): Promise<Side> => {
         const before = treeCpuUs(gateway.pid);
-        const result = withoutFailures(
-          await load.run({ kind: 'closed', inFlight, seconds, from: gatewayFrom }),
-        );
+        const result = withoutFailures(await load.run({ kind: 'closed', inFlight, seconds, from }));
         const cpuUs = (treeCpuUs(gateway.pid) - before) / result.answered;
-        gatewayFrom += result.answered;
         const { p50, p99 } = result.latencyUs;
         return {
           cpuUs,
@@ -106,30 +103,32 @@ export const text: Bench = {
           recall: result.recall ?? Number.NaN,
         };
       };
-      const rawRun = async (together: number, seconds: number): Promise<Side> => {
+      const rawSide = async (together: number, seconds: number, from: number): Promise<Side> => {
         const before = treeCpuUs(raw.pid);
-        const run: TextRun = { seconds, from: rawFrom, together, batchTokensMax: BATCH_TOKENS_MAX };
+        const run: TextRun = { seconds, from, together, batchTokensMax: BATCH_TOKENS_MAX };
         const { result } = await raw.ask({ kind: 'run', run }, 'result');
         const cpuUs = (treeCpuUs(raw.pid) - before) / result.texts;
-        rawFrom += result.texts;
         const { p50, p99 } = result.latencyUs;
         return { cpuUs, perSecond: result.perSecond, p50Us: p50, p99Us: p99, recall: result.recall };
       };
+
       const results: Record<string, number | string>[] = [];
       let ratio = Number.NaN;
       for (const inFlight of IN_FLIGHT) {
         const ways = [...new Set([1, inFlight])];
-        await gatewaySide(inFlight, plan.warmUpSeconds);
-        for (const together of ways) await rawRun(together, plan.warmUpSeconds / ways.length);
+        await gatewaySide(inFlight, plan.warmUpSeconds, 0);
+        for (const together of ways) await rawSide(together, plan.warmUpSeconds / ways.length, 0);
         const gatewayRounds: Side[] = [];
         const rawRounds = ways.map((together) => ({ together, rounds: [] as Side[] }));
         for (let round = 0; round < plan.rounds; round++) {
+          // All ways begin each round at the same text: glosses of a kind are as long as each other and stand together.
+          const from = round * TEXTS_OF_ROUND;
           const turns = [
-            async () => void gatewayRounds.push(await gatewaySide(inFlight, plan.seconds)),
+            async () => void gatewayRounds.push(await gatewaySide(inFlight, plan.seconds, from)),
             ...rawRounds.map(
               ({ together, rounds }) =>
                 async () =>
-                  void rounds.push(await rawRun(together, plan.seconds)),
+                  void rounds.push(await rawSide(together, plan.seconds, from)),
             ),
           ];
           for (const turn of round % 2 === 0 ? turns : turns.reverse()) await turn();
@@ -146,7 +145,7 @@ export const text: Bench = {
         if (inFlight > 1) ratio = median(cpu);
         results.push(sideRow('gateway', inFlight, gatewayRounds));
         for (const { together, rounds } of rawRounds)
-          results.push(sideRow(`runtime and usearch in sequence, ${together} together`, inFlight, rounds));
+          results.push(sideRow(`runtime and usearch in sequence, ${together} together`, together, rounds));
         results.push({
           side: `in sequence, ${cheaper.together} together ÷ gateway, CPU`,
           in_flight: inFlight,
@@ -157,6 +156,7 @@ export const text: Bench = {
           throughput_ratio: Number(median(throughput).toFixed(3)),
         });
       }
+      await assertWorked(gateway);
       return { input: inputHash(bundle.digest, corpus.queryTexts.join('\n')), ratio, results };
     } finally {
       for (const end of opened.splice(0).reverse()) await end();

@@ -23,11 +23,14 @@ export const STATUS_RESET = 100;
 
 interface Call {
   readonly tag: number;
+  readonly stream: number;
   /** gRPC frame of the answer, as far as it came. */
   parts: Buffer | null;
 }
 
 const OUT_BYTES = 128 * 1024;
+const IN_FLIGHT_MAX = 2 ** 16;
+const placeOf = (stream: number): number => (stream >>> 1) % IN_FLIGHT_MAX;
 
 /**
  * One HTTP/2 connection that sends unary gRPC calls from frames made in advance: what a request costs here must be
@@ -38,7 +41,9 @@ export class GrpcConnection {
   readonly #headers: RequestHeaders;
   readonly #onAnswer: OnAnswer;
   readonly #onBroken: (why: string) => void;
-  readonly #calls = new Map<number, Call>();
+  /** By stream, in turn: a Map of what comes and goes would keep answers alive through collections of garbage (decision 0190). */
+  readonly #calls = new Array<Call | null>(IN_FLIGHT_MAX).fill(null);
+  #inFlight = 0;
   /** Waiting for the server to widen the connection's window. */
   readonly #waiting: { readonly tag: number; readonly data: Buffer }[] = [];
   #nextStream = 1;
@@ -83,7 +88,7 @@ export class GrpcConnection {
   }
 
   get inFlight(): number {
-    return this.#calls.size + this.#waiting.length;
+    return this.#inFlight + this.#waiting.length;
   }
 
   /** `data` of `requestData`; `tag` comes back with the answer. */
@@ -96,7 +101,10 @@ export class GrpcConnection {
     this.#sendWindow -= data.length - FRAME_HEADER_BYTES;
     const stream = this.#nextStream;
     this.#nextStream += 2;
-    this.#calls.set(stream, { tag, parts: null });
+    const place = placeOf(stream);
+    if (this.#calls[place] !== null) throw new Error(`more than ${IN_FLIGHT_MAX} requests are under way`);
+    this.#calls[place] = { tag, stream, parts: null };
+    this.#inFlight++;
     this.#append(stream === 1 ? this.#headers.first : this.#headers.others, stream);
     this.#append(data, stream);
   }
@@ -183,8 +191,8 @@ export class GrpcConnection {
       this.#append(windowUpdate(this.#received), 0);
       this.#received = 0;
     }
-    const call = this.#calls.get(stream);
-    if (call === undefined) return;
+    const call = this.#callOf(stream);
+    if (call === null) return;
     // A view is enough where headers, message and trailers came in one chunk, which is all but the rule.
     call.parts = call.parts === null ? payload : Buffer.concat([call.parts, payload]);
     if ((flags & FLAG.END_STREAM) !== 0) this.#finish(stream, STATUS_RESET);
@@ -198,10 +206,16 @@ export class GrpcConnection {
     this.#finish(stream, grpcStatus(block) ?? STATUS_RESET);
   }
 
+  #callOf(stream: number): Call | null {
+    const call = this.#calls[placeOf(stream)] ?? null;
+    return call?.stream === stream ? call : null;
+  }
+
   #finish(stream: number, status: number): void {
-    const call = this.#calls.get(stream);
-    if (call === undefined) return;
-    this.#calls.delete(stream);
+    const call = this.#callOf(stream);
+    if (call === null) return;
+    this.#calls[placeOf(stream)] = null;
+    this.#inFlight--;
     const message =
       call.parts === null || call.parts.length < MESSAGE_PREFIX_BYTES
         ? null

@@ -1,5 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import { AskedChild } from '../rig/asked-child.js';
+import { ownNodeArguments } from '../rig/gateway.js';
 import type {
   FromGenerator,
   LoadRequests,
@@ -20,6 +21,8 @@ export class LoadGenerator {
   static async start(target: LoadTarget, requests: LoadRequests): Promise<LoadGenerator> {
     const child = new AskedChild<ToGenerator, FromGenerator>(
       fileURLToPath(new URL('./generator-main.js', import.meta.url)),
+      // Its collections of garbage would count as the gateway's latency.
+      ownNodeArguments(),
     );
     try {
       await child.ask({ kind: 'open', target, requests }, 'opened');

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { Tokenizer } from '@huggingface/tokenizers';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { Index, MetricKind, ScalarKind } from 'usearch';
+import { PADDING_SHARE_MAX } from '../../src/encoder/batching.js';
 import { Latencies } from '../load/latencies.js';
 import type { FromText, TextResult, TextRun, TextSetup, ToText } from './text-protocol.js';
 
@@ -26,8 +27,6 @@ interface Libraries {
 }
 
 const OUTPUT = 'sentence_embedding';
-/** A batch that is padded more than this is slower on a CPU than two. */
-const PADDING_SHARE_MAX = 0.2;
 let libraries: Libraries | null = null;
 
 process.on('message', (message: ToText) => {

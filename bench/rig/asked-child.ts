@@ -10,10 +10,11 @@ interface Answer {
 export class AskedChild<Question extends object, Reply extends Answer> {
   readonly #child: ChildProcess;
 
-  constructor(file: string) {
+  /** `nodeArguments`: none of the bench's own are passed on. */
+  constructor(file: string, nodeArguments: readonly string[] = []) {
     this.#child = fork(file, {
       serialization: 'advanced',
-      execArgv: [],
+      execArgv: [...nodeArguments],
       // The test runner's loader is not for this process.
       env: { ...process.env, NODE_OPTIONS: '' },
     });

@@ -12,6 +12,7 @@ import { packageRoot } from '../../src/package-root.js';
 import { openRegistry } from '../../src/registry/registry.js';
 import { createLogger } from '../../src/telemetry/log.js';
 import { benchBundles } from '../data/built-bundle.js';
+import { scrape, total } from './scraped.js';
 
 const AUTHOR = { actor: 'bench', reason: 'a bench' } as const;
 const START_MS_MAX = 120_000;
@@ -26,6 +27,36 @@ export const PATIENT: Readonly<Record<string, string>> = {
   SWITCHYARD_OVERLOAD__QUEUE_MS_MAX: '60000',
   SWITCHYARD_LIMITS__DEADLINE_MS_DEFAULT: '60000',
 };
+
+/** So many answers and embeddings never are in caches of the least size. */
+const REMEMBERED_MAX = 1024;
+
+/**
+ * Both caches at work as shipped and of the least size: what is asked in turn has left them before it comes round again,
+ * so a query pays for being looked up and remembered and is never answered from memory. None where there are too few
+ * different queries for that.
+ */
+export const smallCaches = (queryCount: number): Readonly<Record<string, string>> =>
+  queryCount > REMEMBERED_MAX
+    ? {
+        SWITCHYARD_CACHE__EMBEDDINGS__MEMORY_BYTES: '65536',
+        SWITCHYARD_CACHE__RESULTS__MEMORY_BYTES: '65536',
+      }
+    : { SWITCHYARD_CACHE__EMBEDDINGS__ENABLED: 'false', SWITCHYARD_CACHE__RESULTS__ENABLED: 'false' };
+
+/** Where a run begins among what the one before ended with, a few are. */
+const REMEMBERED_SHARE_MAX = 0.01;
+
+/** Errors: more than one query in a hundred was answered from memory after all. */
+export async function assertWorked({ admin }: GatewayRig): Promise<void> {
+  const samples = await scrape(admin);
+  const hits = total(samples, 'switchyard_cache_hits_total');
+  const misses = total(samples, 'switchyard_cache_misses_total');
+  if (hits > REMEMBERED_SHARE_MAX * (hits + misses))
+    throw new Error(
+      `${hits} queries were answered from memory, ${misses} were not: work is what is measured`,
+    );
+}
 
 /** What the program's first line asks of node: given by the benches themselves, since this very node and no other shall run it. */
 export const ownNodeArguments = (): readonly string[] =>

@@ -3,12 +3,12 @@ import { CORPUS, documentId } from '../data/built-bundle.js';
 import { type SearchCorpus, TOP_K } from '../data/search-corpus.js';
 import { LoadGenerator } from '../load/load-generator.js';
 import type { Teardown } from './folders.js';
-import { type GatewayRig, PATIENT, startGatewayRig } from './gateway.js';
+import { type GatewayRig, PATIENT, smallCaches, startGatewayRig } from './gateway.js';
 import { SEARCH_METHOD, searchBody } from './search-bodies.js';
 
 /**
  * A gateway with one search thread and one encoder thread, and what asks it held-out glosses as texts. Texts come round
- * again in a long run and the work is what is compared, so nothing is remembered.
+ * again in a long run, when nothing of them is remembered any more.
  */
 export async function openTextSide(
   t: Teardown,
@@ -19,11 +19,7 @@ export async function openTextSide(
     model: corpus.model,
     targets: [{ bundle, role: 'active', mirrorBps: 0 }],
     searchWorkers: 1,
-    settings: {
-      ...PATIENT,
-      SWITCHYARD_CACHE__EMBEDDINGS__ENABLED: 'false',
-      SWITCHYARD_CACHE__RESULTS__ENABLED: 'false',
-    },
+    settings: { ...PATIENT, ...smallCaches(corpus.queries.length) },
   });
   t.teardown(() => gateway.close());
   const load = await LoadGenerator.start(

@@ -18,7 +18,7 @@ const JOINS_MAX = 2;
  */
 export class SingleFlight<T> {
   readonly #timers: Timers;
-  readonly #flights = new Map<string, Promise<Outcome<T>>>();
+  readonly #flights = new Flights<T>();
   #joined = 0;
 
   constructor(timers: Timers) {
@@ -48,11 +48,11 @@ export class SingleFlight<T> {
   }
 
   #lead(key: string, work: () => Promise<T>): Promise<Outcome<T>> {
-    const flight = settled(work).then((outcome) => {
+    const flight: Promise<Outcome<T>> = settled(work).then((outcome) => {
       this.#flights.delete(key);
       return outcome;
     });
-    this.#flights.set(key, flight);
+    this.#flights.add(key, flight);
     return flight;
   }
 
@@ -71,6 +71,55 @@ export class SingleFlight<T> {
     });
   }
 }
+
+interface Flight<T> {
+  readonly key: string;
+  readonly outcome: Promise<Outcome<T>>;
+  after: Flight<T> | null;
+}
+
+/** A power of two. */
+const BUCKETS = 1024;
+
+/** Flights by key, which is a digest: short lists, for the reason that LinkedList is there instead of Set. */
+class Flights<T> {
+  readonly #buckets = new Array<Flight<T> | null>(BUCKETS).fill(null);
+  #size = 0;
+
+  get size(): number {
+    return this.#size;
+  }
+
+  get(key: string): Promise<Outcome<T>> | undefined {
+    for (let at = this.#buckets[bucketOf(key)] ?? null; at !== null; at = at.after)
+      if (at.key === key) return at.outcome;
+    return undefined;
+  }
+
+  /** There must be none of this key. */
+  add(key: string, outcome: Promise<Outcome<T>>): void {
+    const bucket = bucketOf(key);
+    this.#buckets[bucket] = { key, outcome, after: this.#buckets[bucket] ?? null };
+    this.#size++;
+  }
+
+  delete(key: string): void {
+    const bucket = bucketOf(key);
+    let before: Flight<T> | null = null;
+    for (let at = this.#buckets[bucket] ?? null; at !== null; before = at, at = at.after) {
+      if (at.key !== key) continue;
+      if (before === null) this.#buckets[bucket] = at.after;
+      else before.after = at.after;
+      at.after = null;
+      this.#size--;
+      return;
+    }
+  }
+}
+
+/** Of the last two characters, which of a digest are as good as any. */
+const bucketOf = (key: string): number =>
+  ((key.charCodeAt(key.length - 1) << 5) ^ key.charCodeAt(key.length - 2)) & (BUCKETS - 1);
 
 /** What would fail for everybody: the request itself, or a queue that has no room for one more. */
 const isShared = ({ reason }: SwitchyardError): boolean =>

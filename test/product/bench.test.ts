@@ -27,7 +27,7 @@ const SEARCHED = ['in_flight', 'recall_at_10'];
 const FIELDS: Readonly<Record<string, readonly [rows: number, names: readonly string[]]>> = {
   serving: [2, SEARCHED],
   latency: [1, [...SEARCHED, 'usearch_in_flight', 'usearch_recall_at_10', 'cpu_us', 'usearch_cpu_us']],
-  text: [4, SEARCHED],
+  text: [5, SEARCHED],
   mirror: [2, ['off_in_flight', 'on_in_flight', 'off_recall_at_10', 'on_recall_at_10']],
   ssd: [2, SEARCHED],
   formats: [17, [...SEARCHED, 'cpu_us']],
