@@ -10,7 +10,7 @@ export const MIRROR_DROPS = [
   /** The search workers are behind with what is served: mirrors get what it leaves. */
   'primary_busy',
   'breaker_open',
-  /** The encoder's or the index's own queue was full. */
+  /** The encoder's or the index's own queue was full, or stood still and mirrors went first. */
   'overloaded',
   'error',
   'shutting_down',

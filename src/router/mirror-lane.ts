@@ -222,6 +222,6 @@ async function encodeFor(
 
 function dropOf(reason: Reason): MirrorDrop {
   if (reason === 'DEADLINE_EXCEEDED') return 'deadline';
-  if (reason === 'QUEUE_FULL') return 'overloaded';
+  if (reason === 'QUEUE_FULL' || reason === 'OVERLOADED') return 'overloaded';
   return reason === 'SHUTTING_DOWN' ? 'shutting_down' : 'error';
 }

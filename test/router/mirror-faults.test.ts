@@ -12,6 +12,8 @@ interface Fault {
   readonly onSearch: (query: IndexQuery) => Promise<void>;
   /** At least one mirror ended so. */
   readonly expected: string;
+  /** Every other mirror ended so too, or for want of a place. */
+  readonly isNoFault?: true;
 }
 
 const FAULTS: readonly Fault[] = [
@@ -41,11 +43,18 @@ const FAULTS: readonly Fault[] = [
     name: 'overloaded',
     onSearch: () => Promise.reject(new SwitchyardError('QUEUE_FULL', 'full')),
     expected: 'dropped v2 overloaded',
+    isNoFault: true,
+  },
+  {
+    name: 'in a queue that stands',
+    onSearch: () => Promise.reject(new SwitchyardError('OVERLOADED', 'it waited too long')),
+    expected: 'dropped v2 overloaded',
+    isNoFault: true,
   },
 ];
 
 t.test('whatever happens to a shadow, the primary answers the same and waits for nothing', async (t) => {
-  for (const { name, mirror, onSearch, expected } of FAULTS) {
+  for (const { name, mirror, onSearch, expected, isNoFault = false } of FAULTS) {
     const rig = await mirroring({ mirror: { concurrencyMax: 2, queueLengthMax: 3, ...mirror } });
     const checker = new Checker(PLANS, QUERIES);
     rig.engines.conditions.onSearch = (spec, query) => (isShadow(spec) ? onSearch(query) : Promise.resolve());
@@ -63,6 +72,12 @@ t.test('whatever happens to a shadow, the primary answers the same and waits for
       rig.metrics.of(expected) > 0,
       `${name}: ${expected} in ${[...rig.metrics.counts.keys()].join(', ')}`,
     );
+    if (isNoFault)
+      t.same(
+        ['error', 'breaker_open', 'deadline'].map((why) => rig.metrics.of(`dropped v2 ${why}`)),
+        [0, 0, 0],
+        `${name}: that speaks against no version and ejects no shadow`,
+      );
     // Closing does not wait for what hangs: its target is let go of at the deadline or the shutdown.
     await rig.router.close();
     const ended = rig.metrics.of('compared v2') + rig.metrics.sum('dropped v2');
