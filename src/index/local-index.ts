@@ -17,6 +17,8 @@ export interface PendingQuery {
   readonly queuedAtMs: number;
   readonly deadlineAtMs: number;
   readonly withDocument: boolean;
+  /** Told that it failed, or came too late, while a worker may still be at it: what the worker says then goes nowhere. */
+  isOver: boolean;
   resolve(answer: RowAnswer): void;
   reject(error: SwitchyardError): void;
 }
@@ -75,6 +77,7 @@ export class LocalIndex implements SearchIndex {
           queuedAtMs: startedAtMs,
           deadlineAtMs,
           withDocument,
+          isOver: false,
           resolve,
           reject,
         });

@@ -18,7 +18,7 @@ const BACKGROUND_GROUP_SIZE_MAX = 4;
 const GROUPS_PER_WORKER = 2;
 /** Live queries per worker, in work and waiting, above which the pool is behind. */
 const LIVE_PER_WORKER_WHEN_BEHIND = 2;
-/** How often expired queries are looked for while all workers are busy. */
+/** How often expired queries are looked for, waiting and in work. */
 const SWEEP_INTERVAL_MS = 20;
 
 export interface SearchPoolOptions {
@@ -246,7 +246,8 @@ export class SearchPool {
   #flush(): void {
     for (const lane of LANES) while (this.#handOver(lane));
     for (const lane of LANES) if (this.#queues.lengthOf(lane) === 0) this.#delays.emptied(lane);
-    if (this.#queues.isEmpty || this.#sweep !== null) return;
+    if (this.#sweep !== null) return;
+    if (this.#queues.isEmpty && this.#seats.every(({ groupCount }) => groupCount === 0)) return;
     this.#sweep = setTimeout(() => {
       this.#sweep = null;
       const nowMs = performance.now();
@@ -254,6 +255,9 @@ export class SearchPool {
       this.#queues.remove((waiting) =>
         waiting.lane === 'live' ? this.#dropsExpired(waiting, nowMs) : this.#drops(waiting, nowMs),
       );
+      // A worker that hangs answers nobody, and cannot be ended: its queries end at their deadlines all the same.
+      for (const { groups } of this.#seats)
+        for (const { queries } of groups) for (const query of queries) this.#dropsExpired(query, nowMs);
       this.#flush();
     }, SWEEP_INTERVAL_MS);
     this.#sweep.unref();
@@ -331,13 +335,17 @@ export class SearchPool {
   }
 
   #expire(query: PendingQuery): void {
+    if (query.isOver) return;
+    query.isOver = true;
     this.counters.expired++;
     query.reject(
-      new SwitchyardError('DEADLINE_EXCEEDED', 'the deadline passed while the search waited for a worker'),
+      new SwitchyardError('DEADLINE_EXCEEDED', 'the deadline passed before a worker answered the search'),
     );
   }
 
   #reject(query: PendingQuery, error: SwitchyardError): void {
+    if (query.isOver) return;
+    query.isOver = true;
     this.counters.failures++;
     query.reject(error);
   }

@@ -83,6 +83,10 @@ export class SearchSeat<T> {
     return count;
   }
 
+  get groups(): Iterable<Group<T>> {
+    return this.#groups;
+  }
+
   get hasBackgroundGroup(): boolean {
     for (const group of this.#groups) if (!group.isLive) return true;
     return false;

@@ -251,6 +251,33 @@ t.test('a search whose deadline has passed costs no worker', async (t) => {
   await Promise.all(crowd);
 });
 
+t.test(
+  'a search whose worker hangs ends at its deadline, once, whatever the worker says later',
+  async (t) => {
+    const workers = watchSearchWorkers(t);
+    const index = await open(1);
+    t.teardown(() => index.close());
+    const { counters } = index.pool;
+    const worker = workers.at(-1) as Worker;
+    const post = worker.postMessage.bind(worker);
+    const held: unknown[] = [];
+    worker.postMessage = (message: { readonly kind: string }) => {
+      if (message.kind === 'search') held.push(message);
+      else post(message);
+    };
+    const hung = [1, 2].map((row) =>
+      failureOf(index.search(queryOf(rowOf(corpus, row), { deadlineAtMs: performance.now() + 50 }))),
+    );
+    t.match(await Promise.all(hung), Array(2).fill({ reason: 'DEADLINE_EXCEEDED' }));
+    t.ok(held.length > 0, 'they were handed over');
+    t.same([counters.expired, counters.failures], [2, 0]);
+    worker.postMessage = post;
+    for (const message of held) post(message);
+    t.equal((await index.search(queryOf(rowOf(corpus, 3)))).hits[0]?.id, 'doc-1-3', 'it goes on');
+    t.same([counters.expired, counters.failures], [2, 0]);
+  },
+);
+
 t.test('a worker that dies fails what it held, retryably, and another takes its place', async (t) => {
   const workers = watchSearchWorkers(t);
   const index = await open(1);
