@@ -110,6 +110,7 @@ export async function openMirrorRig(options: {
         mirrorOffered: () => void counts.offered++,
         mirrorDropped: () => void counts.dropped++,
         mirrorFailed: () => undefined,
+        embedFailed: () => undefined,
         mirrorCompared: () => void counts.compared++,
       },
       mirror: DEFAULT_MIRROR,

@@ -25,7 +25,7 @@ import { openCaches } from './wiring/caches.js';
 import { observeComparisons } from './wiring/comparison-metrics.js';
 import { ComparisonStore, readHashKey } from './wiring/comparison-store.js';
 import { ConsumerDeadlines } from './wiring/consumer-deadlines.js';
-import { observeControl, observeRegistry } from './wiring/control-metrics.js';
+import { forgetGoneTargets, observeControl, observeRegistry } from './wiring/control-metrics.js';
 import { DiskSnapshots } from './wiring/disk-snapshots.js';
 import { Engines } from './wiring/engines.js';
 import { Heartbeats } from './wiring/heartbeats.js';
@@ -151,6 +151,13 @@ export async function startGateway(
     closers.push(() => retirements.close());
     const chores = tidyBundles(config, () => link.registry, log);
     closers.push(() => chores.close());
+    const forgetting = new Regularly(
+      'ending the series of targets that are gone',
+      TIDY_INTERVAL_MS,
+      async () => forgetGoneTargets(metrics, router.targets()),
+      log,
+    );
+    closers.push(() => forgetting.close());
     const keys = await followKeys(config, link, log, closers);
     const access = observeAccess(metrics, keys);
     const registry = () => link.registry;

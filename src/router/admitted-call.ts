@@ -42,7 +42,7 @@ export function assertSpace(vector: { readonly fingerprint: Fingerprint }, expec
   if (vector.fingerprint === expected) return;
   throw new SwitchyardError(
     'FINGERPRINT_MISMATCH',
-    `there is a vector of ${vector.fingerprint}, the target needs ${expected}`,
+    `there is a vector of ${vector.fingerprint}, and one of ${expected} is needed`,
   );
 }
 

@@ -3,6 +3,7 @@ import type { Timers } from '../process/timers.js';
 import { modelRef } from '../vocabulary.js';
 import { assertInTime, assertText, type QueryLimits } from './admission.js';
 import { encodeText } from './encode-text.js';
+import type { RouterMetrics } from './metrics.js';
 import type { EmbedCall, EmbedOutcome } from './query.js';
 import type { QueryCaches } from './query-caches.js';
 import type { TargetStore } from './targets.js';
@@ -11,13 +12,14 @@ export interface EmbedOptions {
   readonly store: TargetStore;
   readonly caches: QueryCaches;
   readonly limits: QueryLimits;
+  readonly metrics: RouterMetrics;
   readonly timers: Timers;
   readonly isKnownModel: (model: string) => boolean;
 }
 
 /** One text's vector by a model that some target or hold has open. Errors: UNKNOWN_MODEL, those of texts and encoders. */
 export async function embed(
-  { store, caches, limits, timers, isKnownModel }: EmbedOptions,
+  { store, caches, limits, metrics, timers, isKnownModel }: EmbedOptions,
   { model, text, role, priority, deadlineAtMs, trace }: EmbedCall,
 ): Promise<EmbedOutcome> {
   const shared = store.findEncoder(model);
@@ -37,6 +39,10 @@ export async function embed(
       truncated: encoded.isTruncated,
       queueUs: encoded.queueUs,
     };
+  } catch (thrown) {
+    const { fingerprint } = encoder.model;
+    metrics.embedFailed({ modelRef: modelRef(encoder.model), fingerprint }, thrown);
+    throw thrown;
   } finally {
     shared.release();
   }

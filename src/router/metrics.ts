@@ -1,5 +1,5 @@
 import type { SwitchyardError } from '../errors.js';
-import type { Digest } from '../vocabulary.js';
+import type { Digest, Fingerprint } from '../vocabulary.js';
 import type { Comparison } from './comparison.js';
 import type { MirrorDrop } from './mirror-drop.js';
 
@@ -37,5 +37,7 @@ export interface RouterMetrics {
   mirrorDropped(shadow: TargetLabels, why: MirrorDrop): void;
   /** The shadow's encoder or index failed; also where the mirror was given up before. */
   mirrorFailed(shadow: TargetLabels, error: unknown): void;
+  /** An embedding that failed after its model was found: no target has to do with it. */
+  embedFailed(model: { readonly modelRef: string; readonly fingerprint: Fingerprint }, error: unknown): void;
   mirrorCompared(primary: TargetLabels, shadow: TargetLabels, comparison: Comparison): void;
 }

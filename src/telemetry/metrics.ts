@@ -22,7 +22,7 @@ export class Metrics {
     search: new DurationTally(DURATION_BUCKETS),
     total: new DurationTally(DURATION_BUCKETS),
   };
-  /** From its arrival to its answer or refusal, by RPC and protocol. */
+  /** From its whole arrival to its finished answer or refusal, by RPC and protocol. */
   readonly rpcDuration = new LabelledDurations(['rpc', 'protocol'], DURATION_BUCKETS);
   readonly targetRequests = new LabelledTally(['corpus', 'version', 'build', 'kind']);
   /** Kind `mirror` besides those of what is served. */
@@ -46,7 +46,7 @@ export class Metrics {
     );
     this.observeHistogram(
       'switchyard_rpc_duration_seconds',
-      'Duration of requests by RPC and protocol, answered or refused',
+      'From the whole arrival of a request to its finished answer or refusal, by RPC and protocol; not of those refused at the door',
       () => this.rpcDuration.series(),
     );
     this.observeTotal(
@@ -63,7 +63,7 @@ export class Metrics {
     );
     this.observeTotal(
       'switchyard_mispairings_refused_total',
-      'Vectors of another model than the index, refused before a search: of requests, items of batches and mirrors',
+      'Vectors of another model than is needed, refused before a search: of requests, items of batches, mirrors and embeddings',
       ['kind'],
       () => this.mispairings.read(),
     );
@@ -147,6 +147,14 @@ export class Metrics {
       reset: () => undefined,
     };
     this.registry.registerMetric(metric as unknown as Gauge<string>);
+  }
+
+  /** Ends the series of targets that are gone, so that builds which were retired do not add up. */
+  forgetTargets(isHeld: (corpus: string, version: string, build: string) => boolean): void {
+    const isGone = (of: Readonly<Record<'corpus' | 'version' | 'build', string>>): boolean =>
+      !isHeld(of.corpus, of.version, of.build);
+    this.targetRequests.forget(isGone);
+    this.targetFailures.forget(isGone);
   }
 
   text(): Promise<string> {

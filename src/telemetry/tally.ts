@@ -53,7 +53,7 @@ interface Entry<Label extends string> {
 export class LabelledTally<Label extends string> {
   readonly #names: readonly Label[];
   readonly #root = new Map<string, unknown>();
-  readonly #entries: Entry<Label>[] = [];
+  #entries: Entry<Label>[] = [];
 
   constructor(names: readonly Label[]) {
     this.#names = names;
@@ -101,6 +101,15 @@ export class LabelledTally<Label extends string> {
     const entry = { labels, count: 0 };
     this.#entries.push(entry);
     return entry;
+  }
+
+  /** Ends label sets; one of them that is counted again begins at nought, as a counter does when it was lost. */
+  forget(isGone: (labels: Readonly<Record<Label, string>>) => boolean): void {
+    const kept = this.#entries.filter(({ labels }) => !isGone(labels));
+    if (kept.length === this.#entries.length) return;
+    this.#root.clear();
+    this.#entries = [];
+    for (const { labels, count } of kept) this.addSome(count, ...this.#names.map((name) => labels[name]));
   }
 
   *read(): Iterable<readonly [Record<Label, string>, number]> {

@@ -80,6 +80,10 @@ export class CountingMetrics implements RouterMetrics {
     this.add(`mirrorFailed ${shadow.version} ${toSwitchyardError(error).reason}`);
   }
 
+  embedFailed({ modelRef }: { readonly modelRef: string }, error: unknown): void {
+    this.add(`embedFailed ${modelRef} ${toSwitchyardError(error).reason}`);
+  }
+
   mirrorCompared(_primary: TargetLabels, shadow: TargetLabels): void {
     this.add(`compared ${shadow.version}`);
   }

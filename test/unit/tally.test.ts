@@ -37,6 +37,22 @@ t.test('label sets are told apart by every value and keep their totals', (t) => 
     'at nought before the first',
   );
   t.equal([...tally.read()].length, 4, 'what counts already stays');
+  tally.forget(({ rpc }) => rpc === 'embed');
+  t.strictSame(
+    [...tally.read()],
+    [
+      [{ rpc: 'search', reason: 'OK' }, 2],
+      [{ rpc: 'search', reason: 'QUEUE_FULL' }, 1],
+    ],
+    'what is gone has no series',
+  );
+  tally.add('search', 'QUEUE_FULL');
+  tally.add('embed', 'OK');
+  t.strictSame(
+    [...tally.read()].map(([, count]) => count),
+    [2, 2, 1],
+    'and begins anew',
+  );
   t.throws(() => tally.add('search', 'OK', 'more'), RangeError);
   t.end();
 });

@@ -1,5 +1,6 @@
 import type { CircuitReport } from '../../registry/circuit.js';
 import type { Router } from '../../router/router.js';
+import type { TargetReport } from '../../router/targets.js';
 import type { Metrics } from '../../telemetry/metrics.js';
 import { type Digest, digestPrefix } from '../../vocabulary.js';
 import type { RouteFollower } from './route-follower.js';
@@ -24,6 +25,14 @@ const OPEN_BY_STATE = { closed: 0, trial: 1, open: 1 } as const satisfies Record
   CircuitReport['state'],
   number
 >;
+
+/** Targets that this process holds no more have no series: their last counts were scraped long before. */
+export function forgetGoneTargets(metrics: Metrics, targets: readonly Pick<TargetReport, 'spec'>[]): void {
+  const held = new Set(
+    targets.map(({ spec: { corpus, version, build } }) => `${corpus}/${version}/${digestPrefix(build)}`),
+  );
+  metrics.forgetTargets((corpus, version, build) => held.has(`${corpus}/${version}/${build}`));
+}
 
 /** Routes, registry and mirrors as they are when Prometheus asks. */
 export function observeControl(metrics: Metrics, router: Router, follower: RouteFollower): void {

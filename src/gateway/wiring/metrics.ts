@@ -34,6 +34,7 @@ export function routerMetrics(metrics: Metrics, meter: MigrationMeter, log: Logg
       meter.mirrorDropped(shadow, why);
     },
     mirrorFailed: (shadow, error) => failures.count(shadow, 'mirror', error),
+    embedFailed: (model, error) => failures.countEmbed(model, error),
     mirrorCompared: (primary, shadow, comparison) => {
       metrics.mirrors.add(shadow.corpus, shadow.version, 'compared');
       meter.mirrorCompared(primary, shadow, comparison);
@@ -48,15 +49,10 @@ export function faceMetrics(metrics: Metrics): FaceMetrics {
       Object.fromEntries(OPERATIONS.map((rpc) => [rpc, metrics.rpcDuration.of(rpc, protocol)])),
     ]),
   ) as Record<Protocol, Record<Operation, DurationTally>>;
-  // The first one is what the alert is for.
-  for (const protocol of PROTOCOLS) {
-    for (const rpc of OPERATIONS) metrics.requests.declare(rpc, protocol, 'FINGERPRINT_MISMATCH');
-    metrics.batchItems.declare(protocol, 'FINGERPRINT_MISMATCH');
-  }
   return {
     requestFinished: (protocol, rpc, reason, durationMs) => {
       metrics.requests.add(rpc, protocol, reason);
-      tallies[protocol][rpc].observe(durationMs / 1000);
+      if (durationMs !== null) tallies[protocol][rpc].observe(durationMs / 1000);
     },
     batchItems: (protocol, reason, count) => metrics.batchItems.addSome(count, protocol, reason),
   };

@@ -1,11 +1,14 @@
-import { toSwitchyardError } from '../../errors.js';
+import { type SwitchyardError, toSwitchyardError } from '../../errors.js';
 import type { TargetLabels, TrafficKind } from '../../router/metrics.js';
 import { LineLimit } from '../../telemetry/line-limit.js';
 import type { Logger } from '../../telemetry/log.js';
 import type { Metrics } from '../../telemetry/metrics.js';
-import { digestPrefix } from '../../vocabulary.js';
+import { digestPrefix, type Fingerprint } from '../../vocabulary.js';
 
-const KINDS = ['split', 'pinned', 'mirror'] as const satisfies readonly (TrafficKind | 'mirror')[];
+type TargetKind = TrafficKind | 'mirror';
+/** `embed`: of a model alone, without a target. */
+const KINDS = ['split', 'pinned', 'mirror', 'embed'] as const satisfies readonly (TargetKind | 'embed')[];
+type Kind = (typeof KINDS)[number];
 const LINES_PER_S_MAX = 10;
 
 /**
@@ -20,7 +23,8 @@ export class TargetFailures {
     split: new LineLimit(LINES_PER_S_MAX),
     pinned: new LineLimit(LINES_PER_S_MAX),
     mirror: new LineLimit(LINES_PER_S_MAX),
-  } as const satisfies Record<(typeof KINDS)[number], LineLimit>;
+    embed: new LineLimit(LINES_PER_S_MAX),
+  } as const satisfies Record<Kind, LineLimit>;
 
   constructor(metrics: Metrics, log: Logger) {
     this.#metrics = metrics;
@@ -29,16 +33,31 @@ export class TargetFailures {
     for (const kind of KINDS) metrics.mispairings.declare(kind);
   }
 
-  count(target: TargetLabels, kind: (typeof KINDS)[number], thrown: unknown): void {
-    const { reason, message } = toSwitchyardError(thrown);
+  count(target: TargetLabels, kind: TargetKind, thrown: unknown): void {
+    const error = toSwitchyardError(thrown);
     const { corpus, version, model } = target;
     const build = digestPrefix(target.build);
-    this.#metrics.targetFailures.add(corpus, version, build, kind, reason);
+    this.#metrics.targetFailures.add(corpus, version, build, kind, error.reason);
+    this.#countMispairing(kind, error, { corpus, version, build, model });
+  }
+
+  countEmbed(
+    { modelRef, fingerprint }: { modelRef: string; fingerprint: Fingerprint },
+    thrown: unknown,
+  ): void {
+    this.#countMispairing('embed', toSwitchyardError(thrown), { model: modelRef, fingerprint });
+  }
+
+  #countMispairing(
+    kind: Kind,
+    { reason, message }: SwitchyardError,
+    of: Readonly<Record<string, string>>,
+  ): void {
     if (reason !== 'FINGERPRINT_MISMATCH') return;
     this.#metrics.mispairings.add(kind);
     if (this.#lines[kind].takes(performance.now()))
       this.#log.error(
-        { reason, corpus, version, build, model, kind, mismatch: message },
+        { reason, ...of, kind, mismatch: message },
         'a wrong pairing was refused: nothing of it was served',
       );
   }
