@@ -51,10 +51,11 @@ export async function tracingPieces(): Promise<TracingPieces> {
     });
     return () => {
       const scope = requests.begin('grpc', 'search', 'the id of a request', null, headers, headerOf);
-      const { trace, startedAtMs } = scope;
+      scope.arrivedAtMs = performance.now();
+      const { trace, arrivedAtMs } = scope;
       if (trace !== null)
         for (const part of PARTS)
-          trace.record(part, startedAtMs, startedAtMs + 1, { corpus: 'docs', lane: 'live' });
+          trace.record(part, arrivedAtMs, arrivedAtMs + 1, { corpus: 'docs', lane: 'live' });
       requests.finish(scope, 'OK');
       return scope;
     };

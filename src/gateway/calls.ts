@@ -3,7 +3,7 @@ import { SwitchyardError, toSwitchyardError } from '../errors.js';
 import type { EmbedCall, EmbedOutcome, QueryService, SearchCall, SearchOutcome } from '../router/query.js';
 import type { Priority } from '../vocabulary.js';
 import type { Caller } from './auth/caller.js';
-import type { BatchItems } from './batch-items.js';
+import { itemsAnswered } from './batch-items.js';
 import { deadlineExceeded, type InFlight } from './in-flight.js';
 import { checkBatch, checkEmbed, checkSearch, type EmbedInput, type SearchInput } from './limits.js';
 import type { Overload, WorkKind } from './overload/overload.js';
@@ -17,7 +17,6 @@ export class Calls {
   readonly #inFlight: InFlight;
   readonly #overload: Overload;
   readonly #traffic: TrafficCounter | null;
-  readonly #items: BatchItems | null;
   /** Made once: a closure for each request would be garbage of every one. */
   readonly #search = (call: SearchCall): Promise<SearchOutcome> => this.#service.search(call);
   readonly #batchSearch = (calls: readonly SearchCall[]) => this.#service.batchSearch(calls);
@@ -29,14 +28,12 @@ export class Calls {
     inFlight: InFlight,
     overload: Overload,
     traffic: TrafficCounter | null = null,
-    items: BatchItems | null = null,
   ) {
     this.#service = service;
     this.#limits = limits;
     this.#inFlight = inFlight;
     this.#overload = overload;
     this.#traffic = traffic;
-    this.#items = items;
   }
 
   /** `timeoutMs`: what the client left, null when it named none. */
@@ -62,7 +59,7 @@ export class Calls {
     scope: RequestScope | null = null,
   ): Promise<readonly (SearchOutcome | SwitchyardError)[]> {
     const items = await this.#answerItems(inputs, timeoutMs, caller, scope);
-    if (scope !== null) this.#items?.answered(items, scope);
+    if (scope !== null) scope.items = itemsAnswered(items);
     return items;
   }
 
@@ -80,9 +77,11 @@ export class Calls {
     const calls = checked.filter((item): item is SearchCall => !(item instanceof SwitchyardError));
     if (calls.length === 0) return checked as readonly SwitchyardError[];
     const ready = calls.map((call) => traced(call, scope));
+    const kind = calls.some(({ query }) => query.kind === 'text') ? 'text' : 'vector';
+    const priority = calls.some((call) => call.priority === 'live') ? 'live' : 'bulk';
     const outcomes = await this.#admitted(
-      calls.some(({ query }) => query.kind === 'text') ? 'text' : 'vector',
-      { deadlineAtMs, priority: calls.some(({ priority }) => priority === 'live') ? 'live' : 'bulk' },
+      kind,
+      { deadlineAtMs, priority },
       this.#batchSearch,
       ready,
       leastWait,
@@ -94,6 +93,8 @@ export class Calls {
         `${outcomes.length} answers came back for ${calls.length} searches of a batch`,
       );
     }
+    const shedCount = outcomes.filter(wasShed).length;
+    if (shedCount > 0) this.#overload.dropped(kind, priority, shedCount);
     let next = 0;
     return checked.map((item, at) => {
       if (item instanceof SwitchyardError) return item;
@@ -140,6 +141,7 @@ export class Calls {
       return outcome;
     } catch (error) {
       wait = waitInVain(error);
+      if (wasShed(error)) this.#overload.dropped(kind, priority, 1);
       throw error;
     } finally {
       if (wait === 'cut_short') this.#overload.leave(kind, priority, weight, performance.now() - nowMs, true);
@@ -183,6 +185,9 @@ function waitInVain(error: unknown): Wait {
   if (reason === 'DEADLINE_EXCEEDED') return 'cut_short';
   return reason === 'QUEUE_FULL' || reason === 'OVERLOADED' ? Number.POSITIVE_INFINITY : null;
 }
+
+const wasShed = (outcome: unknown): boolean =>
+  outcome instanceof SwitchyardError && outcome.reason === 'OVERLOADED';
 
 /** The items of a batch wait for each other, so only the first of them tells of others. */
 function leastWait(outcomes: readonly (SearchOutcome | Error)[]): Wait {

@@ -4,6 +4,7 @@ import { LineLimit } from '../telemetry/line-limit.js';
 import type { Logger } from '../telemetry/log.js';
 import type { RequestSpan, SpanAttributes } from '../telemetry/trace.js';
 import { TRACE_PARENT, TRACE_STATE, type Tracer } from '../telemetry/tracer.js';
+import { FailedItems, type ItemsAnswered } from './batch-items.js';
 
 export const PROTOCOLS = ['grpc', 'http'] as const;
 export type Protocol = (typeof PROTOCOLS)[number];
@@ -23,8 +24,11 @@ export const operationOf = (path: string): Operation | undefined => OPERATION_OF
 export type RequestEnd = Reason | 'OK' | 'CANCELLED';
 
 export interface FaceMetrics {
-  /** Told once per request of the three operations, whatever became of it. */
-  requestFinished(protocol: Protocol, operation: Operation, end: RequestEnd, durationMs: number): void;
+  /**
+   * Told once per request of the three operations, whatever became of it. `durationMs`: null where nothing was done for
+   * it, since it was refused at the door or did not arrive whole: what it took then is its client's own time.
+   */
+  requestFinished(protocol: Protocol, operation: Operation, end: RequestEnd, durationMs: number | null): void;
   /** Told of the items of a batch that was answered: each has an outcome of its own. */
   batchItems(protocol: Protocol, outcome: Reason | 'OK', count: number): void;
 }
@@ -41,9 +45,14 @@ export interface RequestScope {
   readonly keyId: string | null;
   /** Null for a request that is not traced. */
   readonly trace: RequestSpan | null;
-  readonly startedAtMs: number;
+  /** When it had arrived whole; null before. */
+  arrivedAtMs: number | null;
+  /** When its answer or refusal was finished and had yet to be sent; null before, and where the two are one. */
+  answeredAtMs: number | null;
   /** The answer to a search, once there is one. */
   answer: SearchOutcome | null;
+  /** What became of the items of a batch, once they are answered. */
+  items: ItemsAnswered | null;
 }
 
 export interface RequestsOptions {
@@ -60,9 +69,11 @@ export class Requests {
   readonly #options: RequestsOptions;
   readonly #logsAll: boolean;
   readonly #slowLines = new LineLimit(SLOW_LINES_PER_S_MAX);
+  readonly #failedItems: FailedItems;
 
   constructor(options: RequestsOptions) {
     this.#options = options;
+    this.#failedItems = new FailedItems(options.log);
     this.#logsAll = options.log.isLevelEnabled('debug');
   }
 
@@ -84,25 +95,40 @@ export class Requests {
             header(headers, TRACE_PARENT),
             header(headers, TRACE_STATE),
           );
-    return { protocol, operation, requestId, keyId, trace, startedAtMs: performance.now(), answer: null };
+    return scopeOf(protocol, operation, requestId, keyId, trace);
   }
 
-  /** A request that was refused before it began: it is counted, and neither traced nor logged. */
-  refused(protocol: Protocol, operation: Operation, reason: Reason, durationMs: number): void {
-    this.#options.metrics.requestFinished(protocol, operation, reason, durationMs);
+  /** A request that was refused before it began: it is counted, and neither timed, traced nor logged. */
+  refused(protocol: Protocol, operation: Operation, reason: Reason): void {
+    this.#options.metrics.requestFinished(protocol, operation, reason, null);
   }
 
   finish(scope: RequestScope, outcome: RequestEnd): void {
-    const endedAtMs = performance.now();
-    const durationMs = endedAtMs - scope.startedAtMs;
+    const endedAtMs = scope.answeredAtMs ?? performance.now();
+    // Not how long its client took to send it, nor to read the answer: neither is the gateway's.
+    const durationMs = scope.arrivedAtMs === null ? null : endedAtMs - scope.arrivedAtMs;
     const { metrics, slowRequestMs } = this.#options;
     metrics.requestFinished(scope.protocol, scope.operation, outcome, durationMs);
+    // Of a batch that was refused after all, or that nobody waited for, nobody was told of any item.
+    if (scope.items !== null && outcome === 'OK') this.#countItems(scope, scope.items);
     scope.trace?.end(endedAtMs, attributesOf(scope), outcome === 'OK' ? undefined : outcome);
-    const isSlow = slowRequestMs > 0 && durationMs >= slowRequestMs && this.#slowLines.takes(endedAtMs);
+    const isSlow =
+      slowRequestMs > 0 &&
+      durationMs !== null &&
+      durationMs >= slowRequestMs &&
+      this.#slowLines.takes(endedAtMs);
     if (isSlow || this.#logsAll) this.#write(scope, outcome, durationMs, isSlow);
   }
 
-  #write(scope: RequestScope, outcome: RequestEnd, durationMs: number, isSlow: boolean): void {
+  #countItems({ protocol, operation, requestId }: RequestScope, { foundCount, errors }: ItemsAnswered): void {
+    const { metrics } = this.#options;
+    if (foundCount > 0) metrics.batchItems(protocol, 'OK', foundCount);
+    if (errors.length === 0) return;
+    for (const { reason } of errors) metrics.batchItems(protocol, reason, 1);
+    this.#failedItems.write(errors, `${protocol} ${operation}`, requestId);
+  }
+
+  #write(scope: RequestScope, outcome: RequestEnd, durationMs: number | null, isSlow: boolean): void {
     const { protocol, operation, requestId, keyId, trace, answer } = scope;
     const fields = {
       protocol,
@@ -111,13 +137,32 @@ export class Requests {
       ...(keyId === null ? {} : { keyId }),
       ...(trace === null ? {} : { traceId: trace.traceId }),
       outcome,
-      durationMs: Number(durationMs.toFixed(3)),
+      ...(durationMs === null ? {} : { durationMs: Number(durationMs.toFixed(3)) }),
       ...(answer === null ? {} : { queryId: answer.queryId, ...answer.servedBy, ...answer.timings }),
     };
     if (isSlow) this.#options.log.warn(fields, 'a request was slow');
     else this.#options.log.debug(fields, 'a request was answered');
   }
 }
+
+/** Of a request that begins to arrive. */
+export const scopeOf = (
+  protocol: Protocol,
+  operation: Operation,
+  requestId: string,
+  keyId: string | null,
+  trace: RequestSpan | null,
+): RequestScope => ({
+  protocol,
+  operation,
+  requestId,
+  keyId,
+  trace,
+  arrivedAtMs: null,
+  answeredAtMs: null,
+  answer: null,
+  items: null,
+});
 
 /** By the conventions of OpenTelemetry where they have a name. */
 function attributesOf({ protocol, operation, requestId, answer }: RequestScope): SpanAttributes {

@@ -7,7 +7,6 @@ import type { Tracer } from '../telemetry/tracer.js';
 import { startAdminFace } from './admin/http-face.js';
 import { type Guard, KeyGuard, OPEN_GUARD } from './auth/guard.js';
 import type { KeyRing } from './auth/key-ring.js';
-import { BatchItems } from './batch-items.js';
 import { assertGuarded, type ListenerName } from './bind.js';
 import { Calls } from './calls.js';
 import { ConnectionLimit, connectionsMax, type ListenerConnections } from './connection-limit.js';
@@ -118,14 +117,7 @@ export async function startFaces(options: FacesOptions): Promise<Faces> {
   const unread = new UnreadAnswers(options.unread, systemTimers, log);
   options.onUnread?.(() => unread.bytes);
   const readiness = new Readiness(service);
-  const calls = new Calls(
-    service,
-    limits,
-    inFlight,
-    overload,
-    options.traffic,
-    new BatchItems(options.metrics, log),
-  );
+  const calls = new Calls(service, limits, inFlight, overload, options.traffic);
   const certificates: Certificates[] = [];
   const contextOf = async (name: ListenerName, listener: ListenerSettings): Promise<FaceContext> => {
     const guard = guardOf(listener);

@@ -81,3 +81,21 @@ t.test(
     t.ok((text?.queueMs ?? 0) >= 199 && Number.isFinite(text?.queueMs), `${text?.queueMs} ms`);
   },
 );
+
+t.test('what a queue dropped counts as refused, of live and of bulk work apart', async (t) => {
+  const overload = new Overload(OVERLOAD, systemTimers);
+  const gateway = await startGateway({ overload });
+  t.teardown(() => gateway.close());
+  const search = { corpus: CORPUS, text: 'a fish' };
+  const refused = () => overload.states().map((state) => state.refused);
+  gateway.service.failure = new SwitchyardError('OVERLOADED', 'waited too long');
+  await gateway.post('/v1/search', search);
+  await gateway.post('/v1/search', { ...search, priority: 'bulk' });
+  await gateway.call('BatchSearch', { requests: [search, search] });
+  const none = { live: 0, shadow: 0, bulk: 0 };
+  t.same(refused(), [{ ...none, live: 3, bulk: 1 }, none]);
+  gateway.service.failure = new SwitchyardError('ENCODER_UNAVAILABLE', 'no queue has to do with that');
+  await gateway.post('/v1/search', search);
+  await gateway.post('/v1/search:batch', { requests: [search] });
+  t.same(refused(), [{ ...none, live: 3, bulk: 1 }, none]);
+});

@@ -61,7 +61,7 @@ class Arrivals {
         const one = oldest.value;
         if (nowMs - one.sinceMs < arrivalMsMax) break;
         this.#arriving.remove(oldest);
-        if (!one.stream.readableEnded) this.#end(one, nowMs);
+        if (!one.stream.readableEnded) this.#end(one);
       }
       if (this.#arriving.size > 0) this.#planLook();
       else this.#isLooking = false;
@@ -70,12 +70,12 @@ class Arrivals {
     timer.unref();
   }
 
-  #end({ stream, path, sinceMs }: Arriving, nowMs: number): void {
+  #end({ stream, path }: Arriving): void {
     const { requests, headersOf } = this.#options;
     // Who was answered before its message came, as a stranger is, only leaves the stream open.
     if (!stream.headersSent && !stream.destroyed && !stream.closed) {
       const operation = operationOf(path);
-      if (operation !== undefined) requests.refused('grpc', operation, 'REQUEST_TOO_SLOW', nowMs - sinceMs);
+      if (operation !== undefined) requests.refused('grpc', operation, 'REQUEST_TOO_SLOW');
       stream.respond({ ...headersOf(late()) } as never, { endStream: true });
     }
     stream.close(constants.NGHTTP2_NO_ERROR);

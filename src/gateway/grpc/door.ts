@@ -59,7 +59,7 @@ export class Door {
     const error = refusal(thrown, this.#context.log, `grpc ${path}`, requestId);
     call.sendStatus(this.#statuses.encode(error, requestId));
     const operation = operationOf(path);
-    if (operation !== undefined) this.#context.requests.refused('grpc', operation, error.reason, 0);
+    if (operation !== undefined) this.#context.requests.refused('grpc', operation, error.reason);
   }
 
   #request(method: Method, call: Call): ServerInterceptingCall {

@@ -57,7 +57,6 @@ export function refuseEarly(
       accept(interceptors, stream, headers);
       return;
     }
-    const startedAtMs = performance.now();
     let isDecided = false;
     const pass = (): void => {
       isDecided = true;
@@ -65,7 +64,7 @@ export function refuseEarly(
     };
     const refuse = (error: SwitchyardError, requestId: string): void => {
       isDecided = true;
-      requests.refused('grpc', method.operation, error.reason, performance.now() - startedAtMs);
+      requests.refused('grpc', method.operation, error.reason);
       // A client that is gone already is told nothing; Node throws where that is tried.
       if (stream.destroyed || stream.closed) return;
       stream.respond({ ...headersOf(error), [REQUEST_ID_HEADER]: requestId } as never, { endStream: true });

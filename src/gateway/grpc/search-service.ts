@@ -53,6 +53,8 @@ export function searchHandlers(
     const caller = door.callerOf(metadata);
     const requestId = ids.of(given);
     const scope = context.requests.begin('grpc', operation, requestId, caller.keyId, metadata, firstOf);
+    // grpc-js tells of a request when its message is there.
+    scope.arrivedAtMs = performance.now();
     if (given !== undefined || scope.trace !== null) call.sendMetadata(told(scope));
     let outcome: Reason | 'OK' = 'OK';
     let entered = false;

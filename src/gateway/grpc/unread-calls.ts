@@ -37,7 +37,7 @@ export function limitUnread(server: Server, { answers, requests, headersOf }: Un
       if (isDialogue) limitUnanswered(stream);
       return;
     }
-    if (operation !== undefined) requests.refused('grpc', operation, refused.reason, 0);
+    if (operation !== undefined) requests.refused('grpc', operation, refused.reason);
     stream.on('error', ignore);
     if (stream.destroyed || stream.closed) return;
     stream.respond(headersOf(refused) as never, { endStream: true });

@@ -8,7 +8,7 @@ import type { Calls } from '../calls.js';
 import type { FaceContext } from '../faces.js';
 import { invalidArgument } from '../limits.js';
 import type { Readiness } from '../readiness.js';
-import type { Operation, RequestEnd, RequestScope } from '../requests.js';
+import { type Operation, type RequestEnd, type RequestScope, scopeOf } from '../requests.js';
 import { isEvaluation, TRAFFIC_HEADER, uncounted } from '../traffic-header.js';
 import { createHttpApp, isTooSlow, listen } from './app.js';
 import {
@@ -63,6 +63,11 @@ const headerOf = (headers: IncomingHttpHeaders, name: string): unknown => header
 const isUncounted = (request: FastifyRequest): boolean =>
   isEvaluation(request.headers[TRAFFIC_HEADER], request.caller);
 
+/** Its body was read, however long that took its client. */
+function arrived({ scope }: FastifyRequest): void {
+  if (scope !== null) scope.arrivedAtMs = performance.now();
+}
+
 function working<T>(request: FastifyRequest, work: Promise<T>): Promise<T> {
   request.work = work;
   return work;
@@ -80,7 +85,8 @@ export async function startHttpFace(options: HttpFaceOptions): Promise<HttpFace>
   const checkBatchBody = compileStructure(schemas.BatchSearchRequest, [schemas.Vector]);
   const checkEmbedBody = compileStructure(schemas.EmbedRequest, []);
 
-  app.addHook('onSend', (_request, reply, payload, done) => {
+  app.addHook('onSend', (request, reply, payload, done) => {
+    if (request.scope !== null) request.scope.answeredAtMs = performance.now();
     // So that clients with a pool of connections leave before these are closed.
     if (readiness.draining) reply.header('connection', 'close');
     done(null, payload);
@@ -94,41 +100,32 @@ export async function startHttpFace(options: HttpFaceOptions): Promise<HttpFace>
     request.isFinished = true;
     requests.finish(scope, end);
   };
-  const count = (operation: Operation) => {
-    const unadmitted = (request: FastifyRequest, reply: FastifyReply): RequestScope => ({
-      protocol: 'http',
-      operation,
-      requestId: request.id,
-      trace: null,
-      keyId: null,
-      startedAtMs: performance.now() - reply.elapsedTime,
-      answer: null,
-    });
-    return {
-      onRequest: (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void => {
-        const { id, headers, caller } = request;
-        const scope = requests.begin('http', operation, id, caller.keyId, headers, headerOf);
-        request.scope = scope;
-        // `onResponse` does not come for a request whose client went away.
-        reply.raw.once('close', () => {
-          if (reply.raw.writableFinished) return;
-          // Not a client that went away, but one that was sent away.
-          finish(request, scope, isTooSlow(request.raw.socket) ? 'REQUEST_TOO_SLOW' : 'CANCELLED');
-        });
-        if (scope.trace !== null) reply.header(TRACE_RESPONSE, scope.trace.traceResponse);
-        // Before the body is read.
-        done(context.overload.refusalOfAll() ?? undefined);
-      },
-      onResponse: async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
-        // Whoever was not let in has none yet.
-        finish(request, request.scope ?? unadmitted(request, reply), request.refused?.reason ?? 'OK');
-      },
-    };
-  };
+  const count = (operation: Operation) => ({
+    onRequest: (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void => {
+      const { id, headers, caller } = request;
+      const scope = requests.begin('http', operation, id, caller.keyId, headers, headerOf);
+      request.scope = scope;
+      // `onResponse` does not come for a request whose client went away.
+      reply.raw.once('close', () => {
+        if (reply.raw.writableFinished) return;
+        // Not a client that went away, but one that was sent away.
+        finish(request, scope, isTooSlow(request.raw.socket) ? 'REQUEST_TOO_SLOW' : 'CANCELLED');
+      });
+      if (scope.trace !== null) reply.header(TRACE_RESPONSE, scope.trace.traceResponse);
+      // Before the body is read.
+      done(context.overload.refusalOfAll() ?? undefined);
+    },
+    onResponse: async (request: FastifyRequest): Promise<void> => {
+      // Whoever was not let in has none yet.
+      const scope = request.scope ?? scopeOf('http', operation, request.id, null, null);
+      finish(request, scope, request.refused?.reason ?? 'OK');
+    },
+  });
   // A colon begins a parameter in fastify's paths; two are one colon.
   const route = (path: string): string => path.replaceAll(':', '::');
 
   app.post(route(PATH.search), count('search'), async (request, reply) => {
+    arrived(request);
     checkSearchBody(request.body);
     const sent = searchInput(request.body as SearchBody);
     const input = isUncounted(request) ? uncounted(sent) : sent;
@@ -140,6 +137,7 @@ export async function startHttpFace(options: HttpFaceOptions): Promise<HttpFace>
     );
   });
   app.post(route(PATH.batch), count('batch_search'), async (request, reply) => {
+    arrived(request);
     checkBatchBody(request.body);
     const sent = (request.body as BatchBody).requests.map(searchInput);
     const inputs = isUncounted(request) ? sent.map(uncounted) : sent;
@@ -151,6 +149,7 @@ export async function startHttpFace(options: HttpFaceOptions): Promise<HttpFace>
     );
   });
   app.post(route(PATH.embed), count('embed'), async (request, reply) => {
+    arrived(request);
     checkEmbedBody(request.body);
     const input = embedInput(request.body as EmbedBody);
     return sendJson(

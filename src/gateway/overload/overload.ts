@@ -80,6 +80,11 @@ export class Overload {
     this.#works[kind].leave(priority, weight, waitedMs, wasCutShort);
   }
 
+  /** So many that were let in were dropped from a queue behind this: shed as well, only later. */
+  dropped(kind: WorkKind, priority: Priority, count: number): void {
+    this.#works[kind].dropped(priority, count);
+  }
+
   /** An operator's request: never refused for what clients send. Each that entered must leave. Errors: OVERLOADED. */
   enterAdmin(): void {
     const { adminConcurrencyMax } = this.#settings;
@@ -129,6 +134,7 @@ export interface WorkState {
   readonly bulkLimit: number;
   readonly queueMs: number;
   readonly inFlight: Readonly<Record<Partition, number>>;
+  /** Whoever was told OVERLOADED, here or in a queue behind this, and mirrors that were not started. */
   readonly refused: Readonly<Record<Partition, number>>;
 }
 
@@ -199,6 +205,10 @@ class Work {
     if (queueMs !== null && priority === 'bulk')
       this.#bulkLimit.observe(queueMs, this.#partitions.inFlightOf('bulk'), wasCutShort);
     this.#partitions.leave(priority, weight);
+  }
+
+  dropped(priority: Priority, count: number): void {
+    this.#refused[priority] += count;
   }
 
   state(): WorkState {

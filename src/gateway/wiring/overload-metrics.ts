@@ -39,7 +39,7 @@ export function observeOverload(metrics: Metrics, overload: Overload): void {
   );
   metrics.observeTotal(
     'switchyard_overload_refused_total',
-    'Requests refused with OVERLOADED, and mirrors that were not started, by partition',
+    'Requests and items of batches refused with OVERLOADED, at once or from a queue, and mirrors that were not started, by partition',
     ['kind', 'partition'],
     () => [
       ...overload
