@@ -7,7 +7,7 @@ import { mintKey } from '../../src/gateway/auth/api-key.js';
 import { contract } from '../gateway/harness.js';
 import { type CollectedSpan, startCollector } from './collector.js';
 import { startGatewayProcess } from './processes.js';
-import { AUTHOR, CORPUS, makeYard, until } from './yard.js';
+import { CORPUS, makeYard, mirrorToV2, until } from './yard.js';
 
 const TEXT = 'a zebra-marker-4711 with stripes';
 const MARKER = 'zebra-marker-4711';
@@ -65,15 +65,7 @@ function searchGrpc(address: string, metadata: Metadata): Promise<Metadata> {
 
 t.test('a traced query shows pick, cache, encode with its run, search and mirror', async (t) => {
   const yard = await makeYard(t);
-  await yard.registry.routes.change({
-    corpus: CORPUS,
-    targets: [
-      { version: 'v1', build: null, role: 'active', weightBps: 10_000, tier: 'ssd', mirrorBps: 0 },
-      { version: 'v2', build: null, role: 'shadow', weightBps: 0, tier: 'ssd', mirrorBps: 10_000 },
-    ],
-    expectedRevision: 1 as never,
-    ...AUTHOR,
-  });
+  await mirrorToV2(yard);
   const collector = await startCollector(t);
   const gateway = await startGatewayProcess(t, yard.varDir, tracing(collector.url));
   await until('the shadow is ready', async () => {

@@ -158,6 +158,18 @@ export async function makeYard(t: Teardown, databaseUrl: string | null = null): 
   return { varDir, registry, fp16, int8, config: (url = databaseUrl) => testConfig(varDir, url) };
 }
 
+/** v1 serves, and every read is mirrored to v2. */
+export const mirrorToV2 = ({ registry }: Yard) =>
+  registry.routes.change({
+    corpus: CORPUS,
+    targets: [
+      { version: 'v1', build: null, role: 'active', weightBps: 10_000, tier: 'ssd', mirrorBps: 0 },
+      { version: 'v2', build: null, role: 'shadow', weightBps: 0, tier: 'ssd', mirrorBps: 10_000 },
+    ],
+    expectedRevision: 1,
+    ...AUTHOR,
+  });
+
 export const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 const LOOK_MS = 20;

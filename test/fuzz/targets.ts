@@ -1,6 +1,6 @@
 import { closeSync, ftruncateSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
 import path from 'node:path';
-import { CACHE_KINDS, encodeFrame, readFrame } from '../../src/cache/frame.js';
+import { CACHE_KINDS, type CacheKind, encodeFrame, readFrame } from '../../src/cache/frame.js';
 import { SHARED_KEY_LENGTH, type SharedKey } from '../../src/cache/keys.js';
 import { loadConfig } from '../../src/config/load.js';
 import { inspectOnnx } from '../../src/encoder/import/onnx-file.js';
@@ -221,13 +221,23 @@ function cacheTargets(): FuzzTarget[] {
     EMBEDDING_CODEC.encode({ fingerprint, values: Float32Array.of(1, 2), tokenCount: 3, isTruncated: false }),
   );
   const label = (kind: 'result' | 'embedding') => ({ kind, fingerprint, key });
+  const frames = {
+    result: encodeFrame(label('result'), answer, 1e12),
+    embedding: encodeFrame(label('embedding'), vector, 1e12),
+  } as const satisfies Record<CacheKind, Buffer>;
   return [
     {
       name: 'values in Redis',
       cases: 6_000,
-      seeds: [encodeFrame(label('result'), answer, 1e12), encodeFrame(label('embedding'), vector, 1e12)],
+      seeds: Object.values(frames),
       run: (bytes) => {
-        for (const kind of CACHE_KINDS) readFrame(bytes, label(kind));
+        for (const kind of CACHE_KINDS) {
+          const isTaken = typeof readFrame(bytes, label(kind)) !== 'string';
+          if (isTaken !== bytes.equals(frames[kind]))
+            throw new Error(
+              `${isTaken ? 'another' : 'its own'} frame was ${isTaken ? 'taken' : 'refused'} as ${kind}`,
+            );
+        }
       },
     },
     {
