@@ -149,6 +149,9 @@ t.test(
         await search(http, { text: 'a bird', corpus: 'nowhere' });
         const vector = Array.from({ length: 384 }, (_, at) => Math.sin(at + round));
         await search(http, { text: undefined, vector, model: yard.fp16.manifest.fingerprint });
+        // Of which one item is beyond a limit.
+        const requests = [3, 1_000_000].map((top_k) => ({ corpus: CORPUS, text: 'a bird', top_k }));
+        await send(`${http}/v1/search:batch`, 'POST', { requests });
         await send(`${http}/v1/embed`, 'POST', { model: yard.fp16.manifest.fingerprint, text: `${round}` });
         await sleep(20);
       }
@@ -207,7 +210,7 @@ t.test(
 
     // An increase is seen from nought only.
     for (const series of [
-      'switchyard_requests_total{rpc="search",protocol="grpc",reason="FINGERPRINT_MISMATCH"} 0',
+      'switchyard_mispairings_refused_total{kind="embed"} 0',
       'switchyard_cache_errors_total{layer="redis",kind="result",why="invalid_key"} 0',
     ])
       t.ok(text.includes(`${series}\n`), series);
