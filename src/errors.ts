@@ -76,6 +76,12 @@ const CATALOGUE = {
     retry: 'never',
     title: 'The body has another content type than application/json',
   },
+  UNSUPPORTED_ENCODING: {
+    grpc: 'UNIMPLEMENTED',
+    http: 415,
+    retry: 'never',
+    title: 'The request is compressed',
+  },
   METHOD_NOT_ALLOWED: {
     grpc: 'UNIMPLEMENTED',
     http: 405,

@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { loadConfig } from '../../src/config/load.js';
+import { ArrivingRequests } from '../../src/gateway/arriving/arriving-requests.js';
 import { OPEN_GUARD } from '../../src/gateway/auth/guard.js';
 import { Calls } from '../../src/gateway/calls.js';
 import { ConnectionLimit, connectionsMax } from '../../src/gateway/connection-limit.js';
@@ -28,6 +29,8 @@ import { Metrics } from '../../src/telemetry/metrics.js';
 import type { Digest, Revision } from '../../src/vocabulary.js';
 import type { CacheCounts } from './protocol.js';
 import { CORPUS, DIMENSIONS, MODEL, MODEL_REF, seededEncoder } from './seeded-encoder.js';
+
+const ARRIVAL_MS_MAX = 30_000;
 
 export interface BenchGateway {
   readonly port: number;
@@ -98,6 +101,9 @@ export async function startBenchGateway(seed: number, rowCount: number): Promise
     closers.push(() => readiness.close());
     // The limit is at work and refuses nobody: the bench saturates on purpose.
     const overload = new Overload({ ...config.overload, queueMsTarget: 10_000 }, systemTimers);
+    const bounds = { bytesMax: config.arrivingBytesMax, arrivalMsMax: ARRIVAL_MS_MAX };
+    const arriving = new ArrivingRequests(bounds, systemTimers, log);
+    closers.push(() => arriving.close());
     const face = await startGrpcFace({
       calls: new Calls(router, config.limits, new InFlight(), overload),
       readiness,
@@ -110,7 +116,9 @@ export async function startBenchGateway(seed: number, rowCount: number): Promise
         requests: new Requests({ log, metrics: faceMetrics(metrics), tracer: null, slowRequestMs: 0 }),
         guard: OPEN_GUARD,
         certificates: null,
-        arrivalMsMax: 30_000,
+        listener: 'grpc',
+        arrivalMsMax: ARRIVAL_MS_MAX,
+        arriving,
         keepaliveMs: 60_000,
         answers: new ListenerAnswers(new UnreadAnswers(config.unread, systemTimers, log), 'grpc'),
         connections: new ConnectionLimit(connectionsMax(null).publicListeners),

@@ -106,6 +106,8 @@ export interface Config {
     readonly bytesMax: number;
     readonly sendTimeoutMs: number;
   };
+  /** Bytes of requests that have not arrived whole, of all connections. */
+  readonly arrivingBytesMax: number;
   readonly encoder: EncoderConfig;
   readonly search: {
     readonly workers: number;

@@ -12,6 +12,10 @@ import { readSettingsFile } from './settings-file.js';
 const DRAM_SHARE = 0.6;
 /** Of the memory, for answers that clients did not read yet. */
 const UNREAD_SHARE = 0.1;
+/** The same of requests that have not arrived whole, and the least of it. */
+const ARRIVING_SHARE = 0.1;
+const ARRIVING_BYTES_MIN = 33_554_432;
+const ARRIVING_REQUESTS_MIN = 8;
 
 export interface ConfigSources {
   /** Path of a YAML file; null: `config/switchyard.yaml` under `cwd` when there is one, else defaults alone. */
@@ -141,6 +145,18 @@ function compileUnread(limits: ConfigFile['limits']): Config['unread'] {
   return { connectionBytesMax, bytesMax, sendTimeoutMs: limits.send_timeout_ms };
 }
 
+/** One request of the largest size may hold nearly twice its bytes, and is to be no reason to end another. */
+function compileArriving(limits: ConfigFile['limits']): number {
+  const { request_bytes_max: requestBytesMax, arriving_bytes_max: given } = limits;
+  const least = Math.max(ARRIVING_BYTES_MIN, requestBytesMax * ARRIVING_REQUESTS_MIN);
+  if (given !== 0 && given < least) {
+    throw invalid(
+      `limits.arriving_bytes_max ${given} must be 0 (a share of the memory) or >= ${least} (${ARRIVING_REQUESTS_MIN} times limits.request_bytes_max, and at least ${ARRIVING_BYTES_MIN})`,
+    );
+  }
+  return given === 0 ? Math.max(memoryShare(ARRIVING_SHARE), least) : given;
+}
+
 function compile(file: ConfigFile, cwd: string): Config {
   const { limits } = file;
   if (limits.deadline_ms_default > limits.deadline_ms_max) {
@@ -204,6 +220,7 @@ function compile(file: ConfigFile, cwd: string): Config {
     connectionAgeMsMax: limits.connection_age_ms_max === 0 ? null : limits.connection_age_ms_max,
     connectionsMax: limits.connections_max === 0 ? null : limits.connections_max,
     unread: compileUnread(limits),
+    arrivingBytesMax: compileArriving(limits),
     encoder: compileEncoder(file.encoder, cores),
     search: {
       workers: file.search.workers === 0 ? cores : file.search.workers,

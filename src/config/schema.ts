@@ -87,6 +87,8 @@ export const ConfigFileSchema = Type.Object(
         connection_unread_bytes_max: count(67_108_864, 65_536, Number.MAX_SAFE_INTEGER),
         /** The same of all connections; clients that hold most for longest without reading are hung up on, and no answer may be larger. 0: 10 % of the memory of the machine or container. */
         unread_bytes_max: count(0, 0, Number.MAX_SAFE_INTEGER),
+        /** Bytes held for requests that have not arrived whole, of all connections; beyond, those that held most for longest are ended. 0: 10 % of the memory of the machine or container. */
+        arriving_bytes_max: count(0, 0, Number.MAX_SAFE_INTEGER),
         /** A client that reads less than 1 KiB a second of its answers for so long is hung up on. */
         send_timeout_ms: count(60_000, 100, 3_600_000),
       },

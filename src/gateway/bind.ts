@@ -3,7 +3,8 @@ import type { Listener, ListenerSettings } from '../config/config.js';
 import { SwitchyardError } from '../errors.js';
 
 /** Setting of a listener in the configuration file, as a person writes it. */
-export type ListenerName = 'grpc' | 'http' | 'admin_http' | 'admin_grpc';
+export const LISTENER_NAMES = ['grpc', 'http', 'admin_http', 'admin_grpc'] as const;
+export type ListenerName = (typeof LISTENER_NAMES)[number];
 
 /** INVALID_CONFIG for a listener that strangers could reach without a key, or on whose way keys could be read. */
 export function assertGuarded(name: ListenerName, listener: ListenerSettings): void {

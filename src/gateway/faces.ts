@@ -1,7 +1,9 @@
 import type { Route } from '../registry/route.js';
 import type { Logger } from '../telemetry/log.js';
 import type { AdminApi } from './admin/api.js';
+import type { ArrivingRequests } from './arriving/arriving-requests.js';
 import type { Guard } from './auth/guard.js';
+import type { ListenerName } from './bind.js';
 import type { ConnectionLimit } from './connection-limit.js';
 import type { Overload } from './overload/overload.js';
 import type { Requests } from './requests.js';
@@ -39,8 +41,11 @@ export interface FaceContext {
   readonly guard: Guard;
   /** Of the listener; null: without TLS. */
   readonly certificates: Certificates | null;
+  readonly listener: ListenerName;
   /** A request has so long to arrive whole. */
   readonly arrivalMsMax: number;
+  /** Of all listeners: the requests that have not. */
+  readonly arriving: ArrivingRequests;
   /** Clients of gRPC are asked so often whether they are there. */
   readonly keepaliveMs: number;
   /** Of the listener. */

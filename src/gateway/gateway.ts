@@ -200,6 +200,8 @@ export async function startGateway(
       unread: config.unread,
       onConnections: access.onConnections,
       onUnread: access.onUnread,
+      arrivingBytesMax: config.arrivingBytesMax,
+      onArriving: access.onArriving,
     });
     const heartbeats = new Heartbeats({
       router,

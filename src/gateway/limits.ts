@@ -37,6 +37,8 @@ export interface EmbedInput {
 export const TOP_K_DEFAULT = 10;
 export const DIMENSIONS_MAX = 16_384;
 export const AFFINITY_KEY_BYTES_MAX = 256;
+/** Of a request, over either protocol. */
+export const HEADER_BYTES_MAX = 16_384;
 
 /** Longest piece of a client's own input that a message repeats. */
 const ECHO_CHARS_MAX = 64;
@@ -46,6 +48,22 @@ export const invalidArgument = (
   message: string,
   details: Readonly<Record<string, string>> = {},
 ): SwitchyardError => new SwitchyardError('INVALID_ARGUMENT', message, { details: { field, ...details } });
+
+export const headersTooLarge = (): SwitchyardError =>
+  new SwitchyardError('HEADERS_TOO_LARGE', `the headers must be <= ${HEADER_BYTES_MAX} bytes`, {
+    details: { max: String(HEADER_BYTES_MAX) },
+  });
+
+/** Told without counting on: what is beyond is not looked at. */
+export const tooManyItems = (itemsMax: number): SwitchyardError =>
+  invalidArgument('requests', `requests has more than ${itemsMax} items: send several batches`, {
+    max: String(itemsMax),
+  });
+
+export const tooManyDimensions = (): SwitchyardError =>
+  invalidArgument('vector', `vector has more than ${DIMENSIONS_MAX} dimensions`, {
+    max: String(DIMENSIONS_MAX),
+  });
 
 /** A name that a client sent, fit to be repeated to it: bounded, quoted, and whole characters only. */
 export function echo(name: string): string {
@@ -92,13 +110,7 @@ export function checkEmbed(input: EmbedInput, limits: Limits, deadlineAtMs: numb
 /** What holds for a batch as a whole; its items are checked one by one. */
 export function checkBatch(inputs: readonly SearchInput[], limits: Limits): void {
   if (inputs.length === 0) throw invalidArgument('requests', 'requests is empty: a batch has at least one');
-  if (inputs.length > limits.batchItemsMax) {
-    throw invalidArgument(
-      'requests',
-      `requests has ${inputs.length} items, must be <= ${limits.batchItemsMax}: send several batches`,
-      { max: String(limits.batchItemsMax) },
-    );
-  }
+  if (inputs.length > limits.batchItemsMax) throw tooManyItems(limits.batchItemsMax);
   const corpus = inputs[0]?.corpus;
   const stranger = inputs.findIndex((input) => input.corpus !== corpus);
   if (stranger > 0)
@@ -177,11 +189,7 @@ function checkText(text: string, textBytesMax: number): void {
 }
 
 function checkVector(values: Float32Array): void {
-  if (values.length > DIMENSIONS_MAX) {
-    throw invalidArgument('vector', `vector has ${values.length} dimensions, must be <= ${DIMENSIONS_MAX}`, {
-      max: String(DIMENSIONS_MAX),
-    });
-  }
+  if (values.length > DIMENSIONS_MAX) throw tooManyDimensions();
   // One branch for the whole vector.
   if (Number.isFinite(sumOfSquares(values, 0, values.length))) return;
   const at = values.findIndex((value) => !Number.isFinite(value));

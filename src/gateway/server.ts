@@ -5,6 +5,7 @@ import type { QueryService } from '../router/query.js';
 import type { Logger } from '../telemetry/log.js';
 import type { Tracer } from '../telemetry/tracer.js';
 import { startAdminFace } from './admin/http-face.js';
+import { type ArrivingCounts, ArrivingRequests } from './arriving/arriving-requests.js';
 import { type Guard, KeyGuard, OPEN_GUARD } from './auth/guard.js';
 import type { KeyRing } from './auth/key-ring.js';
 import { assertGuarded, type ListenerName } from './bind.js';
@@ -73,6 +74,10 @@ export interface FacesOptions {
   readonly unread: UnreadLimits;
   /** Told of the bytes that clients did not read yet. */
   readonly onUnread?: (bytes: () => number) => void;
+  /** Bytes of requests that have not arrived whole, of all connections; beyond, those that held most for longest are ended. */
+  readonly arrivingBytesMax: number;
+  /** Told of those requests. */
+  readonly onArriving?: (counts: () => ArrivingCounts) => void;
   /** Told of the connections of each listener. */
   readonly onConnections?: (listener: ListenerName, counts: () => ListenerConnections) => void;
 }
@@ -116,6 +121,9 @@ export async function startFaces(options: FacesOptions): Promise<Faces> {
   const inFlight = new InFlight();
   const unread = new UnreadAnswers(options.unread, systemTimers, log);
   options.onUnread?.(() => unread.bytes);
+  const limitsOfArriving = { bytesMax: options.arrivingBytesMax, arrivalMsMax };
+  const arriving = new ArrivingRequests(limitsOfArriving, systemTimers, log);
+  options.onArriving?.(() => arriving.counts);
   const readiness = new Readiness(service);
   const calls = new Calls(service, limits, inFlight, overload, options.traffic);
   const certificates: Certificates[] = [];
@@ -126,11 +134,13 @@ export async function startFaces(options: FacesOptions): Promise<Faces> {
     const answers = new ListenerAnswers(unread, name);
     options.onConnections?.(name, () => ({ ...limit.counts, hungUp: answers.hangUps }));
     const context = {
+      listener: name,
       log,
       requests,
       overload,
       guard,
       arrivalMsMax,
+      arriving,
       keepaliveMs,
       connections: limit,
       answers,
@@ -148,6 +158,7 @@ export async function startFaces(options: FacesOptions): Promise<Faces> {
     () => readiness.close(),
     closeCertificates,
     () => unread.close(),
+    () => arriving.close(),
   ];
   try {
     const grpc = await startGrpcFace({
@@ -223,6 +234,7 @@ export async function startFaces(options: FacesOptions): Promise<Faces> {
       readiness.close();
       closeCertificates();
       unread.close();
+      arriving.close();
     };
     let draining: Promise<void> | null = null;
     return {

@@ -7,6 +7,7 @@ import { fastifyPath } from '../../src/gateway/admin/address.js';
 import { operationNames, operationOf } from '../../src/gateway/admin/api.js';
 import { addAdminRoutes } from '../../src/gateway/admin/http-face.js';
 import { AdminOperations } from '../../src/gateway/admin/operations.js';
+import { ArrivingRequests } from '../../src/gateway/arriving/arriving-requests.js';
 import { OPEN_GUARD } from '../../src/gateway/auth/guard.js';
 import { ConnectionLimit } from '../../src/gateway/connection-limit.js';
 import { loadAdminProtos } from '../../src/gateway/grpc/protos.js';
@@ -46,6 +47,8 @@ async function adminApp(): Promise<{ readonly app: FastifyInstance; readonly rou
     arrivalMsMax: 30_000,
     keepaliveMs: 60_000,
     connections,
+    listener: 'admin_http' as const,
+    arriving: new ArrivingRequests({ bytesMax: 1_000_000, arrivalMsMax: 30_000 }, systemTimers, silentLog),
     answers: new ListenerAnswers(new UnreadAnswers(UNREAD, systemTimers, silentLog), 'admin_http'),
   };
   const app = createHttpApp(context, 65_536, new Map(), 'operate');

@@ -77,7 +77,7 @@ function protoTargets(): FuzzTarget[] {
       cases: 10_000,
       seeds: [wire('BatchSearchRequest', { requests: searches })],
       run: (bytes) => {
-        const inputs = orThrow(decodeBatch(bytes));
+        const inputs = orThrow(decodeBatch(bytes, LIMITS.batchItemsMax));
         checkBatch(inputs, LIMITS);
         for (const input of inputs) check(input);
       },

@@ -129,7 +129,7 @@ t.test('HTTP is refused with problem documents at every layer', async (t) => {
   });
   t.equal(utf8.reason, 'OK');
   const zipped = await gateway.postRaw('/v1/search', good, { 'content-encoding': 'gzip' });
-  t.match(zipped, { reason: 'UNSUPPORTED_MEDIA_TYPE', status: 415 });
+  t.match(zipped, { reason: 'UNSUPPORTED_ENCODING', status: 415 });
   t.match(await gateway.postRaw('/v1/searchXYZ', good), { reason: 'NOT_FOUND', status: 404 });
   t.match(
     await gateway.postRaw('/v1/nothing', '{'),

@@ -148,6 +148,7 @@ export async function startGateway(overrides: Partial<FacesOptions> = {}): Promi
     overload: new Overload(OVERLOAD, systemTimers),
     connectionAgeMsMax: null,
     unread: UNREAD,
+    arrivingBytesMax: 1_073_741_824,
     ...overrides,
   });
   const grpcAddress = `127.0.0.1:${faces.addresses.grpc.port}`;

@@ -1,6 +1,7 @@
 import { connect } from 'node:http2';
 import { Server } from '@grpc/grpc-js';
 import t from 'tap';
+import { ArrivingRequests } from '../../src/gateway/arriving/arriving-requests.js';
 import { OPEN_GUARD } from '../../src/gateway/auth/guard.js';
 import { limitArrival } from '../../src/gateway/grpc/arrivals.js';
 import { refuseEarly } from '../../src/gateway/grpc/early-refusal.js';
@@ -33,7 +34,8 @@ t.test('the method of grpc-js that it stands in for is still there', async (t) =
   });
   t.ok(installed, 'else refusals cost more: look for its successor');
   const isLimited = limitArrival(new Server(), {
-    arrivalMsMax: 1,
+    listener: 'grpc',
+    arriving: new ArrivingRequests({ bytesMax: 1_000_000, arrivalMsMax: 1 }, systemTimers, silentLog),
     requests: new Requests({ log: silentLog, metrics, tracer: null, slowRequestMs: 0 }),
     headersOf: () => ({}),
   });

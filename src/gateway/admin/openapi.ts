@@ -25,7 +25,12 @@ export const VIEW_ADDRESSES = Object.keys(READ_ONLY);
 
 const EVERY_OPERATION = ['UNKNOWN_FIELD', 'REGISTRY_UNAVAILABLE', 'INTERNAL'] as const;
 const EVERY_INPUT = ['INVALID_ARGUMENT'] as const;
-const EVERY_BODY = ['MALFORMED_REQUEST', 'REQUEST_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE'] as const;
+const EVERY_BODY = [
+  'MALFORMED_REQUEST',
+  'REQUEST_TOO_LARGE',
+  'UNSUPPORTED_MEDIA_TYPE',
+  'UNSUPPORTED_ENCODING',
+] as const;
 
 /** The admin API as OpenAPI 3.1: its schemas are the ones that requests are validated with. */
 export function adminOpenApi(version: string): Record<string, unknown> {

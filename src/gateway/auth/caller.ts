@@ -12,6 +12,11 @@ export interface Caller {
   readonly role: KeyRole | null;
   /** Errors: PERMISSION_DENIED, the same for a corpus that exists and one that does not. */
   checkCorpus(corpus: string): void;
+  /**
+   * Once a request is there whole, which may be long after it was let in. Errors: UNAUTHENTICATED where the key ended
+   * meanwhile, REGISTRY_UNAVAILABLE where the keys are too old by now.
+   */
+  checkStanding(): void;
   /** Counts a request against the quota; each that entered must leave. Errors: QUOTA_EXCEEDED. */
   enter(): void;
   leave(): void;
@@ -27,6 +32,7 @@ export const ANYONE: Caller = Object.freeze({
   keyName: '',
   role: null,
   checkCorpus: nothing,
+  checkStanding: nothing,
   enter: nothing,
   leave: nothing,
   charge: nothing,
@@ -39,19 +45,26 @@ export class KeyHolder implements Caller {
   readonly role: KeyRole;
   readonly #corpora: ReadonlySet<string> | null;
   readonly #quota: Quota;
+  readonly #checkStanding: (keyId: string) => void;
 
-  /** `corpora` empty: all. */
+  /** `corpora` empty: all. `checkStanding` throws where the key would not be let in any more. */
   constructor(
     { keyId, name }: { readonly keyId: string; readonly name: string },
     role: KeyRole,
     corpora: readonly string[],
     quota: Quota,
+    checkStanding: (keyId: string) => void,
   ) {
     this.keyId = keyId;
     this.keyName = name;
     this.role = role;
     this.#corpora = corpora.length === 0 ? null : new Set(corpora);
     this.#quota = quota;
+    this.#checkStanding = checkStanding;
+  }
+
+  checkStanding(): void {
+    this.#checkStanding(this.keyId);
   }
 
   checkCorpus(corpus: string): void {

@@ -75,7 +75,8 @@ export class KeyRing {
       // What a key may do is fixed, so its quota and what was proven of it go on.
       const quota = known?.quota ?? inherited.get(stored.keyId) ?? this.#newQuota(stored);
       if (stored.replacedBy !== null) inherited.set(stored.replacedBy, quota);
-      const caller = known?.caller ?? new KeyHolder(stored, stored.role, stored.corpora, quota);
+      const caller =
+        known?.caller ?? new KeyHolder(stored, stored.role, stored.corpora, quota, this.#checkStanding);
       next.set(stored.keyId, { stored, caller, quota, proven: known?.proven ?? null });
     }
     this.#keys = next;
@@ -93,16 +94,26 @@ export class KeyRing {
    * that nobody has is refused is not told: only who knows the secret learns that it expired or was revoked. Errors: UNAUTHENTICATED; REGISTRY_UNAVAILABLE when the keys are too old to be trusted.
    */
   verify(token: string, toObserve = false): Caller & { readonly role: StoredKey['role'] } {
-    const { stalenessMsMax, observeStalenessMsMax } = this.#options;
-    const limitMs = toObserve ? observeStalenessMsMax : stalenessMsMax;
-    if (this.ageMs > limitMs) throw this.#stale(limitMs);
+    this.#checkAge(toObserve);
     const keyId = claimedKeyId(token);
     const key = keyId === null ? undefined : this.#keys.get(keyId);
     if (key === undefined || !this.#isProven(key, token)) throw unknown();
-    const { revokedAt, expiresAt } = key.stored;
-    if (revokedAt !== null) throw ended(key.stored, 'was revoked');
-    if (expiresAt.getTime() <= Date.now()) throw ended(key.stored, `expired at ${expiresAt.toISOString()}`);
+    checkNotEnded(key.stored);
     return key.caller;
+  }
+
+  /** The same of a key that was verified before. One function for all holders. */
+  readonly #checkStanding = (keyId: string): void => {
+    this.#checkAge(false);
+    const key = this.#keys.get(keyId);
+    if (key === undefined) throw unknown();
+    checkNotEnded(key.stored);
+  };
+
+  #checkAge(toObserve: boolean): void {
+    const { stalenessMsMax, observeStalenessMsMax } = this.#options;
+    const limitMs = toObserve ? observeStalenessMsMax : stalenessMsMax;
+    if (this.ageMs > limitMs) throw this.#stale(limitMs);
   }
 
   #newQuota(stored: StoredKey): Quota {
@@ -131,6 +142,12 @@ export class KeyRing {
       `the keys could not be read ${since} (limit ${limitMs / 1_000} s), so none is trusted: check that PostgreSQL runs`,
     );
   }
+}
+
+function checkNotEnded(stored: StoredKey): void {
+  const { revokedAt, expiresAt } = stored;
+  if (revokedAt !== null) throw ended(stored, 'was revoked');
+  if (expiresAt.getTime() <= Date.now()) throw ended(stored, `expired at ${expiresAt.toISOString()}`);
 }
 
 const unknown = (): SwitchyardError =>

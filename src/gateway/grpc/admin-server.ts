@@ -3,7 +3,6 @@ import {
   type Metadata,
   Server,
   type ServerUnaryCall,
-  type ServerWritableStream,
   type ServiceDefinition,
   type UntypedServiceImplementation,
 } from '@grpc/grpc-js';
@@ -23,15 +22,18 @@ import { limitArrival } from './arrivals.js';
 import { credentialsOf } from './credentials.js';
 import { Door } from './door.js';
 import { headersOfRefusal } from './early-refusal.js';
+import { limitHeads } from './heads.js';
 import { Health } from './health.js';
 import { connectionOptions, listenGrpc } from './listening.js';
-import { type Fields, MessageCodec } from './message-codec.js';
+import { MessageCodec } from './message-codec.js';
 import { loadAdminProtos } from './protos.js';
 import { reflectable } from './reflection.js';
-import { methodOf, serviceOf } from './server.js';
+import { asBytes, methodOf, serviceOf } from './server.js';
 import { StatusEncoder } from './status.js';
 import { limitUnread } from './unread-calls.js';
-import { RouteWatchers } from './watch-route.js';
+import { RouteWatchers, type WatchCall } from './watch-route.js';
+
+type Method = ServiceDefinition[string];
 
 const PACKAGE = 'switchyard.v1';
 const ROUTER_SERVICE = `${PACKAGE}.RouterService`;
@@ -56,8 +58,6 @@ export interface AdminGrpcFace {
   close(): void;
 }
 
-type Decoded = Fields | SwitchyardError;
-
 /** The services of operators, with health and reflection, on a port of their own. */
 export async function startAdminGrpcFace(options: AdminGrpcOptions): Promise<AdminGrpcFace> {
   const { api, routes, readiness, listener, context } = options;
@@ -75,12 +75,14 @@ export async function startAdminGrpcFace(options: AdminGrpcOptions): Promise<Adm
     return statuses.encode(refusal(thrown, context.log, `grpc ${operation}`, requestId), requestId);
   };
 
-  const unary =
-    (name: string, method: AdminMethod): handleUnaryCall<Decoded, object> =>
-    (call, callback) => {
+  const unary = (name: string, method: AdminMethod): handleUnaryCall<Buffer, Buffer> => {
+    const requests = new MessageCodec(protos.root, `${PACKAGE}.${method.request}`);
+    const responses = new MessageCodec(protos.root, `${PACKAGE}.${method.response}`);
+    return (call, callback) => {
       const caller = door.callerOf(call.metadata);
-      // The order of every face: what the key may still use, then whether there is room.
-      const run = async (): Promise<object> => {
+      // The order of every face: who asks, what the key may still use, then whether there is room.
+      const run = async (): Promise<Buffer> => {
+        caller.checkStanding();
         caller.enter();
         try {
           return await makeRoom();
@@ -88,7 +90,7 @@ export async function startAdminGrpcFace(options: AdminGrpcOptions): Promise<Adm
           caller.leave();
         }
       };
-      const makeRoom = async (): Promise<object> => {
+      const makeRoom = async (): Promise<Buffer> => {
         context.overload.enterAdmin();
         try {
           return await answer();
@@ -96,32 +98,35 @@ export async function startAdminGrpcFace(options: AdminGrpcOptions): Promise<Adm
           context.overload.leaveAdmin();
         }
       };
-      const answer = async (): Promise<object> => {
+      const answer = async (): Promise<Buffer> => {
         // Elsewhere the door has asked already, before anything was decoded.
         if (!context.guard.asksForKeys) context.guard.admit(undefined, accessOfMethod(call.getPath()));
-        if (call.request instanceof SwitchyardError) throw call.request;
-        return method.run(api, call.request, { stated: statedActor(call), keyId: caller.keyId });
+        const request = requests.decode(call.request);
+        if (request instanceof SwitchyardError) throw request;
+        const author = { stated: statedActor(call), keyId: caller.keyId };
+        return responses.encode(await method.run(api, request, author));
       };
       run().then(
         (answered) => callback(null, answered),
         (thrown: unknown) => callback(failed(name, call.metadata, thrown)),
       );
     };
+  };
   const watchers = new RouteWatchers(routes, (call, error) => {
     call.emit('error', failed('WatchRoute', call.metadata, error));
   });
 
   const router = serviceOf(protos.definition, ROUTER_SERVICE);
-  const watch: AdminMethod = { request: 'WatchRouteRequest', response: 'Route', run: async () => ({}) };
   const routerMethods = methodsOf(protos.root.lookupService(ROUTER_SERVICE));
-  server.addService(definitionOf(router, protos.root, { ...routerMethods, WatchRoute: watch }), {
+  const watch = { WatchRoute: watchMethod(methodOf(router, 'WatchRoute'), protos.root) };
+  server.addService({ ...definitionOf(router, routerMethods), ...watch }, {
     ...handlersOf(routerMethods, unary),
-    WatchRoute: (call: ServerWritableStream<Decoded, object>) => watchers.watch(call),
+    WatchRoute: (call: WatchCall) => watchers.watch(call),
   } as UntypedServiceImplementation);
   for (const name of OPERATION_SERVICES) {
     const methods = methodsOf(protos.root.lookupService(name));
     server.addService(
-      definitionOf(serviceOf(protos.definition, name), protos.root, methods),
+      definitionOf(serviceOf(protos.definition, name), methods),
       handlersOf(methods, unary) as UntypedServiceImplementation,
     );
   }
@@ -131,6 +136,7 @@ export async function startAdminGrpcFace(options: AdminGrpcOptions): Promise<Adm
 
   const headersOf = (error: SwitchyardError) => headersOfRefusal(statuses, error);
   limitUnread(server, { ...context, headersOf });
+  limitHeads(server, { ...context, headersOf });
   limitArrival(server, { ...context, headersOf });
   const listening = await listenGrpc(
     server,
@@ -151,32 +157,30 @@ export async function startAdminGrpcFace(options: AdminGrpcOptions): Promise<Adm
   };
 }
 
-/** The contract's methods with strict decoders, which refuse what proto-loader's would drop. */
-function definitionOf(
+const definitionOf = (
   service: ServiceDefinition,
-  root: protobuf.Root,
   methods: Readonly<Record<string, AdminMethod>>,
-): ServiceDefinition {
-  return Object.fromEntries(
-    Object.entries(methods).map(([name, { request, response }]) => {
-      const requests = new MessageCodec(root, `${PACKAGE}.${request}`);
-      const responses = new MessageCodec(root, `${PACKAGE}.${response}`);
-      const codecs = {
-        requestDeserialize: (bytes: Buffer): Decoded => requests.decode(bytes),
-        responseSerialize: (answer: object): Buffer => responses.encode(answer),
-      };
-      return [name, { ...methodOf(service, name), ...codecs }];
-    }),
-  ) as unknown as ServiceDefinition;
+): ServiceDefinition =>
+  Object.fromEntries(Object.keys(methods).map((name) => [name, asBytes(methodOf(service, name))]));
+
+/** With a strict decoder, which refuses what proto-loader's would drop. */
+function watchMethod(method: Method, root: protobuf.Root): Method {
+  const requests = new MessageCodec(root, `${PACKAGE}.WatchRouteRequest`);
+  const responses = new MessageCodec(root, `${PACKAGE}.Route`);
+  return {
+    ...method,
+    requestDeserialize: (bytes: Buffer) => requests.decode(bytes),
+    responseSerialize: (answer: object) => responses.encode(answer),
+  };
 }
 
 const handlersOf = (
   methods: Readonly<Record<string, AdminMethod>>,
-  handler: (name: string, method: AdminMethod) => handleUnaryCall<Decoded, object>,
-): Record<string, handleUnaryCall<Decoded, object>> =>
+  handler: (name: string, method: AdminMethod) => handleUnaryCall<Buffer, Buffer>,
+): Record<string, handleUnaryCall<Buffer, Buffer>> =>
   Object.fromEntries(Object.entries(methods).map(([name, method]) => [name, handler(name, method)]));
 
-function statedActor(call: ServerUnaryCall<Decoded, object>): string | null {
+function statedActor(call: ServerUnaryCall<Buffer, Buffer>): string | null {
   const [given] = call.metadata.get(ACTOR_HEADER);
   return typeof given === 'string' && given !== '' ? given : null;
 }

@@ -1,86 +1,90 @@
 import { constants, type ServerHttp2Stream } from 'node:http2';
 import type { Server } from '@grpc/grpc-js';
 import { SwitchyardError } from '../../errors.js';
-import { LinkedList } from '../../process/linked-list.js';
+import type { ArrivalFace, Arriving, ArrivingRequests } from '../arriving/arriving-requests.js';
+import type { ListenerName } from '../bind.js';
 import { operationOf, type Requests } from '../requests.js';
-import { beforeCalls } from './stream-handler.js';
+import { MessageHeads } from './message-heads.js';
+import { type AnswerHeaders, beforeCalls } from './stream-handler.js';
 
-/** How often is looked, as a part of the limit. */
-const LOOKS_PER_LIMIT = 6;
+/** Services that are not ours, whose messages are short whatever the limit of requests is. */
+const FOREIGN = '/grpc.';
 /** A dialogue, whose client has not said its last word for as long as it is open. */
 export const REFLECTION = '/grpc.reflection.';
+/** They name a service or a symbol, and health checks need no key. */
+const FOREIGN_BYTES_MAX = 4_096;
+/** A stream that was ended is closed by then, unless its client reads nothing at all. */
+const CLOSED_MS = 1_000;
 
 export interface ArrivalOptions {
-  /** A request's message has so long to arrive whole. */
-  readonly arrivalMsMax: number;
+  readonly listener: ListenerName;
+  readonly arriving: ArrivingRequests;
   readonly requests: Requests;
   /** What a client is told: headers of an answer without a message. */
-  readonly headersOf: (error: SwitchyardError) => Readonly<Record<string, unknown>>;
+  readonly headersOf: (error: SwitchyardError) => AnswerHeaders;
 }
 
 /**
- * Ends requests whose message does not come whole: HTTP servers have such a limit and grpc-js has none, so half a
- * message would hold its bytes for as long as the connection lives. False: as `beforeCalls`.
+ * Bounds the requests that have not arrived whole, and for how long: HTTP servers have such a limit and grpc-js has none,
+ * so half a message would hold its bytes for as long as the connection lives. False: as `beforeCalls`.
  */
 export function limitArrival(server: Server, options: ArrivalOptions): boolean {
-  const arrivals = new Arrivals(options);
-  return beforeCalls(server, (accept) => (interceptors, stream, headers) => {
+  const { arriving } = options;
+  const face = new GrpcArrivals(options);
+  return beforeCalls(server, (accept) => (interceptors, stream, headers, flags, rawHeaders) => {
     const path = headers[':path'] ?? '';
-    if (!path.startsWith(REFLECTION)) arrivals.add(stream, path);
-    accept(interceptors, stream, headers);
+    const isDialogue = path.startsWith(REFLECTION);
+    arriving.add(stream, face, path, isDialogue);
+    if (path.startsWith(FOREIGN)) face.limitMessages(stream, path, isDialogue);
+    accept(interceptors, stream, headers, flags, rawHeaders);
   });
 }
 
-interface Arriving {
-  readonly stream: ServerHttp2Stream;
-  readonly path: string;
-  readonly sinceMs: number;
-}
-
-class Arrivals {
+class GrpcArrivals implements ArrivalFace {
+  readonly listener: ListenerName;
+  readonly isTimed = true;
   readonly #options: ArrivalOptions;
-  readonly #arriving = new LinkedList<Arriving>();
-  #isLooking = false;
 
   constructor(options: ArrivalOptions) {
     this.#options = options;
+    this.listener = options.listener;
   }
 
-  add(stream: ServerHttp2Stream, path: string): void {
-    const place = this.#arriving.add({ stream, path, sinceMs: performance.now() });
-    stream.once('close', () => this.#arriving.remove(place));
-    if (!this.#isLooking) this.#planLook();
+  /** Streams that are few: each may have a function of its own. */
+  limitMessages(stream: ServerHttp2Stream, path: string, isDialogue: boolean): void {
+    const { arriving } = this.#options;
+    const heads = new MessageHeads();
+    stream.on('data', (piece: Buffer) => {
+      const wasBetween = heads.isBetween;
+      const bytes = heads.read(piece);
+      if (bytes > FOREIGN_BYTES_MAX) this.#end(stream, path, tooLarge(bytes, FOREIGN_BYTES_MAX));
+      else if (isDialogue && (heads.isBetween || wasBetween)) arriving.setIdle(stream, heads.isBetween);
+    });
   }
 
-  #planLook(): void {
-    const { arrivalMsMax } = this.#options;
-    this.#isLooking = true;
-    const timer = setTimeout(() => {
-      const nowMs = performance.now();
-      for (let oldest = this.#arriving.first; oldest !== null; oldest = this.#arriving.first) {
-        const one = oldest.value;
-        if (nowMs - one.sinceMs < arrivalMsMax) break;
-        this.#arriving.remove(oldest);
-        if (!one.stream.readableEnded) this.#end(one);
-      }
-      if (this.#arriving.size > 0) this.#planLook();
-      else this.#isLooking = false;
-    }, arrivalMsMax / LOOKS_PER_LIMIT);
-    // Requests hold the process by their connections.
-    timer.unref();
+  end({ inbound, path }: Arriving, error: SwitchyardError): void {
+    this.#end(inbound as ServerHttp2Stream, path, error);
   }
 
-  #end({ stream, path }: Arriving): void {
+  #end(stream: ServerHttp2Stream, path: string, error: SwitchyardError): void {
     const { requests, headersOf } = this.#options;
+    const { session, headersSent: wasAnswered } = stream;
     // Who was answered before its message came, as a stranger is, only leaves the stream open.
-    if (!stream.headersSent && !stream.destroyed && !stream.closed) {
+    if (!wasAnswered && !stream.destroyed && !stream.closed) {
       const operation = operationOf(path);
-      if (operation !== undefined) requests.refused('grpc', operation, 'REQUEST_TOO_SLOW');
-      stream.respond({ ...headersOf(late()) } as never, { endStream: true });
+      if (operation !== undefined) requests.refused('grpc', operation, error.reason);
+      stream.respond({ ...headersOf(error) } as never, { endStream: true });
     }
-    stream.close(constants.NGHTTP2_NO_ERROR);
+    // A dialogue is cut off in the middle; its clients know this as RESOURCE_EXHAUSTED.
+    const isCutOff = wasAnswered && path.startsWith(REFLECTION);
+    stream.close(isCutOff ? constants.NGHTTP2_ENHANCE_YOUR_CALM : constants.NGHTTP2_NO_ERROR);
+    setTimeout(() => {
+      if (!stream.destroyed) session?.destroy();
+    }, CLOSED_MS).unref();
   }
 }
 
-const late = (): SwitchyardError =>
-  new SwitchyardError('REQUEST_TOO_SLOW', 'the request did not arrive in time');
+const tooLarge = (bytes: number, max: number): SwitchyardError =>
+  new SwitchyardError('REQUEST_TOO_LARGE', `the message has ${bytes} bytes, must be <= ${max}`, {
+    details: { max: String(max) },
+  });

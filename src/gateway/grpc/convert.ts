@@ -3,7 +3,14 @@ import { SwitchyardError } from '../../errors.js';
 import type { EmbedOutcome, SearchOutcome } from '../../router/query.js';
 import type { InputRole, Priority } from '../../vocabulary.js';
 import { float32View } from '../float32.js';
-import { type EmbedInput, invalidArgument, type SearchInput } from '../limits.js';
+import {
+  DIMENSIONS_MAX,
+  type EmbedInput,
+  invalidArgument,
+  type SearchInput,
+  tooManyDimensions,
+  tooManyItems,
+} from '../limits.js';
 import { writeSearchResponse } from './search-response.js';
 import {
   BYTES,
@@ -20,13 +27,18 @@ import { WireWriter } from './wire-writer.js';
 // Wire → inputs. Each decoder yields a value or a SwitchyardError and never throws: grpc-js would make a throw INTERNAL.
 
 export const decodeSearch = (bytes: Buffer): SearchInput | SwitchyardError => guarded(bytes, readSearch);
-export const decodeBatch = (bytes: Buffer): readonly SearchInput[] | SwitchyardError =>
-  guarded(bytes, readBatch);
+/** Nothing is read beyond so many items. */
+export const decodeBatch = (bytes: Buffer, itemsMax: number): readonly SearchInput[] | SwitchyardError =>
+  guarded(bytes, readBatch, itemsMax);
 export const decodeEmbed = (bytes: Buffer): EmbedInput | SwitchyardError => guarded(bytes, readEmbed);
 
-function guarded<T>(bytes: Buffer, read: (bytes: Buffer) => T): T | SwitchyardError {
+function guarded<T>(
+  bytes: Buffer,
+  read: (bytes: Buffer, itemsMax: number) => T,
+  itemsMax = 1,
+): T | SwitchyardError {
   try {
-    return read(bytes);
+    return read(bytes, itemsMax);
   } catch (error) {
     if (error instanceof SwitchyardError) return error;
     return malformed('the message is not a valid protobuf encoding of its type', error);
@@ -63,7 +75,6 @@ const searchField: FieldReader<Filled<SearchInput>> = (reader, field, wireType, 
       return true;
     case 3:
       expectWireType('SearchRequest', 'vector', wireType, BYTES);
-      if (input.vector !== null) throw malformed('SearchRequest.vector is given twice');
       input.vector = readVector(reader.view());
       return true;
     case 4:
@@ -101,9 +112,12 @@ interface VectorBytes {
   values: Buffer[] | null;
 }
 
+/** `values`. */
+const VECTOR_REPEATED = 1 << 1;
+
 function readVector(bytes: Buffer): Float32Array {
   const found: VectorBytes = { f32le: null, values: null };
-  readFields(bytes, 'Vector', vectorField, found);
+  readFields(bytes, 'Vector', vectorField, found, VECTOR_REPEATED);
   const { f32le, values } = found;
   if (f32le !== null && values !== null)
     throw invalidArgument('vector', 'vector has both values and f32le: give one of the two');
@@ -120,6 +134,8 @@ const vectorField: FieldReader<VectorBytes> = (reader, field, wireType, found) =
   }
   if (field !== 1) return false;
   found.values ??= [];
+  // However many a message has room for: each is an object.
+  if (found.values.length === DIMENSIONS_MAX) throw tooManyDimensions();
   // Packed by every current encoder; one by one is legal too.
   if (wireType === FIXED32) {
     const one = Buffer.allocUnsafe(4);
@@ -132,15 +148,25 @@ const vectorField: FieldReader<VectorBytes> = (reader, field, wireType, found) =
   return true;
 };
 
-function readBatch(bytes: Buffer): readonly SearchInput[] {
-  const inputs: SearchInput[] = [];
-  readFields(bytes, 'BatchSearchRequest', batchField, inputs);
-  return inputs;
+interface Batch {
+  readonly inputs: SearchInput[];
+  readonly itemsMax: number;
 }
 
-const batchField: FieldReader<SearchInput[]> = (reader, field, wireType, inputs) => {
+/** `requests`. */
+const BATCH_REPEATED = 1 << 1;
+
+function readBatch(bytes: Buffer, itemsMax: number): readonly SearchInput[] {
+  const batch: Batch = { inputs: [], itemsMax };
+  readFields(bytes, 'BatchSearchRequest', batchField, batch, BATCH_REPEATED);
+  return batch.inputs;
+}
+
+const batchField: FieldReader<Batch> = (reader, field, wireType, { inputs, itemsMax }) => {
   if (field !== 1) return false;
   expectWireType('BatchSearchRequest', 'requests', wireType, BYTES);
+  // Two bytes on the wire are enough for one.
+  if (inputs.length === itemsMax) throw tooManyItems(itemsMax);
   inputs.push(readSearch(reader.view()));
   return true;
 };

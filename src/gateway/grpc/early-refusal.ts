@@ -7,9 +7,10 @@ import { refusal } from '../failure.js';
 import type { Overload } from '../overload/overload.js';
 import { REQUEST_ID_HEADER, RequestIds } from '../request-id.js';
 import type { Operation, Requests } from '../requests.js';
-import { EMBED_FIELDS, type PeekFields, peek, SEARCH_FIELDS } from './peek.js';
+import { PREFIX_BYTES } from './message-heads.js';
+import { EMBED_FIELDS, type Peeked, type PeekFields, peek, SEARCH_FIELDS } from './peek.js';
 import type { StatusEncoder } from './status.js';
-import { beforeCalls } from './stream-handler.js';
+import { type AnswerHeaders, beforeCalls, ignore, refuseStream } from './stream-handler.js';
 
 const SERVICE = '/switchyard.v1.SearchService';
 const METHODS: ReadonlyMap<string, { readonly operation: Operation; readonly fields: PeekFields }> = new Map([
@@ -25,9 +26,6 @@ const WITHOUT_MESSAGE = {
   'grpc-status': 13,
   'grpc-message': 'the request has no message',
 };
-/** One byte that says whether the message is compressed, four of its length. */
-const PREFIX_BYTES = 5;
-
 /**
  * Refuses under overload before grpc-js makes a call of a stream: that alone costs most of what a refusal costs, and how
  * much goodput is left at several times capacity depends on nothing else. While there is room nothing is done here.
@@ -39,10 +37,9 @@ export function refuseEarly(
   { overload, requests, guard, log, statuses }: EarlyRefusalOptions,
 ): boolean {
   const ids = new RequestIds();
-  const encoded = new Map<string, Readonly<Record<string, unknown>>>();
-  let last: { readonly error: SwitchyardError; readonly headers: Readonly<Record<string, unknown>> } | null =
-    null;
-  const headersOf = (error: SwitchyardError): Readonly<Record<string, unknown>> => {
+  const encoded = new Map<string, AnswerHeaders>();
+  let last: { readonly error: SwitchyardError; readonly headers: AnswerHeaders } | null = null;
+  const headersOf = (error: SwitchyardError): AnswerHeaders => {
     if (last?.error === error) return last.headers;
     const headers = encoded.get(error.message) ?? headersOfRefusal(statuses, error);
     // What is told to one key alone says so in its details, and is not kept.
@@ -51,24 +48,21 @@ export function refuseEarly(
     last = { error, headers };
     return headers;
   };
-  return beforeCalls(server, (accept) => (interceptors, stream, headers) => {
+  return beforeCalls(server, (accept) => (interceptors, stream, headers, flags, rawHeaders) => {
     const method = overload.isTight ? METHODS.get(headers[':path'] ?? '') : undefined;
     if (method === undefined) {
-      accept(interceptors, stream, headers);
+      accept(interceptors, stream, headers, flags, rawHeaders);
       return;
     }
     let isDecided = false;
     const pass = (): void => {
       isDecided = true;
-      accept(interceptors, stream, headers);
+      accept(interceptors, stream, headers, flags, rawHeaders);
     };
     const refuse = (error: SwitchyardError, requestId: string): void => {
       isDecided = true;
       requests.refused('grpc', method.operation, error.reason);
-      // A client that is gone already is told nothing; Node throws where that is tried.
-      if (stream.destroyed || stream.closed) return;
-      stream.respond({ ...headersOf(error), [REQUEST_ID_HEADER]: requestId } as never, { endStream: true });
-      stream.resume();
+      refuseStream(stream, { ...headersOf(error), [REQUEST_ID_HEADER]: requestId });
     };
     stream.on('error', ignore);
     let caller: Caller;
@@ -82,13 +76,18 @@ export function refuseEarly(
     const look = (chunk: Buffer): void => {
       if (isDecided) return;
       stream.pause();
-      const error = refusalOf(chunk, method.fields, overload);
+      const work = workOf(chunk, method.fields);
+      // Asked without being counted: whoever is over its quota is refused for that alone.
+      const error =
+        work === null || overload.hasRoom(work.kind, work.priority)
+          ? null
+          : (quotaRefusal(caller) ?? overload.refusal(work.kind, work.priority));
       if (error === null) {
         stream.unshift(chunk);
         pass();
         return;
       }
-      refuse(quotaRefusal(caller) ?? error, ids.of(headers[REQUEST_ID_HEADER]));
+      refuse(error, ids.of(headers[REQUEST_ID_HEADER]));
     };
     stream.once('data', look);
     // What did not come with the headers is waited for by grpc-js, which keeps the deadline.
@@ -114,10 +113,7 @@ export interface EarlyRefusalOptions {
 }
 
 /** An answer without a message, as grpc-js would make it. */
-export function headersOfRefusal(
-  statuses: StatusEncoder,
-  error: SwitchyardError,
-): Readonly<Record<string, unknown>> {
+export function headersOfRefusal(statuses: StatusEncoder, error: SwitchyardError): AnswerHeaders {
   const { code, details, metadata } = statuses.encode(error, '-');
   return {
     ':status': 200,
@@ -141,14 +137,10 @@ function quotaRefusal(caller: Caller): SwitchyardError | null {
 
 const isEmpty = (details: Readonly<Record<string, string>>): boolean => Object.keys(details).length === 0;
 
-/** Null for what there is room for, and for what cannot be told: half a message, or a compressed one. */
-function refusalOf(chunk: Buffer, fields: PeekFields, overload: Overload): SwitchyardError | null {
+/** Null for what cannot be told: half a message, or one that says it is compressed. */
+function workOf(chunk: Buffer, fields: PeekFields): Peeked | null {
   if (chunk.length < PREFIX_BYTES || chunk[0] !== 0) return null;
   const end = PREFIX_BYTES + chunk.readUInt32BE(1);
   if (end > chunk.length) return null;
-  const peeked = peek(chunk.subarray(PREFIX_BYTES, end), fields);
-  return peeked === null ? null : overload.refusal(peeked.kind, peeked.priority);
+  return peek(chunk.subarray(PREFIX_BYTES, end), fields);
 }
-
-/** A client that goes away while it is refused. */
-const ignore = (): void => undefined;

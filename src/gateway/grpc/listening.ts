@@ -1,6 +1,12 @@
 import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
-import type { Server, ServerCredentials, ServerOptions } from '@grpc/grpc-js';
+import {
+  logVerbosity,
+  type Server,
+  type ServerCredentials,
+  type ServerOptions,
+  setLogVerbosity,
+} from '@grpc/grpc-js';
 import type { Listener } from '../../config/config.js';
 import { bindError, type ListenerName } from '../bind.js';
 import type { FaceContext } from '../faces.js';
@@ -46,6 +52,8 @@ export async function listenGrpc(
   credentials: ServerCredentials,
   { connections, answers }: Pick<FaceContext, 'connections' | 'answers'>,
 ): Promise<GrpcListening> {
+  // It writes metadata that it cannot read to standard error, whole: keys among them, and for whoever sends it.
+  setLogVerbosity(logVerbosity.NONE);
   beforeSessions(server, askWhileLeaving);
   const injector = server.createConnectionInjector(credentials);
   const clients = new Set<Socket>();

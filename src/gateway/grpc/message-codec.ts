@@ -1,7 +1,14 @@
 import { isUtf8 } from 'node:buffer';
 import protobuf from 'protobufjs';
 import { SwitchyardError } from '../../errors.js';
-import { BYTES, expectWireType, type FieldReader, malformed, readFields } from './strict-reader.js';
+import {
+  BYTES,
+  expectWireType,
+  type FieldReader,
+  malformed,
+  type RepeatedFields,
+  readFields,
+} from './strict-reader.js';
 
 /** A decoded request: absent optional fields are not there, the others have their zero value. */
 export type Fields = Readonly<Record<string, unknown>>;
@@ -47,7 +54,14 @@ export class MessageCodec {
 
 /** Invariant 6: a client that sends more than this version understands asked for something else. */
 function refuseUnknown(type: protobuf.Type, bytes: Uint8Array): void {
-  readFields(bytes, type.name, passField, type);
+  readFields(bytes, type.name, passField, type, repeatedOf(type));
+}
+
+function repeatedOf(type: protobuf.Type): RepeatedFields {
+  let bits = 0;
+  for (const field of type.fieldsArray)
+    if (field.repeated || field instanceof protobuf.MapField) bits |= 1 << field.id;
+  return bits;
 }
 
 const passField: FieldReader<protobuf.Type> = (reader, number, wireType, type) => {

@@ -15,9 +15,18 @@ import type { Door } from './door.js';
 import type { StatusEncoder } from './status.js';
 import { checkRead, takeAnswer } from './unread-calls.js';
 
-type Decoded<T> = T | SwitchyardError;
-/** What is done for a request, and the bytes that say what came of it. */
+/** What a message says; the error that refuses it, or says that there is no room for what it asks. */
+type Decode<T> = (bytes: Buffer) => T | SwitchyardError;
+
+export interface Decoders {
+  readonly search: Decode<SearchInput>;
+  readonly batch: Decode<readonly SearchInput[]>;
+  readonly embed: Decode<EmbedInput>;
+}
+
+/** How a request is read, what is done for it, and the bytes that say what came of it. */
 interface Work<T, Outcome> {
+  readonly decode: Decode<T>;
   readonly run: (
     input: T,
     timeoutMs: number | null,
@@ -28,25 +37,29 @@ interface Work<T, Outcome> {
   readonly encode: (outcome: Outcome) => Buffer;
 }
 
-/** Handlers of switchyard.v1.SearchService. Requests come decoded or refused, answers go out as bytes. */
+/**
+ * Handlers of switchyard.v1.SearchService. Messages come as they were sent, and are decoded here: when they are whole, and
+ * the key may still use what they ask for. Answers go out as bytes.
+ */
 export function searchHandlers(
   calls: Calls,
   door: Door,
+  decoders: Decoders,
   responses: ResponseEncoder,
   statuses: StatusEncoder,
   context: FaceContext,
 ): {
-  Search: handleUnaryCall<Decoded<SearchInput>, Buffer>;
-  BatchSearch: handleUnaryCall<Decoded<readonly SearchInput[]>, Buffer>;
-  Embed: handleUnaryCall<Decoded<EmbedInput>, Buffer>;
+  Search: handleUnaryCall<Buffer, Buffer>;
+  BatchSearch: handleUnaryCall<Buffer, Buffer>;
+  Embed: handleUnaryCall<Buffer, Buffer>;
 } {
   const ids = new RequestIds();
 
   async function answer<T, Outcome>(
     operation: Operation,
-    call: ServerUnaryCall<Decoded<T>, Buffer>,
+    call: ServerUnaryCall<Buffer, Buffer>,
     callback: sendUnaryData<Buffer>,
-    { run, encode }: Work<T, Outcome>,
+    { decode, run, encode }: Work<T, Outcome>,
   ): Promise<void> {
     const { metadata } = call;
     const given = metadata.get(REQUEST_ID_HEADER)[0];
@@ -59,11 +72,13 @@ export function searchHandlers(
     let outcome: Reason | 'OK' = 'OK';
     let entered = false;
     try {
+      caller.checkStanding();
       caller.enter();
       entered = true;
-      if (call.request instanceof SwitchyardError) throw call.request;
+      const input = decode(call.request);
+      if (input instanceof SwitchyardError) throw input;
       const traffic = firstOf(metadata, TRAFFIC_HEADER);
-      const outcome = await run(call.request, timeoutMs(call.getDeadline()), caller, scope, traffic);
+      const outcome = await run(input, timeoutMs(call.getDeadline()), caller, scope, traffic);
       checkRead(call, context.answers);
       const bytes = encode(outcome);
       takeAnswer(call, context.answers, bytes.length);
@@ -78,11 +93,13 @@ export function searchHandlers(
   }
 
   const search: Work<SearchInput, SearchOutcome> = {
+    decode: decoders.search,
     run: (input, timeout, caller, scope, traffic) =>
       calls.search(isEvaluation(traffic, caller) ? uncounted(input) : input, timeout, caller, scope),
     encode: (outcome) => responses.search(outcome),
   };
   const batch: Work<readonly SearchInput[], readonly (SearchOutcome | SwitchyardError)[]> = {
+    decode: decoders.batch,
     run: (inputs, timeout, caller, scope, traffic) =>
       calls.batchSearch(
         isEvaluation(traffic, caller) ? inputs.map(uncounted) : inputs,
@@ -93,6 +110,7 @@ export function searchHandlers(
     encode: (outcomes) => responses.batch(outcomes),
   };
   const embed: Work<EmbedInput, EmbedOutcome> = {
+    decode: decoders.embed,
     run: (input, timeout, _caller, scope) => calls.embed(input, timeout, scope),
     encode: (outcome) => responses.embed(outcome),
   };

@@ -11,6 +11,7 @@ import { decodeBatch, decodeEmbed, decodeSearch, ResponseEncoder } from './conve
 import { credentialsOf } from './credentials.js';
 import { Door } from './door.js';
 import { headersOfRefusal, refuseEarly } from './early-refusal.js';
+import { limitHeads } from './heads.js';
 import { Health } from './health.js';
 import { connectionOptions, listenGrpc } from './listening.js';
 import { EMBED_FIELDS, type PeekFields, peek, SEARCH_FIELDS } from './peek.js';
@@ -68,36 +69,26 @@ export async function startGrpcFace(options: GrpcFaceOptions): Promise<GrpcFace>
       const refused = peeked === null ? null : context.overload.refusal(peeked.kind, peeked.priority);
       return refused ?? decode(bytes);
     };
-  const handlers = searchHandlers(calls, door, new ResponseEncoder(protos.root), statuses, context);
+  const decoders = {
+    search: bounded(decodeSearch, SEARCH_FIELDS),
+    batch: bounded((bytes) => decodeBatch(bytes, limits.batchItemsMax), null),
+    embed: bounded(decodeEmbed, EMBED_FIELDS),
+  };
+  const handlers = searchHandlers(calls, door, decoders, new ResponseEncoder(protos.root), statuses, context);
   const search = serviceOf(protos.definition, SEARCH_SERVICE);
-  const identity = (bytes: Buffer): Buffer => bytes;
   server.addService(
-    {
-      Search: {
-        ...methodOf(search, 'Search'),
-        requestDeserialize: bounded(decodeSearch, SEARCH_FIELDS),
-        responseSerialize: identity,
-      },
-      BatchSearch: {
-        ...methodOf(search, 'BatchSearch'),
-        requestDeserialize: bounded(decodeBatch, null),
-        responseSerialize: identity,
-      },
-      Embed: {
-        ...methodOf(search, 'Embed'),
-        requestDeserialize: bounded(decodeEmbed, EMBED_FIELDS),
-        responseSerialize: identity,
-      },
-    },
+    Object.fromEntries(Object.keys(handlers).map((name) => [name, asBytes(methodOf(search, name))])),
     handlers as unknown as UntypedServiceImplementation,
   );
   const health = new Health(readiness, [SEARCH_SERVICE]);
   server.addService(serviceOf(protos.definition, HEALTH_SERVICE), health.implementation());
   new ReflectionService(reflectable(protos.definition)).addToServer(server);
 
+  // Outermost last.
   refuseEarly(server, { ...context, statuses });
   const headersOf = (error: SwitchyardError) => headersOfRefusal(statuses, error);
   limitUnread(server, { ...context, headersOf });
+  limitHeads(server, { ...context, headersOf });
   limitArrival(server, { ...context, headersOf });
   const listening = await listenGrpc(server, 'grpc', listener, credentialsOf(context.certificates), context);
   return {
@@ -115,6 +106,18 @@ export async function startGrpcFace(options: GrpcFaceOptions): Promise<GrpcFace>
     },
   };
 }
+
+const identity = (bytes: Buffer): Buffer => bytes;
+
+/**
+ * A method whose handler decodes: grpc-js would do it as soon as a message is there, before the request is whole and
+ * before it is known whether its key may still ask.
+ */
+export const asBytes = (method: ServiceDefinition[string]): ServiceDefinition[string] => ({
+  ...method,
+  requestDeserialize: identity,
+  responseSerialize: identity,
+});
 
 function requestTooLarge(bytes: number, limits: Limits): SwitchyardError {
   return new SwitchyardError(

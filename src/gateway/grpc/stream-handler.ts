@@ -5,7 +5,13 @@ export type StreamHandler = (
   interceptors: unknown,
   stream: ServerHttp2Stream,
   headers: IncomingHttpHeaders,
+  flags: number,
+  /** Names and values in turn, as they came. */
+  rawHeaders: readonly string[] | undefined,
 ) => void;
+
+/** Of an answer without a message. */
+export type AnswerHeaders = Readonly<Record<string, unknown>>;
 
 /**
  * Sees every stream before grpc-js makes a call of it, by standing in for a method that is not public: the package's
@@ -38,3 +44,15 @@ export function beforeSessions(server: Server, handler: SessionHandler): boolean
   };
   return true;
 }
+
+/** Answers a stream that no call is made of. What it still sends is read and forgotten. */
+export function refuseStream(stream: ServerHttp2Stream, headers: AnswerHeaders): void {
+  stream.on('error', ignore);
+  // A client that is gone already is told nothing; Node throws where that is tried.
+  if (stream.destroyed || stream.closed) return;
+  stream.respond(headers as never, { endStream: true });
+  stream.resume();
+}
+
+/** A client that goes away while it is refused. */
+export const ignore = (): void => undefined;

@@ -47,22 +47,32 @@ export type FieldReader<Into> = (
   into: Into,
 ) => boolean;
 
+/** Of a message: bit n says that field n may come more than once. Numbers beyond have no bit. */
+export type RepeatedFields = number;
+const FIELD_BITS = 32;
+
 /**
  * Walks the fields of one message. `read` consumes the fields it knows and returns true; an unknown one is refused
- * (invariant 6: a client that sends more than this version understands would get an answer to another question).
+ * (invariant 6: a client that sends more than this version understands would get an answer to another question), and so
+ * is one that comes again and is not among `repeated`: the last would win in silence, after all the others cost their time.
  */
 export function readFields<Into>(
   bytes: Uint8Array,
   message: string,
   read: FieldReader<Into>,
   into: Into,
+  repeated: RepeatedFields = 0,
 ): void {
   const reader = new StrictReader(bytes);
+  let seen = 0;
   while (!reader.atEnd) {
     const tag = reader.uint32();
     const field = tag >>> 3;
     const wireType = tag & 7;
     if (field === 0) throw malformed(`${message} has a field of number 0`);
+    const bit = field < FIELD_BITS ? 1 << field : 0;
+    if ((seen & bit & ~repeated) !== 0) throw malformed(`${message} has its field ${field} twice`);
+    seen |= bit;
     if (read(reader, field, wireType, into)) continue;
     if (wireType > FIXED32) throw malformed(`${message} has a field of wire type ${wireType}`);
     throw new SwitchyardError(

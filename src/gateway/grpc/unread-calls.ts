@@ -4,7 +4,7 @@ import type { SwitchyardError } from '../../errors.js';
 import { operationOf, type Requests } from '../requests.js';
 import type { ListenerAnswers } from '../unread/listener-answers.js';
 import { REFLECTION } from './arrivals.js';
-import { beforeCalls } from './stream-handler.js';
+import { type AnswerHeaders, beforeCalls, refuseStream } from './stream-handler.js';
 
 /** Of requests that come over one stream together, or while an answer of it is unread: each makes an answer. */
 const UNANSWERED_BYTES_MAX = 4_096;
@@ -15,7 +15,7 @@ export interface UnreadCallsOptions {
   readonly answers: ListenerAnswers;
   readonly requests: Requests;
   /** What a client is told: headers of an answer without a message. */
-  readonly headersOf: (error: SwitchyardError) => Readonly<Record<string, unknown>>;
+  readonly headersOf: (error: SwitchyardError) => AnswerHeaders;
 }
 
 /**
@@ -26,22 +26,19 @@ export interface UnreadCallsOptions {
  */
 export function limitUnread(server: Server, { answers, requests, headersOf }: UnreadCallsOptions): boolean {
   const dialogues = new Dialogues();
-  return beforeCalls(server, (accept) => (interceptors, stream, headers) => {
+  return beforeCalls(server, (accept) => (interceptors, stream, headers, flags, rawHeaders) => {
     const path = headers[':path'] ?? '';
     const operation = operationOf(path);
     const refused = answers.refusal(stream.session);
     if (refused === null) {
       const isDialogue = operation === undefined && path.startsWith(REFLECTION);
       if (operation === undefined) countWrites(stream, answers, isDialogue ? dialogues : null);
-      accept(interceptors, stream, headers);
+      accept(interceptors, stream, headers, flags, rawHeaders);
       if (isDialogue) limitUnanswered(stream);
       return;
     }
     if (operation !== undefined) requests.refused('grpc', operation, refused.reason);
-    stream.on('error', ignore);
-    if (stream.destroyed || stream.closed) return;
-    stream.respond(headersOf(refused) as never, { endStream: true });
-    stream.resume();
+    refuseStream(stream, headersOf(refused));
   });
 }
 
@@ -117,6 +114,3 @@ function limitUnanswered(stream: ServerHttp2Stream): void {
     if (unanswered > UNANSWERED_BYTES_MAX) stream.close(constants.NGHTTP2_ENHANCE_YOUR_CALM);
   });
 }
-
-/** A client that goes away while it is refused. */
-const ignore = (): void => undefined;

@@ -9,21 +9,21 @@ import type { Fields } from './message-codec.js';
 /** Streams of one process; each holds at most one route that waits to be sent. */
 const WATCHERS_MAX = 1_000;
 
-type Call = ServerWritableStream<Fields | SwitchyardError, object>;
+export type WatchCall = ServerWritableStream<Fields | SwitchyardError, object>;
 
 /** WatchRoute: the route at once, then after every change; a reader that does not keep up gets the newest. */
 export class RouteWatchers {
   readonly #source: RouteWatchSource;
-  readonly #refuse: (call: Call, error: unknown) => void;
-  readonly #open = new Set<Call>();
+  readonly #refuse: (call: WatchCall, error: unknown) => void;
+  readonly #open = new Set<WatchCall>();
   #isClosed = false;
 
-  constructor(source: RouteWatchSource, refuse: (call: Call, error: unknown) => void) {
+  constructor(source: RouteWatchSource, refuse: (call: WatchCall, error: unknown) => void) {
     this.#source = source;
     this.#refuse = refuse;
   }
 
-  watch(call: Call): void {
+  watch(call: WatchCall): void {
     try {
       this.#start(call);
     } catch (error) {
@@ -38,7 +38,7 @@ export class RouteWatchers {
     this.#open.clear();
   }
 
-  #start(call: Call): void {
+  #start(call: WatchCall): void {
     if (call.request instanceof SwitchyardError) throw call.request;
     if (this.#isClosed) throw shuttingDown();
     if (this.#open.size >= WATCHERS_MAX)

@@ -1,21 +1,23 @@
 import { randomBytes } from 'node:crypto';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Server as TlsServer } from 'node:tls';
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify';
 import type { Listener } from '../../config/config.js';
-import { REASONS, SwitchyardError } from '../../errors.js';
+import { REASONS, type Reason, SwitchyardError } from '../../errors.js';
+import type { ArrivalFace } from '../arriving/arriving-requests.js';
 import type { Access } from '../auth/access.js';
 import type { Caller } from '../auth/caller.js';
 import { AUTHORIZATION } from '../auth/guard.js';
 import { bindError, type ListenerName } from '../bind.js';
 import type { FaceContext } from '../faces.js';
 import { refusal } from '../failure.js';
+import { HEADER_BYTES_MAX, headersTooLarge } from '../limits.js';
 import { REQUEST_ID_HEADER, RequestIds } from '../request-id.js';
 import { parseJsonBody } from './json-body.js';
 import { PROBLEM_TYPE, problem, retryAfterSeconds } from './problem.js';
 import { WaitingResponses } from './waiting-responses.js';
 
-const HEADER_BYTES_MAX = 16_384;
 /** Longer than a round trip: what was said last is read before the connection is gone. */
 const HANG_UP_MS = 200;
 /** A client has this long to send its headers. */
@@ -45,13 +47,15 @@ export interface MethodsByPath {
 
 /**
  * A fastify server whose every failure is a problem document with a reason of the catalogue, whatever layer it comes
- * from: socket, router, body parser, handler. `access`: what a route needs that does not say otherwise.
+ * from: socket, router, body parser, handler. `access`: what a route needs that does not say otherwise. `bodyPartsMax`:
+ * as of `parseJsonBody`.
  */
 export function createHttpApp(
   context: Omit<FaceContext, 'overload'>,
   bodyBytesMax: number,
   methods: MethodsByPath,
   access: Access,
+  bodyPartsMax: number = Number.POSITIVE_INFINITY,
 ): FastifyInstance {
   const { certificates, arrivalMsMax } = context;
   const wire = {
@@ -94,7 +98,7 @@ export function createHttpApp(
     { parseAs: 'buffer' },
     async (request: FastifyRequest, body: Buffer) => {
       checkEncoding(request);
-      return parseJsonBody(body);
+      return parseJsonBody(body, bodyPartsMax);
     },
   );
 
@@ -135,8 +139,25 @@ export function createHttpApp(
       else void request.work.then(leave, leave);
     });
   });
+  const face: ArrivalFace = {
+    listener: context.listener,
+    isTimed: false,
+    end: ({ inbound }, error) => endRequest(inbound as IncomingMessage, error),
+  };
+  // Now, and not before: of who was refused nothing is held.
+  app.addHook('preParsing', (request, _reply, payload, done) => {
+    context.arriving.add(request.raw, face, '');
+    done(null, payload);
+  });
+  // Who takes long to send a body may do so with a key that ends meanwhile. Whoever observes sends none.
+  app.addHook('preValidation', (request, _reply, done) => {
+    const needed = request.routeOptions.config.access ?? access;
+    if (needed !== 'observe') request.caller.checkStanding();
+    done();
+  });
   // No promise: what is counted here is written before anything else is done.
   app.addHook('onSend', (request, reply, payload, done) => {
+    context.arriving.over(request.raw);
     const body = inBytes(payload);
     const bytes = typeof body === 'string' || Buffer.isBuffer(body) ? body.length : 0;
     // Many requests can come in one piece, and be answered before any of the answers leaves.
@@ -187,7 +208,7 @@ function checkEncoding(request: FastifyRequest): void {
     throw new SwitchyardError('UNSUPPORTED_MEDIA_TYPE', 'the charset of a body must be utf-8');
   const encoding = request.headers['content-encoding'];
   if (encoding !== undefined && encoding !== 'identity')
-    throw new SwitchyardError('UNSUPPORTED_MEDIA_TYPE', 'a body must not be compressed');
+    throw new SwitchyardError('UNSUPPORTED_ENCODING', 'a body must not be compressed');
 }
 
 /** fastify's own errors, by their code. */
@@ -210,13 +231,22 @@ function fromFastify(thrown: unknown, bodyBytesMax: number): unknown {
   }
 }
 
-/** What Node's HTTP parser gives up on never reaches fastify: the answer is written to the socket itself. */
-/** Connections that were ended since their request did not arrive in time, for those who count what they close. */
-const tooSlow = new WeakSet<Socket>();
-export const isTooSlow = (socket: Socket): boolean => tooSlow.has(socket);
+/** Connections that were ended since their request did not arrive, for those who count what they close. */
+const endedFor = new WeakMap<Socket, Reason>();
+export const reasonOfEnd = (socket: Socket): Reason | undefined => endedFor.get(socket);
 
+/** A request of which no more is wanted: its answer is written to the socket itself, where it is the one that is due. */
+function endRequest(request: IncomingMessage, error: SwitchyardError): void {
+  const { socket } = request;
+  const due = (socket as { readonly _httpMessage?: ServerResponse | null })._httpMessage;
+  endedFor.set(socket, error.reason);
+  if (due?.req === request && !due.headersSent && socket.writable) answerLast(socket, error);
+  else socket.destroy();
+}
+
+/** What Node's HTTP parser gives up on never reaches fastify. */
 function answerBrokenRequest(code: string | undefined, socket: Socket): void {
-  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') tooSlow.add(socket);
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') endedFor.set(socket, 'REQUEST_TOO_SLOW');
   // Whoever did not finish the handshake of TLS can be told nothing: an answer would wait for it as well.
   if (!socket.writable || code === 'ECONNRESET' || code === 'ERR_TLS_HANDSHAKE_TIMEOUT') {
     socket.destroy();
@@ -224,12 +254,15 @@ function answerBrokenRequest(code: string | undefined, socket: Socket): void {
   }
   const error =
     code === 'HPE_HEADER_OVERFLOW'
-      ? new SwitchyardError('HEADERS_TOO_LARGE', `the headers must be <= ${HEADER_BYTES_MAX} bytes`, {
-          details: { max: String(HEADER_BYTES_MAX) },
-        })
+      ? headersTooLarge()
       : code === 'ERR_HTTP_REQUEST_TIMEOUT'
         ? new SwitchyardError('REQUEST_TOO_SLOW', 'the request did not arrive in time')
         : new SwitchyardError('MALFORMED_REQUEST', 'this is not a valid HTTP request');
+  answerLast(socket, error);
+}
+
+/** Nothing more is read of it or written to it. */
+function answerLast(socket: Socket, error: SwitchyardError): void {
   const body = JSON.stringify(problem(error, randomBytes(8).toString('hex')));
   const head = [
     `HTTP/1.1 ${REASONS[error.reason].http} ${error.reason}`,

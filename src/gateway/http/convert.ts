@@ -3,7 +3,14 @@ import type { Hit } from '../../index/search-index.js';
 import type { EmbedOutcome, SearchOutcome } from '../../router/query.js';
 import { digestPrefix, type InputRole, type Priority } from '../../vocabulary.js';
 import { float32View } from '../float32.js';
-import { type EmbedInput, echo, invalidArgument, type SearchInput } from '../limits.js';
+import {
+  DIMENSIONS_MAX,
+  type EmbedInput,
+  echo,
+  invalidArgument,
+  type SearchInput,
+  tooManyDimensions,
+} from '../limits.js';
 
 /** The bodies after their structure was checked; `vector` is checked here, while it is read. */
 export interface SearchBody {
@@ -68,6 +75,7 @@ function readVector(value: unknown): Float32Array {
 }
 
 function readNumbers(numbers: readonly unknown[]): Float32Array {
+  if (numbers.length > DIMENSIONS_MAX) throw tooManyDimensions();
   const values = new Float32Array(numbers.length);
   for (let i = 0; i < numbers.length; i++) {
     const number = numbers[i];

@@ -6,13 +6,14 @@ const DEPTH_MAX = 16;
 
 /**
  * A request body as a JSON value. Refuses what JSON.parse accepts in silence: bytes that are not UTF-8 and an object
- * that has one key twice. Errors: MALFORMED_REQUEST.
+ * that has one key twice. `partsMax`: strings, keys, objects and arrays that it may have; three bytes are enough for one,
+ * and each costs as much as a request. Errors: MALFORMED_REQUEST.
  */
-export function parseJsonBody(bytes: Buffer): unknown {
+export function parseJsonBody(bytes: Buffer, partsMax: number = Number.POSITIVE_INFINITY): unknown {
   if (bytes.length === 0) throw malformed('the body is empty: send a JSON object');
   if (!isUtf8(bytes)) throw malformed('the body is not valid UTF-8');
   const text = bytes.toString('utf8');
-  checkStructure(text);
+  checkStructure(text, partsMax);
   try {
     return JSON.parse(text);
   } catch (error) {
@@ -25,12 +26,17 @@ export function parseJsonBody(bytes: Buffer): unknown {
  * One walk over strings and brackets, jumping from one to the next: a vector's numbers are never looked at.
  * What is not JSON at all is left to the parser.
  */
-function checkStructure(text: string): void {
+function checkStructure(text: string, partsMax: number): void {
   /** Keys seen in each open object; null for an array. */
   const open: (Set<string> | null)[] = [];
   const next = new Jump(text);
+  let parts = 0;
   for (let at = next.from(0); at >= 0; ) {
     const char = text.charCodeAt(at);
+    if (char !== CLOSE_BRACE && char !== CLOSE_BRACKET && ++parts > partsMax)
+      throw malformed(
+        `the body has more than ${partsMax} strings, objects and arrays: no request needs so many`,
+      );
     if (char === QUOTE) {
       const end = stringEnd(text, at);
       if (end < 0) return;
@@ -51,6 +57,8 @@ const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 const OPEN_BRACE = 0x7b;
 const OPEN_BRACKET = 0x5b;
+const CLOSE_BRACE = 0x7d;
+const CLOSE_BRACKET = 0x5d;
 const MARKS = ['"', '{', '}', '[', ']'] as const;
 
 /** The next quote or bracket at or after a place; each kind's position is looked up again only once it was passed. */

@@ -6,11 +6,11 @@ import { packageVersion } from '../../package-root.js';
 import { TRACE_RESPONSE } from '../../telemetry/tracer.js';
 import type { Calls } from '../calls.js';
 import type { FaceContext } from '../faces.js';
-import { invalidArgument } from '../limits.js';
+import { invalidArgument, tooManyItems } from '../limits.js';
 import type { Readiness } from '../readiness.js';
 import { type Operation, type RequestEnd, type RequestScope, scopeOf } from '../requests.js';
 import { isEvaluation, TRAFFIC_HEADER, uncounted } from '../traffic-header.js';
-import { createHttpApp, isTooSlow, listen } from './app.js';
+import { createHttpApp, listen, reasonOfEnd } from './app.js';
 import {
   type BatchBody,
   batchJson,
@@ -55,6 +55,8 @@ export interface HttpFace {
 
 const JSON_TYPE = 'application/json; charset=utf-8';
 const PATH = { search: '/v1/search', batch: '/v1/search:batch', embed: '/v1/embed' } as const;
+/** Strings, objects and arrays of one request in a batch: more than twice as many as it has with every field given. */
+const PARTS_OF_ITEM_MAX = 64;
 const OPEN = { config: { access: 'open' } } as const;
 const GET_PATHS = ['/healthz', '/livez', '/readyz', '/openapi.json'] as const;
 
@@ -79,7 +81,8 @@ export async function startHttpFace(options: HttpFaceOptions): Promise<HttpFace>
     ...Object.values(PATH).map((path): [string, readonly string[]] => [path, ['POST']]),
     ...GET_PATHS.map((path): [string, readonly string[]] => [path, ['GET', 'HEAD']]),
   ]);
-  const app = createHttpApp(context, limits.requestBytesMax, methods, 'search');
+  const partsMax = PARTS_OF_ITEM_MAX * (limits.batchItemsMax + 1);
+  const app = createHttpApp(context, limits.requestBytesMax, methods, 'search', partsMax);
   const schemas = apiSchemas(limits);
   const checkSearchBody = compileStructure(schemas.SearchRequest, [schemas.Vector]);
   const checkBatchBody = compileStructure(schemas.BatchSearchRequest, [schemas.Vector]);
@@ -109,7 +112,7 @@ export async function startHttpFace(options: HttpFaceOptions): Promise<HttpFace>
       reply.raw.once('close', () => {
         if (reply.raw.writableFinished) return;
         // Not a client that went away, but one that was sent away.
-        finish(request, scope, isTooSlow(request.raw.socket) ? 'REQUEST_TOO_SLOW' : 'CANCELLED');
+        finish(request, scope, reasonOfEnd(request.raw.socket) ?? 'CANCELLED');
       });
       if (scope.trace !== null) reply.header(TRACE_RESPONSE, scope.trace.traceResponse);
       // Before the body is read.
@@ -138,6 +141,7 @@ export async function startHttpFace(options: HttpFaceOptions): Promise<HttpFace>
   });
   app.post(route(PATH.batch), count('batch_search'), async (request, reply) => {
     arrived(request);
+    checkItemCount(request.body, limits.batchItemsMax);
     checkBatchBody(request.body);
     const sent = (request.body as BatchBody).requests.map(searchInput);
     const inputs = isUncounted(request) ? sent.map(uncounted) : sent;
@@ -192,6 +196,12 @@ export async function startHttpFace(options: HttpFaceOptions): Promise<HttpFace>
     stop: () => app.close(),
     destroy: () => app.server.closeAllConnections(),
   };
+}
+
+/** Before each of them is looked at. */
+function checkItemCount(body: unknown, itemsMax: number): void {
+  const items = (body as Partial<BatchBody> | null)?.requests;
+  if (Array.isArray(items) && items.length > itemsMax) throw tooManyItems(itemsMax);
 }
 
 function sendJson(reply: FastifyReply, value: unknown): FastifyReply {

@@ -39,6 +39,11 @@ export class Overload {
     return this.#settings.enabled ? this.#works[kind].refusal(priority, 1) : null;
   }
 
+  /** The same for who refuses and counts by other means. */
+  hasRoom(kind: WorkKind, priority: Priority): boolean {
+    return !this.#settings.enabled || this.#works[kind].hasRoom(priority, 1);
+  }
+
   /** Whether anything is refused at this moment. */
   get isTight(): boolean {
     return this.#settings.enabled && (this.#works.text.isUsedUp || this.#works.vector.isUsedUp);
@@ -177,11 +182,11 @@ class Work {
 
   /** For every priority. */
   get isFull(): boolean {
-    return PRIORITIES.every((priority) => !this.#hasRoom(priority, 1));
+    return PRIORITIES.every((priority) => !this.hasRoom(priority, 1));
   }
 
   refusal(priority: Priority, weight: number): SwitchyardError | null {
-    if (this.#hasRoom(priority, weight)) return null;
+    if (this.hasRoom(priority, weight)) return null;
     this.#refused[priority]++;
     return (priority === 'bulk' ? this.#bulkRefusals : this.#refusals).next();
   }
@@ -224,7 +229,7 @@ class Work {
     };
   }
 
-  #hasRoom(priority: Priority, weight: number): boolean {
+  hasRoom(priority: Priority, weight: number): boolean {
     if (!this.#partitions.hasRoom(priority, weight)) return false;
     if (priority === 'live') return true;
     const inFlight = this.#partitions.inFlightOf('bulk');

@@ -1,7 +1,8 @@
 import { packageVersion } from '../../package-root.js';
 import type { Metrics } from '../../telemetry/metrics.js';
+import type { ArrivingCounts } from '../arriving/arriving-requests.js';
 import type { KeyRing } from '../auth/key-ring.js';
-import type { ListenerName } from '../bind.js';
+import { LISTENER_NAMES, type ListenerName } from '../bind.js';
 import type { ListenerConnections } from '../connection-limit.js';
 
 /** Keys that go on for longer are nobody's business yet, and would be a series each. */
@@ -10,6 +11,7 @@ const KEYS_ENDING_WITHIN_MS = 30 * 86_400_000;
 export interface AccessMetrics {
   readonly onCertificate: (listener: ListenerName, endsAtMs: () => number) => void;
   readonly onUnread: (bytes: () => number) => void;
+  readonly onArriving: (counts: () => ArrivingCounts) => void;
   readonly onConnections: (listener: ListenerName, counts: () => ListenerConnections) => void;
 }
 
@@ -70,7 +72,23 @@ export function observeAccess(metrics: Metrics, keys: KeyRing | null): AccessMet
     [],
     () => [[{}, unreadBytes()]],
   );
+  let arriving = (): ArrivingCounts => ({ bytes: 0, ended: new Map() });
+  metrics.observe(
+    'switchyard_arriving_request_bytes',
+    'Bytes that are held for requests which have not arrived whole, at most',
+    [],
+    () => [[{}, arriving().bytes]],
+  );
+  metrics.observeTotal(
+    'switchyard_arriving_requests_ended_total',
+    'Requests that had not arrived whole and were ended, to make room for others in limits.arriving_bytes_max',
+    ['listener'],
+    () => LISTENER_NAMES.map((listener) => [{ listener }, arriving().ended.get(listener) ?? 0] as const),
+  );
   return {
+    onArriving: (counts) => {
+      arriving = counts;
+    },
     onUnread: (bytes) => {
       unreadBytes = bytes;
     },
