@@ -8,10 +8,10 @@ import { batchInputs, type RunShape, tightShape } from './batch-tensors.js';
 import { openBatcher } from './batching-plan.js';
 import type { BesideAnswer } from './beside-protocol.js';
 import { serveParent } from './child-front.js';
-import type { WorkerSession } from './child-worker.js';
 import { MainThread } from './main-thread.js';
 import type { ModelManifest } from './manifest.js';
 import { prefixOf, TextTokenizer, type TokenisedText } from './tokenizer.js';
+import type { WorkerSession } from './worker-session.js';
 
 /** How long the main thread may go on when the parent is gone, with a run that nobody waits for. */
 const LEAVE_MS_MAX = 2_000;

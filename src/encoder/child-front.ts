@@ -12,7 +12,8 @@ import {
   PAYLOAD_BYTES_MAX,
   type ReadyMessage,
 } from './child-protocol.js';
-import { ChildWorker, type WorkerModel } from './child-worker.js';
+import { ChildWorker } from './child-worker.js';
+import type { WorkerModel } from './worker-session.js';
 
 /** These end the same way at every start, so the parent is told instead of left to try again. */
 const FINAL_REASONS: readonly Reason[] = [

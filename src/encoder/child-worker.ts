@@ -1,68 +1,13 @@
-import { errorToFrame, SwitchyardError, toSwitchyardError } from '../errors.js';
+import { SwitchyardError, toSwitchyardError } from '../errors.js';
 import { LaneDelays, type QueueTimeLimits } from '../process/controlled-delay.js';
 import type { FrameChannel } from '../process/frame-channel.js';
-import type { InputRole } from '../vocabulary.js';
 import { LANES, type Lane } from '../vocabulary.js';
-import type { RunShape } from './batch-tensors.js';
-import type { Batcher } from './batcher.js';
-import { LOOKAHEAD_TEXTS } from './batching.js';
-import {
-  type BatchMessage,
-  encodeBatch,
-  encodeJson,
-  encodeVectors,
-  FRAME,
-  type Piece,
-} from './child-protocol.js';
+import { type BatchMessage, encodeBatch, FRAME, type Piece } from './child-protocol.js';
+import { LaneQueue, type WaitingText } from './lane-queue.js';
 import type { ModelManifest } from './manifest.js';
+import { type OpenPiece, OpenPieces } from './open-pieces.js';
 import type { TokenisedText } from './tokenizer.js';
-
-/** The model that a worker runs. */
-export interface WorkerSession {
-  readonly manifest: ModelManifest;
-  tokenizeOne(text: string, role: InputRole): TokenisedText;
-  run(texts: readonly TokenisedText[], shape?: RunShape): Promise<Float32Array>;
-  /** A run is another thread's: this one can read, tokenise and answer meanwhile. Absent: a run blocks it. */
-  readonly isBeside?: boolean;
-}
-
-export interface WorkerModel {
-  readonly session: WorkerSession;
-  readonly batcher: Batcher;
-}
-
-/** Tokenising in one go at most this long, so that a live text is seen between the texts of a large bulk piece. */
-const TOKENISE_SLICE_MS = 4;
-
-interface OpenPiece {
-  readonly id: number;
-  readonly piece: Piece;
-  /** `performance.now()` of this process. */
-  readonly arrivedAtMs: number;
-  readonly deadlineAtMs: number;
-  readonly tokenised: TokenisedText[];
-  readonly values: Float32Array;
-  readonly runs: { batch: number; runUs: number }[];
-  missing: number;
-  /** Answered already, or waited for by nobody: its texts are dropped where they are. */
-  over: boolean;
-}
-
-interface WaitingText {
-  readonly owner: OpenPiece;
-  readonly row: number;
-  readonly tokens: number;
-  /** `performance.now()` of this process when its piece came. */
-  readonly arrivedAtMs: number;
-}
-
-interface LaneQueue {
-  /** Pieces whose texts are not all tokenised yet, oldest first. */
-  readonly untokenised: OpenPiece[];
-  readonly waiting: WaitingText[];
-  /** Texts of the last run: how much company the next ones may expect. */
-  company: number;
-}
+import type { WorkerModel } from './worker-session.js';
 
 /**
  * The work of an encoder process: pieces in, batches through the model, vectors out. One run at a time; between two runs
@@ -72,12 +17,12 @@ interface LaneQueue {
 export class ChildWorker {
   readonly #started: WorkerModel;
   readonly #channel: FrameChannel;
+  readonly #pieces: OpenPieces;
   readonly #lanes: Readonly<Record<Lane, LaneQueue>> = {
-    live: { untokenised: [], waiting: [], company: 0 },
-    shadow: { untokenised: [], waiting: [], company: 0 },
-    bulk: { untokenised: [], waiting: [], company: 0 },
+    live: new LaneQueue(),
+    shadow: new LaneQueue(),
+    bulk: new LaneQueue(),
   };
-  readonly #open = new Map<number, OpenPiece>();
   #batch = 0;
   #isWorking = false;
   #onArrival: () => void = ignore;
@@ -96,32 +41,19 @@ export class ChildWorker {
     this.#delays = new LaneDelays(queueTime);
     this.#started = started;
     this.#channel = channel;
+    this.#pieces = new OpenPieces(channel, started.session.manifest.dimensions);
     this.#onBroken = onBroken;
   }
 
   add(id: number, piece: Piece): void {
-    const { dimensions } = this.#started.session.manifest;
-    const arrivedAtMs = performance.now();
-    const open: OpenPiece = {
-      id,
-      piece,
-      arrivedAtMs,
-      deadlineAtMs: arrivedAtMs + piece.remainingMs,
-      tokenised: [],
-      values: new Float32Array(piece.texts.length * dimensions),
-      runs: [],
-      missing: piece.texts.length,
-      over: false,
-    };
-    this.#open.set(id, open);
-    this.#lanes[piece.lane].untokenised.push(open);
+    this.#lanes[piece.lane].add(this.#pieces.add(id, piece));
     this.#onArrival();
     this.#wake();
   }
 
   cancel(id: number): void {
-    const open = this.#open.get(id);
-    if (open !== undefined) this.#refuse(open, expired());
+    const open = this.#pieces.find(id);
+    if (open !== undefined) this.#pieces.refuse(open, expired());
   }
 
   #wake(): void {
@@ -142,7 +74,7 @@ export class ChildWorker {
       // Who would be encoded last goes first: it only holds a place.
       if (this.#delays.isStanding) for (const name of LANES) this.#dropOver(name);
       const lane = LANES.find((name) => this.#hasWork(name));
-      for (const name of LANES) if (this.#isEmpty(name)) this.#delays.emptied(name);
+      for (const name of LANES) if (this.#lanes[name].isEmpty) this.#delays.emptied(name);
       if (lane === undefined) {
         this.#sendLast();
         return;
@@ -182,25 +114,22 @@ export class ChildWorker {
 
   #hasWork(lane: Lane): boolean {
     this.#dropOver(lane);
-    return !this.#isEmpty(lane);
-  }
-
-  #isEmpty(lane: Lane): boolean {
-    const { untokenised, waiting } = this.#lanes[lane];
-    return untokenised.length === 0 && waiting.length === 0;
+    return !this.#lanes[lane].isEmpty;
   }
 
   /** Expired and cancelled texts, and those that waited too long, leave here, before they cost a token. */
   #dropOver(lane: Lane): void {
-    const { untokenised, waiting } = this.#lanes[lane];
-    const nowMs = performance.now();
-    const isOver = (open: OpenPiece): boolean => {
-      if (!open.over && open.deadlineAtMs <= nowMs) this.#refuse(open, expired());
-      if (!open.over && this.#isShed(open, nowMs)) this.#refuse(open, shed(open.piece.lane));
+    this.#lanes[lane].dropOver(this.#overAt(performance.now()));
+  }
+
+  /** Whether a piece is over now; it is refused when it has just become so. */
+  #overAt(nowMs: number): (open: OpenPiece) => boolean {
+    return (open) => {
+      if (open.over) return true;
+      if (open.deadlineAtMs <= nowMs) this.#pieces.refuse(open, expired());
+      else if (this.#isShed(open, nowMs)) this.#pieces.refuse(open, shed(open.piece.lane));
       return open.over;
     };
-    if (untokenised.some(isOver)) keep(untokenised, (open) => !isOver(open));
-    if (waiting.some(({ owner }) => isOver(owner))) keep(waiting, ({ owner }) => !isOver(owner));
   }
 
   #isShed({ piece, missing, arrivedAtMs }: OpenPiece, nowMs: number): boolean {
@@ -208,28 +137,11 @@ export class ChildWorker {
     return isUntouched && this.#delays.isTooLong(piece.lane, nowMs - arrivedAtMs);
   }
 
-  /** True when there is enough to pick a batch from; false when its time was up before. */
   #tokenise(lane: Lane): boolean {
-    const { untokenised, waiting } = this.#lanes[lane];
-    const endMs = performance.now() + TOKENISE_SLICE_MS;
-    for (let open = untokenised[0]; open !== undefined; open = untokenised[0]) {
-      const { texts } = open.piece;
-      while (open.tokenised.length < texts.length) {
-        if (waiting.length >= LOOKAHEAD_TEXTS) return true;
-        if (performance.now() >= endMs) return false;
-        const row = open.tokenised.length;
-        const text = this.#tokensOf(open, row);
-        if (text instanceof SwitchyardError) {
-          this.#refuse(open, text);
-          keep(waiting, ({ owner }) => owner !== open);
-          break;
-        }
-        open.tokenised.push(text);
-        waiting.push({ owner: open, row, tokens: text.ids.length, arrivedAtMs: open.arrivedAtMs });
-      }
-      untokenised.shift();
-    }
-    return waiting.length > 0;
+    return this.#lanes[lane].tokenise(
+      (open, row) => this.#tokensOf(open, row),
+      (open, error) => this.#pieces.refuse(open, error),
+    );
   }
 
   /** The tokens of a text, or why it can have no vector, which is no fault of the texts beside it. */
@@ -247,15 +159,7 @@ export class ChildWorker {
     const { session, batcher } = this.#started;
     const queue = this.#lanes[lane];
     const { positions, shape } = batcher.pick(lane, queue.waiting);
-    const chosen = new Set(positions);
-    const texts: WaitingText[] = [];
-    for (const position of positions) {
-      const text = queue.waiting[position];
-      if (text !== undefined) texts.push(text);
-    }
-    let position = 0;
-    keep(queue.waiting, () => !chosen.has(position++));
-
+    const texts = queue.take(positions);
     queue.company = texts.length;
     const startMs = performance.now();
     this.#delays.began(lane, startMs - Math.max(...texts.map(({ arrivedAtMs }) => arrivedAtMs)), startMs);
@@ -285,11 +189,11 @@ export class ChildWorker {
     };
     const complete: OpenPiece[] = [];
     for (const [i, { owner, row }] of texts.entries())
-      if (this.#store(owner, row, vectors, i, batch)) complete.push(owner);
+      if (this.#pieces.store(owner, row, vectors, i, batch)) complete.push(owner);
     this.#sendAnswers = () =>
       this.#channel.together(() => {
         this.#channel.send(FRAME.batch, 0, [encodeBatch(batch)]);
-        for (const open of complete) this.#answer(open);
+        for (const open of complete) this.#pieces.answer(open);
       });
     if (session.isBeside !== true) this.#sendLast();
   }
@@ -324,40 +228,9 @@ export class ChildWorker {
   }
 
   #isTokeniserBehind(lane: Lane): boolean {
-    const { untokenised, waiting } = this.#lanes[lane];
-    const nowMs = performance.now();
-    for (const open of untokenised)
-      if (!open.over && open.deadlineAtMs <= nowMs) this.#refuse(open, expired());
-    if (untokenised.some(({ over }) => over)) keep(untokenised, ({ over }) => !over);
-    return untokenised.length > 0 && waiting.length < LOOKAHEAD_TEXTS;
-  }
-
-  /** True when it was the last missing text of its piece. */
-  #store(
-    owner: OpenPiece,
-    row: number,
-    vectors: Float32Array,
-    from: number,
-    { batch, runUs }: BatchMessage,
-  ): boolean {
-    const { dimensions } = this.#started.session.manifest;
-    if (owner.over) return false;
-    owner.values.set(vectors.subarray(from * dimensions, (from + 1) * dimensions), row * dimensions);
-    if (owner.runs.at(-1)?.batch !== batch) owner.runs.push({ batch, runUs });
-    owner.missing -= 1;
-    if (owner.missing > 0) return false;
-    this.#settle(owner);
-    return true;
-  }
-
-  #answer({ id, runs, tokenised, values }: OpenPiece): void {
-    const answer = {
-      runs,
-      tokenCounts: Uint32Array.from(tokenised, ({ tokenCount }) => tokenCount),
-      truncatedCount: tokenised.filter(({ truncated }) => truncated).length,
-      values,
-    };
-    this.#channel.send(FRAME.vectors, id, encodeVectors(answer));
+    const queue = this.#lanes[lane];
+    queue.dropUntokenised(this.#overAt(performance.now()));
+    return queue.isBehind;
   }
 
   /**
@@ -373,17 +246,7 @@ export class ChildWorker {
     // In a shape that was warmed up, like every run.
     const waiting = [{ tokens: known.ids.length, arrivedAtMs: performance.now() }];
     await session.run([known], batcher.pick('live', waiting).shape);
-    for (const { owner } of texts) if (!owner.over) this.#refuse(owner, toSwitchyardError(error));
-  }
-
-  #refuse(open: OpenPiece, error: SwitchyardError): void {
-    this.#settle(open);
-    this.#channel.send(FRAME.refused, open.id, encodeJson(errorToFrame(error)));
-  }
-
-  #settle(open: OpenPiece): void {
-    open.over = true;
-    this.#open.delete(open.id);
+    for (const { owner } of texts) this.#pieces.refuse(owner, toSwitchyardError(error));
   }
 }
 
@@ -422,15 +285,4 @@ function tokenisedOf(owner: OpenPiece, row: number): TokenisedText {
 
 function ignore(): void {
   // Nothing is held back.
-}
-
-/** Filters in place, in order. */
-function keep<T>(items: T[], wanted: (item: T) => boolean): void {
-  let kept = 0;
-  for (const item of items) {
-    if (!wanted(item)) continue;
-    items[kept] = item;
-    kept += 1;
-  }
-  items.length = kept;
 }

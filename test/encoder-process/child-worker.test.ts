@@ -13,10 +13,11 @@ import {
   type Piece,
   type PieceVectors,
 } from '../../src/encoder/child-protocol.js';
-import { ChildWorker, type WorkerSession } from '../../src/encoder/child-worker.js';
+import { ChildWorker } from '../../src/encoder/child-worker.js';
 import { PinnedShapes } from '../../src/encoder/pinned-shapes.js';
 import { ModelSession } from '../../src/encoder/session.js';
 import { ShapeCosts } from '../../src/encoder/shape-costs.js';
+import type { WorkerSession } from '../../src/encoder/worker-session.js';
 import { type ErrorFrame, SwitchyardError } from '../../src/errors.js';
 import type { QueueTimeLimits } from '../../src/process/controlled-delay.js';
 import { FrameChannel } from '../../src/process/frame-channel.js';
