@@ -51,7 +51,11 @@ export function checkTokenizerFile(json: Json, fileName: string): CheckedTokeniz
   }
   for (const token of added) {
     if (!isRecord(token)) return refuse('has an added token that is no object');
-    add(token.content, token.id, 'added_tokens');
+    const { content, id } = token;
+    // The reference would take the vocabulary's, the library the other.
+    if (typeof content === 'string' && ids.has(content) && ids.get(content) !== id)
+      refuse('has an added token with another id than the same token has elsewhere');
+    add(content, id, 'added_tokens');
   }
   if (!knowsUnknown(kind, model, ids))
     refuse(

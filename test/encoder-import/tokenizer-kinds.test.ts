@@ -127,8 +127,9 @@ t.test('a text whose words have no id is not what a file that is run can give', 
     ['a kind that is no text', { ...miniLm, model: { ...wordPieces, type: null } }, /another kind of model/],
     ['no kind and nothing to tell it by', fileOf({ vocab: { a: 0 } }), /another kind of model/],
     ['no list of added tokens', { ...miniLm, added_tokens: null }, /no list of added_tokens/],
-    ['an added token without an id', addedWith({ content: 'cat' }), /added_tokens whose id/],
+    ['an added token without an id', addedWith({ content: '<new>' }), /added_tokens whose id/],
     ['an added token that is no string', addedWith({ id: 5 }), /added_tokens that is no string/],
+    ['an added token that is another in the vocabulary', addedWith({ content: 'cat', id: 7 }), /another id/],
     ['an added token that is no object', addedWith('cat'), /added token that is no object/],
     ['a special token that is in no vocabulary', { ...miniLm, post_processor: template }, /each with an id/],
     [
@@ -242,3 +243,42 @@ for (const [name, json] of [
     await fc.assert(fc.asyncProperty(text, same), { numRuns: 1_000, seed: 20_261_126 });
     t.equal(glosses.length, 500);
   });
+
+t.test('what a file says of added tokens and of bytes is not always done as by the reference', async (t) => {
+  const added = (content: string, others: Json): Json => ({
+    id: 30_600,
+    content,
+    single_word: false,
+    lstrip: false,
+    rstrip: false,
+    normalized: false,
+    special: true,
+    ...others,
+  });
+  const idsOf = async (json: Json, text: string): Promise<{ got: string[]; wanted: string[] }> => {
+    const reference = ReferenceTokenizer.fromString(JSON.stringify(json));
+    reference.disablePadding();
+    const wanted = (await reference.encode(text)).getIds();
+    return { got: [...opened(json).encode(text).ids].map(String), wanted: wanted.map(String) };
+  };
+  const single = { ...miniLm, added_tokens: [added('zqcat', { single_word: true })] };
+  t.match(await idsOf(single, 'zqcat'), { got: ['101', '30600', '102'], wanted: ['101', '30600', '102'] });
+  const within = await idsOf(single, 'zqcatalog');
+  t.ok(within.got.includes('30600'), 'here also within a word');
+  t.notOk(within.wanted.includes('30600'));
+
+  const special = await idsOf({ ...miniLm, added_tokens: [added('<s>', {})] }, '<S>');
+  t.same(special.got, ['101', '30600', '102'], 'here also what is one once it is normalised');
+  t.notOk(special.wanted.includes('30600'));
+
+  const bytes = range(0, 0xff).map((byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`);
+  const { vocab } = pieces.model as { readonly vocab: readonly unknown[] };
+  const model = {
+    ...(pieces.model as Json),
+    byte_fallback: true,
+    vocab: [...vocab, ...bytes.map((byte) => [byte, -20])],
+  };
+  const unknown = await idsOf({ ...pieces, model }, 'a☃');
+  t.ok(unknown.got.includes('1'), 'here the unknown piece');
+  t.notOk(unknown.wanted.includes('1'), 'there its bytes');
+});

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { EncodedBatch, Encoder } from '../../encoder/encoder.js';
-import { toSwitchyardError } from '../../errors.js';
+import { REASONS, SwitchyardError, toSwitchyardError } from '../../errors.js';
 import { type Chunking, chunkText } from '../chunking.js';
 import { normaliseText, type RenderDocument, storedDocument } from '../document-text.js';
 import type { SourceDocument } from '../source/document.js';
@@ -183,15 +183,34 @@ export class BlockEmbedder {
     }
   }
 
-  async #encode({ texts, slots }: Batch): Promise<void> {
+  async #encode(batch: Batch): Promise<void> {
+    const { texts, slots } = batch;
     if (texts.length === 0) return;
     const { dimensions, maxTokens, counts } = this.#options;
-    const { values, tokenCounts } = await this.#encoded(texts);
+    const encoding = this.#encoded(texts).catch((error: unknown) => this.#refuseByName(batch, error));
+    const { values, tokenCounts } = await encoding;
     for (const [at, slot] of slots.entries()) {
       slot.values = values.subarray(at * dimensions, (at + 1) * dimensions);
       slot.truncated = (tokenCounts[at] ?? 0) > maxTokens;
     }
     counts.encoded += texts.length;
+  }
+
+  /** A text that can never be encoded, by its document: the encoder knows none. */
+  async #refuseByName({ texts, slots, rows }: Batch, error: unknown): Promise<never> {
+    const { reason } = toSwitchyardError(error);
+    if (REASONS[reason].retry !== 'never') throw error;
+    for (const [at, text] of texts.entries()) {
+      const alone = await this.#encoded([text]).then(() => null, toSwitchyardError);
+      const row = rows.find(({ slot }) => slot === slots[at]);
+      if (alone?.reason !== reason || row === undefined) continue;
+      const where = `document ${JSON.stringify(row.document.id)}, chunk ${row.chunk}`;
+      throw new SwitchyardError(reason, `${where}: ${alone.message}`, {
+        details: alone.details,
+        cause: error,
+      });
+    }
+    throw error;
   }
 
   async #encoded(texts: readonly string[]): Promise<EncodedBatch> {
