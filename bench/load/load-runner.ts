@@ -120,7 +120,8 @@ class Run {
         startedMs = startMs;
         while (this.#sent < count) {
           const atMs = startMs + (dueMs[this.#sent] as number);
-          this.#late.add((monotonicMs() - atMs) * 1000);
+          this.#lastSentMs = monotonicMs();
+          this.#late.add((this.#lastSentMs - atMs) * 1000);
           this.#send(this.#sent % this.#connections.length, atMs);
         }
       })
