@@ -101,6 +101,8 @@ const known = {
   unk_token: '<unk>',
 };
 const { type: _type, ...typeless } = wordPieces;
+/** The first id behind MiniLM's vocabulary: the reference counts on from there, whatever the file says. */
+const ADDED = 30_522;
 const UNKNOWN = /no id for the token of unknown words \(model\.unk_token\)/;
 
 t.test('a text whose words have no id is not what a file that is run can give', async (t) => {
@@ -246,7 +248,7 @@ for (const [name, json] of [
 
 t.test('what a file says of added tokens and of bytes is not always done as by the reference', async (t) => {
   const added = (content: string, others: Json): Json => ({
-    id: 30_600,
+    id: ADDED,
     content,
     single_word: false,
     lstrip: false,
@@ -262,14 +264,17 @@ t.test('what a file says of added tokens and of bytes is not always done as by t
     return { got: [...opened(json).encode(text).ids].map(String), wanted: wanted.map(String) };
   };
   const single = { ...miniLm, added_tokens: [added('zqcat', { single_word: true })] };
-  t.match(await idsOf(single, 'zqcat'), { got: ['101', '30600', '102'], wanted: ['101', '30600', '102'] });
+  t.match(await idsOf(single, 'zqcat'), {
+    got: ['101', String(ADDED), '102'],
+    wanted: ['101', String(ADDED), '102'],
+  });
   const within = await idsOf(single, 'zqcatalog');
-  t.ok(within.got.includes('30600'), 'here also within a word');
-  t.notOk(within.wanted.includes('30600'));
+  t.ok(within.got.includes(String(ADDED)), 'here also within a word');
+  t.notOk(within.wanted.includes(String(ADDED)));
 
   const special = await idsOf({ ...miniLm, added_tokens: [added('<s>', {})] }, '<S>');
-  t.same(special.got, ['101', '30600', '102'], 'here also what is one once it is normalised');
-  t.notOk(special.wanted.includes('30600'));
+  t.same(special.got, ['101', String(ADDED), '102'], 'here also what is one once it is normalised');
+  t.notOk(special.wanted.includes(String(ADDED)));
 
   const bytes = range(0, 0xff).map((byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`);
   const { vocab } = pieces.model as { readonly vocab: readonly unknown[] };
