@@ -118,3 +118,17 @@ t.test('answers to holders of keys are found below the guard of gRPC, and counte
   t.match(refused()[0]?.headers['grpc-message'], /were not read, must be <= 4096/);
   t.ok(gateway.counted.some(({ outcome }) => outcome === 'ANSWERS_UNREAD'));
 });
+
+t.test('answers of a few bytes are counted with what they cost beside them', async (t) => {
+  const gateway = await startGateway({
+    unread: { connectionBytesMax: 65_536, bytesMax: 1_000_000, sendTimeoutMs: 60_000 },
+  });
+  t.teardown(() => gateway.close());
+  const deaf = new Http2Client(`http://${gateway.grpcAddress}`, 0);
+  t.teardown(() => deaf.session.destroy());
+  const check = Buffer.alloc(5);
+  const calls = Array.from({ length: 50 }, () => deaf.call(check, '/grpc.health.v1.Health/Check'));
+  const reset = () => calls.filter(({ stream, headers }) => stream.closed || headers['grpc-status'] === '8');
+  await until('what is too much is refused', () => reset().length > 40);
+  t.ok(calls.length - reset().length > 5, 'and others wait to be read');
+});
