@@ -203,7 +203,7 @@ t.test('answers of HTTP/1.1 that wait for one before them can be read by nobody'
   t.same([waiting.isGone, hangUps.stalled], [true, 2]);
 });
 
-t.test('when all the memory is used up, those who read longest ago make room', async (t) => {
+t.test('when all the memory is used up, those who hold most for longest make room', async (t) => {
   const { ledger, hangUps, client, write, pass } = await rig(t);
   const clients = await Promise.all([client(), client(), client(), client()]);
   const [old, reader, large, small] = clients as [
@@ -240,6 +240,19 @@ t.test('who was answered a moment ago does not go before who holds much and read
   t.ok(write(await client(), 99_000));
   t.same([large.isGone, hangUps.memory], [true, 1]);
   t.notOk(honest.some(({ isGone }) => isGone));
+});
+
+t.test('who holds most and reads does not go before who holds less and does not', async (t) => {
+  const { client, write, pass } = await rig(t);
+  const [slow, ...deaf] = await Promise.all([client(), client(), client()]);
+  write(slow, 150_000);
+  pass(2_500);
+  for (const one of deaf) write(one, 120_000);
+  pass(100);
+  slow.socket.write(Buffer.alloc(4_096));
+  t.ok(write(await client(), 90_000));
+  t.notOk(slow.isGone);
+  t.ok(deaf.every(({ isGone }) => isGone));
 });
 
 t.test('one large answer hangs up on nobody who reads, nor on anybody for nothing', async (t) => {
