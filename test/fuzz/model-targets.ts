@@ -17,7 +17,8 @@ const TEXTS = [
   'where is it',
   'Ünïcode ﬁ 字 😀',
   '',
-  'Where? is\tWORDS, [SEP] it\u00ads\f two [sep]\u0301 is',
+  'Where? is\tWORDS, it\u00ad a\fb two',
+  'where is [SEP] two [sep]\u0301 is',
 ];
 const VOCABULARY = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', 'where', 'is', 'it', 'a', '##b', 'two', 'words'];
 const PIECES: readonly (readonly [string, number | null])[] = [
