@@ -47,7 +47,8 @@ async function rig(t: Teardown) {
     silentLog,
   );
   const hangUps: HangUps = { listener: 'grpc', stalled: 0, memory: 0 };
-  const server = createServer();
+  const accepted = new Map<number, Socket>();
+  const server = createServer((socket) => void accepted.set(socket.remotePort ?? 0, socket));
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   t.teardown(() => void server.close());
@@ -72,11 +73,13 @@ async function rig(t: Teardown) {
       nowMs = end;
     },
     client: async (): Promise<ClientConnection> => {
-      const accepted = once(server, 'connection') as Promise<[Socket]>;
       const far = connect(port, '127.0.0.1').on('error', () => undefined);
       t.teardown(() => void far.destroy());
       far.resume();
-      const [socket] = await accepted;
+      await once(far, 'connect');
+      const near = far.localPort ?? 0;
+      while (!accepted.has(near)) await once(server, 'connection');
+      const socket = accepted.get(near) as Socket;
       t.teardown(() => void socket.destroy());
       return new ClientConnection(socket, hangUps);
     },
