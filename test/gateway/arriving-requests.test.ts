@@ -112,12 +112,12 @@ t.test('beyond the memory those that held most for longest are ended, until ther
   slow.comes(read(KB));
   timers.advance(5_000);
   const hostile = Array.from({ length: 8 }, () => begin());
-  for (const request of hostile) for (let at = 0; at < 7; at++) request.comes(read());
-  t.ok(requests.counts.bytes > 0.85 * BYTES_MAX && requests.counts.bytes < BYTES_MAX);
+  for (const request of hostile) for (let at = 0; at < 5; at++) request.comes(read());
+  t.ok(requests.counts.bytes > 0.6 * BYTES_MAX && requests.counts.bytes < BYTES_MAX);
   timers.advance(5_000);
   t.same(new Set(endedOf(hostile)), new Set([null]), 'there is room for them');
   const large = begin();
-  for (let at = 0; at < 10; at++) large.comes(read());
+  for (let at = 0; at < 24; at++) large.comes(read());
   const gone = hostile.filter(({ ended }) => ended !== null);
   t.same(new Set(endedOf(gone)), new Set(['QUEUE_FULL']));
   t.ok(gone.length >= 2 && gone.length < 6, `${gone.length} of 8`);
