@@ -29,6 +29,9 @@ export function checkTokenizerFile(json: Json, fileName: string): CheckedTokeniz
   if (!isRecord(model)) return refuse('has no model');
   const kind = kindOf(model);
   if (kind === null) return refuse(`has another kind of model than those that are run: ${KINDS.join(', ')}`);
+  // The library would put "undefined" or "null" before the later pieces of a word, and find none of them.
+  if (kind === 'WordPiece' && typeof model.continuing_subword_prefix !== 'string')
+    return refuse('has no continuing_subword_prefix (of model), so it cannot split words');
   if (!Array.isArray(added)) return refuse('has no list of added_tokens');
 
   const ids = new Map<string, number>();

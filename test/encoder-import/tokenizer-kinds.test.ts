@@ -126,6 +126,11 @@ t.test('a text whose words have no id is not what a file that is run can give', 
   };
   const refused: readonly (readonly [string, Json, RegExp])[] = [
     ['a vocabulary of whole words', { ...miniLm, model: wordLevel }, /another kind of model/],
+    [
+      'word pieces without what stands before the later ones',
+      { ...miniLm, model: { ...wordPieces, continuing_subword_prefix: null } },
+      /no continuing_subword_prefix/,
+    ],
     ['a kind that is no text', { ...miniLm, model: { ...wordPieces, type: null } }, /another kind of model/],
     ['no kind and nothing to tell it by', fileOf({ vocab: { a: 0 } }), /another kind of model/],
     ['no list of added tokens', { ...miniLm, added_tokens: null }, /no list of added_tokens/],
