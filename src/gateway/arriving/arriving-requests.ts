@@ -214,7 +214,7 @@ export class ArrivingRequests {
     heaviest.sort((one, other) => other.weight - one.weight);
     for (const { place } of heaviest) {
       if (this.#bytes <= room) break;
-      this.#end(place, nowMs);
+      if (place.isListed) this.#end(place, nowMs);
     }
   }
 

@@ -270,6 +270,8 @@ function answerLast(socket: Socket, error: SwitchyardError): void {
     `content-length: ${Buffer.byteLength(body)}`,
     'connection: close',
   ];
+  const retryAfter = retryAfterSeconds(error);
+  if (retryAfter !== null) head.push(`retry-after: ${retryAfter}`);
   socket.end(`${head.join('\r\n')}\r\n\r\n${body}`);
   // A client may keep its half of the connection open; at once would take the answer from who reads it.
   setTimeout(() => socket.destroy(), HANG_UP_MS).unref();
