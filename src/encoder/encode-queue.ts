@@ -223,14 +223,14 @@ export class EncodeQueue {
     ticket.reject(error);
   }
 
-  /** The process is gone: nothing is owed any more, and everything accepted fails. */
-  failAll(error: (ticket: Ticket) => SwitchyardError): void {
+  /** The process is gone: nothing is owed any more, and everything accepted fails, by one failure that all share. */
+  failAll(error: SwitchyardError): void {
     this.#sent.takeAll();
     for (const name of LANES) {
       const lane = this.#lanes[name];
       lane.windowTexts = 0;
       lane.windowBytes = 0;
-      for (const { value: ticket } of lane.open.places()) this.fail(ticket, error(ticket));
+      for (const { value: ticket } of lane.open.places()) this.fail(ticket, error);
     }
   }
 

@@ -155,7 +155,7 @@ class SupervisedEncoder implements ProcessEncoder {
         };
       });
     }
-    this.#queue.failAll(() => this.#shuttingDown());
+    this.#queue.failAll(this.#shuttingDown());
     await this.#child.close();
     this.#readiness.set({ kind: 'closed' });
   }
@@ -317,7 +317,7 @@ class SupervisedEncoder implements ProcessEncoder {
       case 'waiting': {
         const { attempt, retryInMs, down } = state;
         this.#readiness.set({ kind: 'restarting', attempt, retryInMs });
-        this.#queue.failAll(() => this.#unavailable(describeDown(down)));
+        this.#queue.failAll(this.#unavailable(describeDown(down)));
         this.#onDrained?.();
         return;
       }
@@ -331,7 +331,7 @@ class SupervisedEncoder implements ProcessEncoder {
           attempt: state.attempt,
           retryInMs: state.retryInMs,
         });
-        this.#queue.failAll(() => this.#unavailable(`cannot run: ${state.error.message}`));
+        this.#queue.failAll(this.#unavailable(`cannot run: ${state.error.message}`));
         this.#onDrained?.();
         return;
       case 'closing':

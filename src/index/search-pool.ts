@@ -297,18 +297,21 @@ export class SearchPool {
     this.#flush();
   }
 
-  #lost(group: Group<PendingQuery>): void {
-    for (const query of group.queries)
-      this.#reject(
-        query,
-        new SwitchyardError('INDEX_UNAVAILABLE', 'the search worker died during this search: try again'),
-      );
+  /** One death is one failure, which all that it took with it share: it counts once against their target. */
+  #lost(groups: readonly Group<PendingQuery>[]): void {
+    const error = new SwitchyardError(
+      'INDEX_UNAVAILABLE',
+      'the search worker died during this search: try again',
+    );
+    for (const { queries } of groups) for (const query of queries) this.#reject(query, error);
   }
 
   #changed(isReady: boolean): void {
     if (!isReady) this.counters.workerDeaths++;
-    if (this.workersReady === 0)
-      for (const query of this.#queues.remove(() => true)) this.#reject(query, restarting());
+    if (this.workersReady === 0) {
+      const error = restarting();
+      for (const query of this.#queues.remove(() => true)) this.#reject(query, error);
+    }
     this.#flush();
   }
 

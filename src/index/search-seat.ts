@@ -27,8 +27,8 @@ export interface Group<T> {
 
 export interface SeatEvents<T> {
   answered(group: Group<T>, answers: Answers): void;
-  /** The worker died with these in work. */
-  lost(group: Group<T>): void;
+  /** The worker died with these in work, or with none. */
+  lost(groups: readonly Group<T>[]): void;
   /** It went down, or came back. */
   changed(isReady: boolean): void;
 }
@@ -202,7 +202,7 @@ export class SearchSeat<T> {
     this.#closing.clear();
     if (this.#onEnded !== null) {
       this.#state = { kind: 'ended' };
-      for (const group of groups) this.#events.lost(group);
+      this.#events.lost(groups);
       this.#onEnded();
       return;
     }
@@ -210,7 +210,7 @@ export class SearchSeat<T> {
     this.#state = { kind: 'down', restart: setTimeout(() => this.#restart(), delayMs) };
     this.#log?.warn({ exitCode, err: cause, retryInMs: delayMs }, 'search worker died');
     this.#events.changed(false);
-    for (const group of groups) this.#events.lost(group);
+    this.#events.lost(groups);
   }
 }
 

@@ -15,6 +15,8 @@ export interface AdmittedCall {
   readonly insteadOf: SnapshotTarget | null;
   readonly kind: TrafficKind;
   readonly startedAtMs: number;
+  /** When this target's turn came: later than the start where another one failed before. */
+  readonly attemptAtMs: number;
   /** Shadows that this call was sampled for. */
   readonly mirrors: readonly SnapshotTarget[];
 }

@@ -2,6 +2,7 @@ import { REASONS, type SwitchyardError } from '../errors.js';
 import { Breaker, type BreakerOptions } from '../process/breaker.js';
 import type { Timers } from '../process/timers.js';
 import { digestPrefix } from '../vocabulary.js';
+import type { Blame } from './metrics.js';
 import { compilePickTable, pickAtRandom, pickByKey } from './pick.js';
 import type { SearchCall } from './query.js';
 import type { Shared } from './shared-pool.js';
@@ -98,30 +99,25 @@ export class Ejections {
   }
 
   /**
-   * Whether an error speaks against the target that it came from. `hadMs`: how long the request could wait, since whoever
-   * is in a hurry gets no answer from anybody.
+   * A request failed at the target, for which it could wait so long: whoever is in a hurry gets no answer from anybody.
+   * What is not the target's fault leaves its failures in a row as they are, and so does what is counted already.
    */
-  blames(error: SwitchyardError, hadMs: number): boolean {
-    return isFault(error) && (error.reason !== 'DEADLINE_EXCEEDED' || hadMs >= this.options.timeoutMs);
-  }
-
-  /** True when the error is the target's fault, as `blames` has it; what is not leaves its failures in a row as they are. */
-  failed(target: SnapshotTarget, error: SwitchyardError, hadMs: number): boolean {
+  failed(target: SnapshotTarget, error: SwitchyardError, hadMs: number): Blame {
     const health = this.healthOf(target);
-    if (!this.blames(error, hadMs)) {
+    if (!isFault(error) || (error.reason === 'DEADLINE_EXCEEDED' && hadMs < this.options.timeoutMs)) {
       health.breaker.passed();
-      return false;
+      return 'none';
     }
     if (health.counted.has(error)) {
       health.breaker.passed();
-      return true;
+      return 'shared';
     }
     health.counted.add(error);
     const before = health.breaker.state;
     health.breaker.failed();
     const { state } = health.breaker;
     if (state.kind === 'open' && state !== before) health.ejections++;
-    return true;
+    return 'own';
   }
 
   report(snapshot: RouteSnapshot): readonly EjectionReport[] {

@@ -1,4 +1,3 @@
-import { toSwitchyardError } from '../errors.js';
 import type { IndexAnswer, IndexQuery } from '../index/search-index.js';
 import type { Timers } from '../process/timers.js';
 import type { Span } from '../telemetry/trace.js';
@@ -20,17 +19,11 @@ export class EngineRuns {
     this.timers = timers;
   }
 
-  /** Encodes and searches, and remembers of the target how that went. */
+  /** Encodes and searches. What fails is counted against the target by whoever asked for it. */
   async run(admitted: AdmittedCall, vectors: VectorSource): Promise<Run> {
-    const { call, target, startedAtMs } = admitted;
-    try {
-      const run = await this.work(admitted, vectors);
-      this.ejections.succeeded(target);
-      return run;
-    } catch (thrown) {
-      this.ejections.failed(target, toSwitchyardError(thrown), call.deadlineAtMs - startedAtMs);
-      throw thrown;
-    }
+    const run = await this.work(admitted, vectors);
+    this.ejections.succeeded(admitted.target);
+    return run;
   }
 
   private async work(admitted: AdmittedCall, vectors: VectorSource): Promise<Run> {

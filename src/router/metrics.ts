@@ -14,6 +14,13 @@ export interface TargetLabels {
 /** `split`: chosen by the weights. `pinned`: named by the client, counted apart. */
 export type TrafficKind = 'split' | 'pinned';
 
+/**
+ * What a failure says of the target that it came from. `none`: nothing, it is the request's doing, its hurry's or a full
+ * queue's. `own`: it is the target's. `shared`: so too, and it was counted with another request, as that of one encode
+ * call for a whole batch.
+ */
+export type Blame = 'none' | 'own' | 'shared';
+
 /** Microseconds; queue is the time in the encoder's and the search workers' queues together. */
 export interface StageTimes {
   readonly queueUs: number;
@@ -28,11 +35,8 @@ export interface StageTimes {
  */
 export interface RouterMetrics {
   served(target: TargetLabels, kind: TrafficKind, times: StageTimes): void;
-  /**
-   * A request that failed after its target was picked. `isFault`: by the target's doing, as ejection has it, and not by
-   * the request's, its hurry's or a full queue's.
-   */
-  failed(target: TargetLabels, kind: TrafficKind, error: SwitchyardError, isFault: boolean): void;
+  /** A request that failed after its target was picked, and what ejection made of it. */
+  failed(target: TargetLabels, kind: TrafficKind, error: SwitchyardError, blame: Blame): void;
   mirrorOffered(shadow: TargetLabels): void;
   mirrorDropped(shadow: TargetLabels, why: MirrorDrop): void;
   /** The shadow's encoder or index failed; also where the mirror was given up before. */

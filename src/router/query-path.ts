@@ -176,6 +176,7 @@ export class QueryPath {
       insteadOf,
       kind,
       startedAtMs,
+      attemptAtMs: startedAtMs,
       mirrors: sampled,
     } as const;
     if (call.trace !== undefined) recordPick(admitted, this.options.timers.nowMs());
@@ -191,19 +192,21 @@ export class QueryPath {
     const { call, snapshot, target, insteadOf } = first;
     const error = toSwitchyardError(thrown);
     if (insteadOf !== null || error.reason === 'DEADLINE_EXCEEDED' || !isFault(error)) return null;
-    if (timers.nowMs() >= call.deadlineAtMs) return null;
+    const attemptAtMs = timers.nowMs();
+    if (attemptAtMs >= call.deadlineAtMs) return null;
     const other = ejections.another(snapshot, target, call);
     const open = other?.shared.value;
     if (!other || !open) return null;
     other.shared.retain();
-    return { ...first, target: other, open, insteadOf: target };
+    return { ...first, target: other, open, insteadOf: target, attemptAtMs };
   }
 
-  private failed({ call, snapshot, target, kind, startedAtMs }: AdmittedCall, thrown: unknown): void {
+  /** The one place where a failure counts: ejection judges it by the time that this target had, and metrics are told the same. */
+  private failed({ call, snapshot, target, kind, attemptAtMs }: AdmittedCall, thrown: unknown): void {
     const { ejections, metrics } = this.options;
     const error = toSwitchyardError(thrown);
-    const isFault = ejections.blames(error, call.deadlineAtMs - startedAtMs);
-    metrics.failed(labelsOf(snapshot.corpus, target), kind, error, isFault);
+    const blame = ejections.failed(target, error, call.deadlineAtMs - attemptAtMs);
+    metrics.failed(labelsOf(snapshot.corpus, target), kind, error, blame);
   }
 }
 

@@ -14,6 +14,8 @@ t.test('a crash fails what is in flight, retryably, and the encoder comes back',
   const lost = [encoder.encode(request(['a big cat'])), encoder.encode(request(['b'], { lane: 'bulk' }))];
   process.kill(pid, 'SIGKILL');
   t.same(await Promise.all(lost.map(reasonOf)), ['ENCODER_UNAVAILABLE', 'ENCODER_UNAVAILABLE']);
+  const failures = await Promise.all(lost.map((one) => one.catch((error: unknown) => error)));
+  t.equal(failures[0], failures[1], 'by one failure, which counts once against a target');
   t.equal(encoder.state.kind, 'restarting');
   await t.rejects(encoder.encode(request(['meanwhile'])), {
     reason: 'ENCODER_UNAVAILABLE',

@@ -149,7 +149,7 @@ t.test('service time: an equal version fails in hardly any of a thousand seeded 
 
 t.test('error rate: an equal version is not failed by chance, an outage is seen at once', async (t) => {
   const options = { increase_max: 0.01, samples_min: 200 };
-  const of = ([answered, failed]: readonly [number, number]) => ({ answered, failed });
+  const of = ([answered, failed]: readonly [number, number]) => ({ answered, failed, causes: failed });
   const check = (
     before: readonly [number, number],
     after: readonly [number, number],
@@ -242,8 +242,8 @@ async function measuredRouter(): Promise<{ rig: Rig; found: () => Finding }> {
     override served(...given: Parameters<CountingMetrics['served']>): void {
       meter.served(...given);
     }
-    override failed(...[target, kind, , isFault]: Parameters<CountingMetrics['failed']>): void {
-      meter.failed(target, kind, isFault);
+    override failed(...[target, kind, , blame]: Parameters<CountingMetrics['failed']>): void {
+      meter.failed(target, kind, blame);
     }
   })();
   const rig = createRig({ over: { metrics, timers: new FakeTimers() } });
@@ -252,7 +252,7 @@ async function measuredRouter(): Promise<{ rig: Rig; found: () => Finding }> {
   const found = (): Finding => {
     totals.add(meter.take(CORPUS) ?? { versions: {}, mirrored: {} });
     const after = totals.version('v2');
-    const before = { answered: 10_000, failed: 2 };
+    const before = { answered: 10_000, failed: 2, causes: 2 };
     return checkErrorRate({ before, after, earlier: before }, { increase_max: 0.01, samples_min: 200 });
   };
   return { rig, found };
@@ -311,7 +311,7 @@ t.test('what was begun to be measured before a step does not count in it', async
   const written: { gatewayId: string; at: Date; sample: unknown }[] = [];
   const write = (afterMs: number): void => {
     nowMs += afterMs;
-    meter.failed(target, 'split', true);
+    meter.failed(target, 'split', 'own');
     written.push({ gatewayId: 'a', at: new Date(nowMs), sample: meter.take('docs') });
   };
   for (const afterMs of [60_000, 5_000, 5_000]) write(afterMs);

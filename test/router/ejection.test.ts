@@ -148,6 +148,11 @@ t.test(
     t.same(encodes, [16, 16], 'those that failed together were encoded together again');
     t.equal(stateOf(rig, FIRST), 'in_use', 'and not sixteen failures');
     t.equal(rig.metrics.of('failed v1 split'), 16, 'though each request is counted as one that failed there');
+    t.same(
+      [rig.metrics.of('fault v1 split'), rig.metrics.of('cause v1 split')],
+      [16, 1],
+      'and whoever counts failures is told that they share one',
+    );
     failures = 2 * DEFAULT_EJECTION.breaker.failuresToOpen;
     for (let failed = 2; failed < DEFAULT_EJECTION.breaker.failuresToOpen; failed++) {
       await batch();
@@ -243,6 +248,32 @@ t.test('mistakes of clients, full queues and hurried deadlines eject nobody', as
     await refusal(rig.router.search({ ...hurried, affinityKey: 'k', deadlineAtMs: 2_000 }));
   t.ok([stateOf(rig, FIRST), stateOf(rig, SECOND)].includes('ejected'), 'what had two seconds and hung does');
   await rig.router.close();
+});
+
+t.test('a second attempt is judged by the time that it had itself', async (t) => {
+  for (const [leftMs, isBlamed] of [
+    [DEFAULT_EJECTION.timeoutMs - 1, false],
+    [DEFAULT_EJECTION.timeoutMs, true],
+  ] as const) {
+    const { rig, timers } = clocked();
+    await rig.router.apply(route(1, [target(V1, 'active', 10_000), target(V1B, 'draining')]));
+    rig.engines.conditions.onSearch = async ({ build }) => {
+      if (build !== FIRST) throw new SwitchyardError('DEADLINE_EXCEEDED', 'too late');
+      // It takes its time to fail, and leaves the other one what is left of it.
+      timers.advance(3_000);
+      throw failure();
+    };
+    const { failuresToOpen } = DEFAULT_EJECTION.breaker;
+    for (let at = 0; at < failuresToOpen; at++) {
+      const call = textCall(`text ${at}`, { deadlineAtMs: timers.nowMs() + 3_000 + leftMs });
+      t.equal((await refusal(rig.router.search(call))).reason, 'DEADLINE_EXCEEDED');
+    }
+    t.equal(rig.metrics.of('failed v1 split'), 2 * failuresToOpen, 'at both');
+    const blamed = isBlamed ? 2 * failuresToOpen : failuresToOpen;
+    t.equal(rig.metrics.of('fault v1 split'), blamed, `with ${leftMs} ms left`);
+    t.equal(stateOf(rig, SECOND), isBlamed ? 'failing' : 'in_use');
+    await rig.router.close();
+  }
 });
 
 t.test('hurried deadlines between them do not make good the failures of a target that hangs', async (t) => {

@@ -2,7 +2,13 @@ import { SwitchyardError, toSwitchyardError } from '../../src/errors.js';
 import { DEFAULT_BACKOFF } from '../../src/process/backoff.js';
 import type { Route, RouteTarget } from '../../src/registry/route.js';
 import { ComparisonRecorder, DEFAULT_RECORDER } from '../../src/router/comparison-recorder.js';
-import type { RouterMetrics, StageTimes, TargetLabels, TrafficKind } from '../../src/router/metrics.js';
+import type {
+  Blame,
+  RouterMetrics,
+  StageTimes,
+  TargetLabels,
+  TrafficKind,
+} from '../../src/router/metrics.js';
 import { DEFAULT_MIRROR, type MirrorOptions } from '../../src/router/mirror-lane.js';
 import type { SearchCall } from '../../src/router/query.js';
 import { Router, type RouterOptions } from '../../src/router/router.js';
@@ -63,9 +69,10 @@ export class CountingMetrics implements RouterMetrics {
     this.times.push(times);
   }
 
-  failed(target: TargetLabels, kind: TrafficKind, _error: SwitchyardError, isFault: boolean): void {
+  failed(target: TargetLabels, kind: TrafficKind, _error: SwitchyardError, blame: Blame): void {
     this.add(`failed ${target.version} ${kind}`);
-    if (isFault) this.add(`fault ${target.version} ${kind}`);
+    if (blame !== 'none') this.add(`fault ${target.version} ${kind}`);
+    if (blame === 'own') this.add(`cause ${target.version} ${kind}`);
   }
 
   mirrorOffered(shadow: TargetLabels): void {

@@ -24,9 +24,9 @@ export function routerMetrics(metrics: Metrics, meter: MigrationMeter, log: Logg
       duration.total.observe(times.totalUs * MICROSECONDS);
       meter.served(target, kind, times);
     },
-    failed: (target, kind, error, isFault) => {
+    failed: (target, kind, error, blame) => {
       failures.count(target, kind, error);
-      meter.failed(target, kind, isFault);
+      meter.failed(target, kind, blame);
     },
     mirrorOffered: ({ corpus, version }) => metrics.mirrors.add(corpus, version, 'offered'),
     mirrorDropped: (shadow, why) => {

@@ -1,5 +1,5 @@
 import type { Comparison } from '../../router/comparison.js';
-import type { RouterMetrics, StageTimes, TargetLabels, TrafficKind } from '../../router/metrics.js';
+import type { Blame, RouterMetrics, StageTimes, TargetLabels, TrafficKind } from '../../router/metrics.js';
 import type { MirrorDrop } from '../../router/mirror-drop.js';
 import type { Digest } from '../../vocabulary.js';
 import { MirrorCounts, type MirrorSample } from './mirror-counts.js';
@@ -38,8 +38,8 @@ export class MigrationMeter implements Pick<RouterMetrics, 'served' | 'mirrorDro
   }
 
   /** What is not the version's fault counts as nothing: else whoever may search could end a migration by his hurry. */
-  failed(target: TargetLabels, kind: TrafficKind, isFault: boolean): void {
-    if (isFault && kind === 'split') this.#corpora.get(target.corpus)?.failed(target);
+  failed(target: TargetLabels, kind: TrafficKind, blame: Blame): void {
+    if (blame !== 'none' && kind === 'split') this.#corpora.get(target.corpus)?.failed(target, blame);
   }
 
   mirrorDropped(shadow: TargetLabels, why: MirrorDrop): void {
@@ -77,8 +77,10 @@ class CorpusMeter {
     else if (times.searchUs > 0) counts.searched.observe(times.searchUs);
   }
 
-  failed({ version }: TargetLabels): void {
-    this.#version(version).failed++;
+  failed({ version }: TargetLabels, blame: Blame): void {
+    const counts = this.#version(version);
+    counts.failed++;
+    if (blame === 'own') counts.causes++;
   }
 
   /** Of mirrored reads to the shadow. */
@@ -96,6 +98,7 @@ class CorpusMeter {
       versions[version] = {
         answered: counts.answered,
         failed: counts.failed,
+        causes: counts.causes,
         encoded: counts.encoded.counts(),
         searched: counts.searched.counts(),
         total: counts.total.counts(),

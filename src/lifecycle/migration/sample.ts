@@ -7,6 +7,8 @@ export interface VersionSample {
   readonly answered: number;
   /** For a reason of the server's, after a target was picked. */
   readonly failed: number;
+  /** So many failures made them fail, as ejection counts: one that many share is one. Absent in samples of before. */
+  readonly causes?: number;
   /** Encoding and searching, without queues, of requests that were encoded. */
   readonly encoded: HistogramCounts;
   /** Searching alone, of requests that brought or remembered their vector. */
@@ -37,6 +39,8 @@ const versionOf = (key: string): string => key.split('@')[0] ?? key;
 export interface VersionTotals {
   answered: number;
   failed: number;
+  /** Failures that made them fail: one that many share is one. */
+  causes: number;
   readonly encoded: LogHistogram;
   readonly searched: LogHistogram;
   readonly total: LogHistogram;
@@ -45,6 +49,7 @@ export interface VersionTotals {
 export const noTotals = (): VersionTotals => ({
   answered: 0,
   failed: 0,
+  causes: 0,
   encoded: new LogHistogram(),
   searched: new LogHistogram(),
   total: new LogHistogram(),
@@ -61,6 +66,7 @@ export class SampleTotals {
       this.#versions.set(version, totals);
       totals.answered += part.answered;
       totals.failed += part.failed;
+      totals.causes += part.causes ?? part.failed;
       totals.encoded.add(part.encoded);
       totals.searched.add(part.searched);
       totals.total.add(part.total);

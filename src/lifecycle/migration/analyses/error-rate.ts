@@ -4,9 +4,15 @@ import { type Finding, LOOK_Z, percent } from './finding.js';
 
 export type ErrorRateOptions = NonNullable<StepOptions<'analysis'>['error_rate']>;
 
-type Outcomes = Pick<VersionTotals, 'answered' | 'failed'>;
+/** Fewer failures may be chance: Wilson's interval is too sure of one failure among a handful. */
+const CAUSES_MIN = 3;
 
-/** Failed requests of the new version beside those of the old one, each with its Wilson interval. */
+type Outcomes = Pick<VersionTotals, 'answered' | 'failed' | 'causes'>;
+
+/**
+ * Failed requests of the new version beside those of the old one, each with its Wilson interval. Requests that failed
+ * together are no more sure than one, so that a single failure of a large batch ends no migration.
+ */
 export function checkErrorRate(
   seen: {
     readonly before: Outcomes;
@@ -29,9 +35,10 @@ export function checkErrorRate(
   });
   if (fresh === null)
     return found('undecided', `the new version served nothing yet, ${samples_min} are needed`);
-  const said = `${percent(fresh.value)} of ${fresh.count} failed, ${old === null ? 'the old version served nothing' : `${percent(old.value)} of ${old.count} of the old version's`}`;
-  // Sure of it even with few: an outage is not waited for.
-  if (fresh.low > Math.max(limit, (old?.high ?? 0) + increase_max))
+  const together = fresh.causes < fresh.failed ? ` (failures that requests shared: ${fresh.causes})` : '';
+  const said = `${percent(fresh.value)} of ${fresh.count} failed${together}, ${old === null ? 'the old version served nothing' : `${percent(old.value)} of ${old.count} of the old version's`}`;
+  // Sure of it even with few requests: an outage is not waited for.
+  if (fresh.causes >= CAUSES_MIN && fresh.low > Math.max(limit, (old?.high ?? 0) + increase_max))
     return found('failed', `${said}; at most ${percent(increase_max)} more may fail`);
   if (fresh.count < samples_min)
     return found('undecided', `${fresh.count} requests served, ${samples_min} are needed`);
@@ -41,17 +48,28 @@ export function checkErrorRate(
 
 interface Rate {
   readonly count: number;
+  readonly failed: number;
+  readonly causes: number;
   readonly value: number;
   readonly low: number;
   readonly high: number;
 }
 
-function rateOf({ answered, failed }: Outcomes): Rate | null {
+function rateOf({ answered, failed, causes }: Outcomes): Rate | null {
   const count = answered + failed;
   if (count === 0) return null;
   const value = failed / count;
+  // Kish's design effect: of requests that fail by the dozen, a dozen show as much as one.
+  const shown = failed === 0 ? count : (count * Math.max(1, causes)) / failed;
   const z2 = LOOK_Z ** 2;
-  const centre = (value + z2 / (2 * count)) / (1 + z2 / count);
-  const half = (LOOK_Z / (1 + z2 / count)) * Math.sqrt((value * (1 - value)) / count + z2 / (4 * count ** 2));
-  return { count, value, low: Math.max(0, centre - half), high: Math.min(1, centre + half) };
+  const centre = (value + z2 / (2 * shown)) / (1 + z2 / shown);
+  const half = (LOOK_Z / (1 + z2 / shown)) * Math.sqrt((value * (1 - value)) / shown + z2 / (4 * shown ** 2));
+  return {
+    count,
+    failed,
+    causes,
+    value,
+    low: Math.max(0, centre - half),
+    high: Math.min(1, centre + half),
+  };
 }
