@@ -30,8 +30,11 @@ const ARRIVAL_MS_MAX = 30_000;
 const KEEPALIVE_MS = 60_000;
 /** After the last answer left, clients have so long to hang up. */
 const HANG_UP_MS_MAX = 1_000;
-/** How often a drain looks whether the last answer left. */
+/** How often a drain looks whether the last request arrived and the last answer left: soon at first, then less often. */
 const LEAVING_LOOK_MS = 20;
+const LEAVING_LOOK_MS_MAX = 200;
+/** Those that a drain waits for. Operators can watch it to its end. */
+const DRAINED: ReadonlySet<ListenerName> = new Set(['grpc', 'http']);
 
 export interface Listeners<Place extends Listener = Listener> {
   readonly grpc: Place;
@@ -193,13 +196,15 @@ export async function startFaces(options: FacesOptions): Promise<Faces> {
       context: await contextOf('admin_grpc', options.listen.adminGrpc),
     });
 
-    /** False where the time is over before everything was answered, and every answer left for its client. */
+    const isLeft = (): boolean =>
+      inFlight.count > 0 || arriving.isAwaited(DRAINED) || unread.recount(DRAINED) > 0;
+    /** False where the time is over before all that has begun was answered, and every answer left for its client. */
     const answered = async (untilMs: number): Promise<boolean> => {
-      while (inFlight.count > 0 || unread.recount() > 0) {
+      for (let lookMs = LEAVING_LOOK_MS; isLeft(); lookMs = Math.min(lookMs * 1.5, LEAVING_LOOK_MS_MAX)) {
         const leftMs = untilMs - performance.now();
         if (leftMs <= 0 || !(await inFlight.idle(leftMs))) return false;
         // A request ends before its answer is written.
-        await sleep(LEAVING_LOOK_MS);
+        await sleep(Math.min(lookMs, Math.max(LEAVING_LOOK_MS, leftMs)));
       }
       return true;
     };
@@ -221,8 +226,8 @@ export async function startFaces(options: FacesOptions): Promise<Faces> {
       }
       if (!isAnswered) {
         log.warn(
-          { inFlight: inFlight.count, unreadBytes: unread.bytes },
-          'the drain period is over; ending the requests in flight',
+          { inFlight: inFlight.count, isArriving: arriving.isAwaited(DRAINED), unreadBytes: unread.bytes },
+          'the drain period is over; ending what is left',
         );
         inFlight.abort();
         await aSecond();

@@ -177,20 +177,49 @@ t.test('a dialogue may be open for as long as it likes, and each message of it h
   timers.advance(ARRIVAL_MS_MAX * 5);
   t.equal(dialogue.ended, null);
   dialogue.headersSent = true;
-  dialogue.comes(read());
-  requests.setIdle(dialogue, false);
-  t.ok(requests.counts.bytes > idle, 'half a message is held');
+  const says = (isWhole: boolean): void => {
+    const piece = read();
+    dialogue.comes(piece);
+    requests.turn(dialogue, isWhole ? null : piece);
+  };
+  says(false);
+  t.ok(requests.counts.bytes > idle + READ, 'half a message is held');
+  t.ok(requests.counts.bytes < idle + 2 * READ, 'once');
   timers.advance(ARRIVAL_MS_MAX * 0.8);
-  dialogue.comes(read());
-  requests.setIdle(dialogue, true);
+  says(true);
   t.equal(requests.counts.bytes, idle, 'a whole one is not');
   timers.advance(ARRIVAL_MS_MAX * 5);
   t.equal(dialogue.ended, null);
-  dialogue.comes(read());
-  requests.setIdle(dialogue, false);
+  for (let message = 0; message < 5; message++) {
+    // The end of one and the beginning of the next.
+    says(false);
+    t.ok(requests.counts.bytes < idle + 2 * READ, 'of those before nothing is');
+    timers.advance(ARRIVAL_MS_MAX * 0.8);
+  }
+  t.equal(dialogue.ended, null, 'without a pause between its messages too');
+  says(false);
   timers.advance(ARRIVAL_MS_MAX * 1.2);
   t.equal(dialogue.ended, 'REQUEST_TOO_SLOW');
   t.equal(requests.counts.bytes, 0);
+  t.end();
+});
+
+t.test('a drain waits for what may still arrive and be answered, and for nothing else', (t) => {
+  const { requests, begin, timed, untimed } = ledger(t);
+  const [both, http] = [new Set(['grpc', 'http'] as const), new Set(['http'] as const)];
+  t.notOk(requests.isAwaited(both));
+  const dialogue = begin(timed, true);
+  requests.turn(dialogue, read());
+  const refused = begin(timed);
+  refused.headersSent = true;
+  t.notOk(requests.isAwaited(both), 'a dialogue has no end, and who was refused has an answer');
+  const overGrpc = begin(timed);
+  t.ok(requests.isAwaited(both));
+  t.notOk(requests.isAwaited(http), 'it came over another listener');
+  const overHttp = begin(untimed);
+  t.ok(requests.isAwaited(http));
+  for (const request of [overGrpc, overHttp]) request.isWhole();
+  t.notOk(requests.isAwaited(both));
   t.end();
 });
 
@@ -215,12 +244,14 @@ t.test('messages end where their heads say, however they are cut', (t) => {
           ends.add(end);
         }
         const heads = new MessageHeads();
+        const starts = [...ends].sort((one, other) => one - other).slice(1);
         let longest = 0;
         for (let at = 0, cut = 0; at < bytes.length; cut++) {
           const piece = bytes.subarray(at, at + (cuts[cut % cuts.length] as number));
           longest = Math.max(longest, heads.read(piece));
           at += piece.length;
           if (heads.isBetween !== ends.has(at)) return false;
+          if (heads.ended !== starts.filter((end) => end <= at).length) return false;
         }
         return longest === Math.max(...lengths);
       },

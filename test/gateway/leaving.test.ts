@@ -102,6 +102,55 @@ for (const scheme of ['http', 'https'])
     },
   );
 
+/** A call of which half is there, and what finishes it. */
+const halfOf = async (client: Http2Client) => {
+  const message = framed('switchyard.v1.SearchRequest', { corpus: 'animals', text: 'fish' });
+  await once(client.session, 'connect');
+  const { stream, headers } = client.call(message.subarray(0, 10), undefined, false);
+  stream.resume();
+  // Answered in the order of what was sent.
+  await new Promise((resolve) => client.session.ping(resolve));
+  return { headers, finish: () => stream.end(message.subarray(10)) };
+};
+
+t.test('requests that are still arriving when a drain begins are answered', async (t) => {
+  const gateway = await startGateway();
+  t.teardown(() => gateway.close());
+  const client = new Http2Client(`http://${gateway.grpcAddress}`, 65_536);
+  t.teardown(() => client.session.destroy());
+  const half = await halfOf(client);
+  const socket = await openHttp(gateway.faces.addresses.http.port, false);
+  t.teardown(() => void socket.destroy());
+  let overHttp = '';
+  socket.on('data', (chunk: Buffer) => {
+    overHttp += chunk.toString('latin1');
+  });
+  const request = requestOf(1).replace('host: x', 'host: x\r\nexpect: 100-continue');
+  const headEnd = request.indexOf('\r\n\r\n') + 4;
+  socket.write(request.slice(0, headEnd + 5));
+  await until('the head is there', () => overHttp.includes('100 Continue'));
+  const begunAtMs = performance.now();
+  const drained = gateway.faces.drain({ lameDuckMs: 0, drainMs: 20_000 });
+  await until('hanging up was due', () => performance.now() - begunAtMs > 3_000);
+  socket.write(request.slice(headEnd + 5));
+  half.finish();
+  await until('they are answered', () => half.headers['grpc-status'] === '0' && overHttp.includes(' 200 OK'));
+  await drained;
+  t.notOk(gateway.logged.some((line) => line.includes('the drain period is over')));
+});
+
+t.test('half a request that stays one holds a drain no longer than its period', async (t) => {
+  const gateway = await startGateway();
+  t.teardown(() => gateway.close());
+  const client = new Http2Client(`http://${gateway.grpcAddress}`, 65_536);
+  t.teardown(() => client.session.destroy());
+  const half = await halfOf(client);
+  await gateway.faces.drain({ lameDuckMs: 0, drainMs: 200 });
+  await until('it is hung up on', () => client.session.destroyed);
+  t.not(half.headers['grpc-status'], '0');
+  t.ok(gateway.logged.some((line) => line.includes('the drain period is over')));
+});
+
 t.test('who reads nothing holds a drain no longer than its period', async (t) => {
   const gateway = await startGateway({ service: new LargeService('x'.repeat(MB)) });
   t.teardown(() => gateway.close());

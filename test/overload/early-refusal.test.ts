@@ -9,9 +9,11 @@ import { loadProtos } from '../../src/gateway/grpc/protos.js';
 import { StatusEncoder } from '../../src/gateway/grpc/status.js';
 import { Overload } from '../../src/gateway/overload/overload.js';
 import { Requests } from '../../src/gateway/requests.js';
+import { ListenerAnswers } from '../../src/gateway/unread/listener-answers.js';
+import { UnreadAnswers } from '../../src/gateway/unread/unread-answers.js';
 import { systemTimers } from '../../src/process/timers.js';
 import { silentLog } from '../fixtures/postgres.js';
-import { contract, OVERLOAD, startGateway } from '../gateway/harness.js';
+import { contract, OVERLOAD, startGateway, UNREAD } from '../gateway/harness.js';
 import { until } from '../process/wait.js';
 
 const METHOD = '/switchyard.v1.SearchService/Search';
@@ -37,6 +39,7 @@ t.test('the method of grpc-js that it stands in for is still there', async (t) =
     listener: 'grpc',
     arriving: new ArrivingRequests({ bytesMax: 1_000_000, arrivalMsMax: 1 }, systemTimers, silentLog),
     requests: new Requests({ log: silentLog, metrics, tracer: null, slowRequestMs: 0 }),
+    answers: new ListenerAnswers(new UnreadAnswers(UNREAD, systemTimers, silentLog), 'grpc'),
     headersOf: () => ({}),
   });
   t.ok(isLimited, 'else half a message is waited for without end');

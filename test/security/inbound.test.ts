@@ -12,8 +12,11 @@ const MB = 1_048_576;
 const ARRIVING_BYTES_MAX = 32 * MB;
 /** As many as one connection may have. */
 const CALLS = 1_024;
-/** What may be held, what is on its way in sockets, and what a collection of garbage left; far from what is sent. */
-const GROWN_MAX = 300 * MB;
+/**
+ * What may be held, what is on its way in sockets, and what no collection of garbage has taken yet: 210 MB on Node 20 and
+ * 22, and on 24, however often all is sent again, 450. Inflated it would be gigabytes.
+ */
+const GROWN_MAX = 650 * MB;
 const SEARCH = '/switchyard.v1.SearchService/Search';
 const BATCH = '/switchyard.v1.SearchService/BatchSearch';
 const REFLECTION = '/grpc.reflection.v1.ServerReflection/ServerReflectionInfo';
@@ -176,7 +179,7 @@ t.test('what comes in is bounded, however many send at once', async (t) => {
       const socket = await rawSocket(ports.http);
       socket.on('data', (chunk: Buffer) => answers.push(chunk.toString('latin1')));
       socket.write(
-        'POST /v1/search HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 1000000\r\n\r\n',
+        'POST /v1/search HTTP/1.1\r\nhost: x\r\nx-request-id: half-a-body\r\ncontent-type: application/json\r\ncontent-length: 1000000\r\n\r\n',
       );
       socket.write(body);
       sockets.push(socket);
@@ -186,6 +189,8 @@ t.test('what comes in is bounded, however many send at once', async (t) => {
     for (const answer of answers) {
       t.match(answer, /^HTTP\/1\.1 503 /);
       t.match(answer, /"reason":"QUEUE_FULL"/);
+      t.match(answer, /\r\nx-request-id: half-a-body\r\n/);
+      t.match(answer, /"instance":"half-a-body"/);
     }
     t.ok((await arrivingBytes()) <= ARRIVING_BYTES_MAX);
     for (const socket of sockets) socket.destroy();

@@ -30,7 +30,8 @@ export interface ArrivalFace {
 export interface Arriving {
   readonly inbound: Inbound;
   readonly face: ArrivalFace;
-  readonly path: string;
+  /** What its face needs to end it: the path of a call over gRPC, the id of a request over HTTP. */
+  readonly knownAs: string;
   /** A stream of many messages, which has not said its last word for as long as it is open. */
   readonly isDialogue: boolean;
   /** Of a dialogue: nothing of a message is on its way. */
@@ -105,12 +106,12 @@ export class ArrivingRequests {
   }
 
   /** A request begins; before anybody else hears of its pieces. */
-  add(inbound: Inbound, face: ArrivalFace, path: string, isDialogue = false): void {
+  add(inbound: Inbound, face: ArrivalFace, knownAs: string, isDialogue = false): void {
     if (this.#bytes + REQUEST_BYTES > this.#limits.bytesMax) this.#makeRoom();
     inbound[ARRIVING] = this.#arriving.add({
       inbound,
       face,
-      path,
+      knownAs,
       isDialogue,
       isIdle: isDialogue,
       sinceMs: this.#timers.nowMs(),
@@ -136,14 +137,27 @@ export class ArrivingRequests {
     this.#readInto = null;
   }
 
-  /** Of a dialogue: a message begins to arrive (false), or nothing of one is on its way (true). */
-  setIdle(inbound: Inbound, isIdle: boolean): void {
+  /**
+   * Of a dialogue: a message has begun to arrive, or the last one is whole. `rest`: the piece that came last, where a part
+   * of a message is in it; null where nothing of one is on its way.
+   */
+  turn(inbound: Inbound, rest: Buffer | null): void {
     const place = inbound[ARRIVING];
     if (place?.isListed !== true) return;
     const one = place.value;
-    one.isIdle = isIdle;
-    if (isIdle) this.#release(one);
+    one.isIdle = rest === null;
+    this.#release(one);
     this.#renew(place);
+    if (rest !== null) this.#count(one, rest);
+  }
+
+  /** Whether there is a request over these listeners that may still arrive and be answered. Dialogues have no end, and do not count. */
+  isAwaited(listeners: ReadonlySet<ListenerName>): boolean {
+    for (let place = this.#arriving.first; place !== null; place = place.after) {
+      const { inbound, face, isDialogue } = place.value;
+      if (!isDialogue && inbound.headersSent !== true && listeners.has(face.listener)) return true;
+    }
+    return false;
   }
 
   close(): void {

@@ -1,9 +1,10 @@
-import { constants, type ServerHttp2Stream } from 'node:http2';
+import { constants, type Http2Session, type ServerHttp2Stream } from 'node:http2';
 import type { Server } from '@grpc/grpc-js';
 import { SwitchyardError } from '../../errors.js';
 import type { ArrivalFace, Arriving, ArrivingRequests } from '../arriving/arriving-requests.js';
 import type { ListenerName } from '../bind.js';
 import { operationOf, type Requests } from '../requests.js';
+import type { ListenerAnswers } from '../unread/listener-answers.js';
 import { MessageHeads } from './message-heads.js';
 import { type AnswerHeaders, beforeCalls } from './stream-handler.js';
 
@@ -13,13 +14,16 @@ const FOREIGN = '/grpc.';
 export const REFLECTION = '/grpc.reflection.';
 /** They name a service or a symbol, and health checks need no key. */
 const FOREIGN_BYTES_MAX = 4_096;
-/** A stream that was ended is closed by then, unless its client reads nothing at all. */
+/** A stream that was ended is closed by then, unless its client reads slowly, or nothing at all. */
 const CLOSED_MS = 1_000;
+/** A client that reads slowly has so many times that: what the stream holds is counted no longer. */
+const CLOSED_LOOKS_MAX = 5;
 
 export interface ArrivalOptions {
   readonly listener: ListenerName;
   readonly arriving: ArrivingRequests;
   readonly requests: Requests;
+  readonly answers: ListenerAnswers;
   /** What a client is told: headers of an answer without a message. */
   readonly headersOf: (error: SwitchyardError) => AnswerHeaders;
 }
@@ -55,15 +59,18 @@ class GrpcArrivals implements ArrivalFace {
     const { arriving } = this.#options;
     const heads = new MessageHeads();
     stream.on('data', (piece: Buffer) => {
-      const wasBetween = heads.isBetween;
+      // It was refused: what still comes is forgotten.
+      if (stream.writableEnded) return;
+      const { isBetween: wasBetween, ended } = heads;
       const bytes = heads.read(piece);
       if (bytes > FOREIGN_BYTES_MAX) this.#end(stream, path, tooLarge(bytes, FOREIGN_BYTES_MAX));
-      else if (isDialogue && (heads.isBetween || wasBetween)) arriving.setIdle(stream, heads.isBetween);
+      else if (isDialogue && (wasBetween || heads.ended > ended))
+        arriving.turn(stream, heads.isBetween ? null : piece);
     });
   }
 
-  end({ inbound, path }: Arriving, error: SwitchyardError): void {
-    this.#end(inbound as ServerHttp2Stream, path, error);
+  end({ inbound, knownAs }: Arriving, error: SwitchyardError): void {
+    this.#end(inbound as ServerHttp2Stream, knownAs, error);
   }
 
   #end(stream: ServerHttp2Stream, path: string, error: SwitchyardError): void {
@@ -76,10 +83,19 @@ class GrpcArrivals implements ArrivalFace {
       stream.respond({ ...headersOf(error) } as never, { endStream: true });
     }
     // A dialogue is cut off in the middle; its clients know this as RESOURCE_EXHAUSTED.
-    const isCutOff = wasAnswered && path.startsWith(REFLECTION);
+    const isCutOff = wasAnswered && !stream.writableEnded && path.startsWith(REFLECTION);
     stream.close(isCutOff ? constants.NGHTTP2_ENHANCE_YOUR_CALM : constants.NGHTTP2_NO_ERROR);
+    if (session !== undefined) this.#seeClosed(stream, session, CLOSED_LOOKS_MAX);
+  }
+
+  /** What the client is told stands behind what it has not read yet. */
+  #seeClosed(stream: ServerHttp2Stream, session: Http2Session, looks: number): void {
+    const { answers } = this.#options;
+    const sentBytes = answers.sentBytes(session);
     setTimeout(() => {
-      if (!stream.destroyed) session?.destroy();
+      if (stream.destroyed || session.destroyed) return;
+      if (looks > 1 && answers.sentBytes(session) > sentBytes) this.#seeClosed(stream, session, looks - 1);
+      else session.destroy();
     }, CLOSED_MS).unref();
   }
 }

@@ -6,10 +6,16 @@ export class MessageHeads {
   #prefixBytes = 0;
   #length = 0;
   #bytesLeft = 0;
+  #ended = 0;
 
   /** Nothing of a message is on its way. */
   get isBetween(): boolean {
     return this.#prefixBytes === 0;
+  }
+
+  /** How many messages have ended. */
+  get ended(): number {
+    return this.#ended;
   }
 
   /** The length of the longest message whose head was in this piece; 0 without one. */
@@ -31,6 +37,7 @@ export class MessageHeads {
       if (this.#bytesLeft > 0) continue;
       this.#prefixBytes = 0;
       this.#length = 0;
+      this.#ended++;
     }
     return longest;
   }

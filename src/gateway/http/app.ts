@@ -142,11 +142,11 @@ export function createHttpApp(
   const face: ArrivalFace = {
     listener: context.listener,
     isTimed: false,
-    end: ({ inbound }, error) => endRequest(inbound as IncomingMessage, error),
+    end: ({ inbound, knownAs }, error) => endRequest(inbound as IncomingMessage, error, knownAs),
   };
   // Now, and not before: of who was refused nothing is held.
   app.addHook('preParsing', (request, _reply, payload, done) => {
-    context.arriving.add(request.raw, face, '');
+    context.arriving.add(request.raw, face, request.id);
     done(null, payload);
   });
   // Who takes long to send a body may do so with a key that ends meanwhile. Whoever observes sends none.
@@ -236,11 +236,13 @@ const endedFor = new WeakMap<Socket, Reason>();
 export const reasonOfEnd = (socket: Socket): Reason | undefined => endedFor.get(socket);
 
 /** A request of which no more is wanted: its answer is written to the socket itself, where it is the one that is due. */
-function endRequest(request: IncomingMessage, error: SwitchyardError): void {
+function endRequest(request: IncomingMessage, error: SwitchyardError, requestId: string): void {
   const { socket } = request;
+  // What still comes is read, so that the client reads its answer, and kept by nobody.
+  request.removeAllListeners('data').resume();
   const due = (socket as { readonly _httpMessage?: ServerResponse | null })._httpMessage;
   endedFor.set(socket, error.reason);
-  if (due?.req === request && !due.headersSent && socket.writable) answerLast(socket, error);
+  if (due?.req === request && !due.headersSent && socket.writable) answerLast(socket, error, requestId);
   else socket.destroy();
 }
 
@@ -258,16 +260,17 @@ function answerBrokenRequest(code: string | undefined, socket: Socket): void {
       : code === 'ERR_HTTP_REQUEST_TIMEOUT'
         ? new SwitchyardError('REQUEST_TOO_SLOW', 'the request did not arrive in time')
         : new SwitchyardError('MALFORMED_REQUEST', 'this is not a valid HTTP request');
-  answerLast(socket, error);
+  answerLast(socket, error, randomBytes(8).toString('hex'));
 }
 
-/** Nothing more is read of it or written to it. */
-function answerLast(socket: Socket, error: SwitchyardError): void {
-  const body = JSON.stringify(problem(error, randomBytes(8).toString('hex')));
+/** Nothing more is written to it. */
+function answerLast(socket: Socket, error: SwitchyardError, requestId: string): void {
+  const body = JSON.stringify(problem(error, requestId));
   const head = [
     `HTTP/1.1 ${REASONS[error.reason].http} ${error.reason}`,
     `content-type: ${PROBLEM_TYPE}`,
     `content-length: ${Buffer.byteLength(body)}`,
+    `${REQUEST_ID_HEADER}: ${requestId}`,
     'connection: close',
   ];
   const retryAfter = retryAfterSeconds(error);

@@ -1,6 +1,7 @@
 import type { EventEmitter } from 'node:events';
 import type { Socket } from 'node:net';
 import { LinkedList, type Place } from '../../process/linked-list.js';
+import type { ListenerName } from '../bind.js';
 
 /** Where an answer keeps its place: a map by answer would be paid for at every collection of garbage. */
 export const HELD: unique symbol = Symbol('held');
@@ -34,7 +35,7 @@ export type HangUpReason = 'stalled' | 'memory';
 
 /** Of one listener. */
 export interface HangUps extends Record<HangUpReason, number> {
-  readonly listener: string;
+  readonly listener: ListenerName;
 }
 
 /** One client's connection: the answers that it did not read yet, and since when it reads nothing. */
@@ -124,7 +125,7 @@ interface Handle {
 }
 
 /** What the kernel took: under TLS and HTTP/2 only the handle knows, and it counts at once what it still has to write. */
-function sentBytes(socket: Socket): number {
+export function sentBytes(socket: Socket): number {
   const handle = (socket as unknown as { _handle?: Handle | null })._handle;
   return (handle?.bytesWritten ?? socket.bytesWritten) - (handle?.writeQueueSize ?? 0);
 }

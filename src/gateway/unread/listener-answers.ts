@@ -2,7 +2,7 @@ import type { Http2Session } from 'node:http2';
 import type { Server, Socket } from 'node:net';
 import type { SwitchyardError } from '../../errors.js';
 import type { ListenerName } from '../bind.js';
-import { type Answer, ClientConnection, type HangUps } from './client-connection.js';
+import { type Answer, ClientConnection, type HangUps, sentBytes } from './client-connection.js';
 import type { UnreadAnswers } from './unread-answers.js';
 
 type Ends = Pick<Socket, 'remoteAddress' | 'remotePort' | 'localAddress' | 'localPort'>;
@@ -42,6 +42,12 @@ export class ListenerAnswers {
   take(over: Http2Session | Socket | undefined, answer: Answer, bytes: number): SwitchyardError | null {
     const connection = this.#connectionOf(over);
     return connection === null ? null : this.#answers.take(connection, answer, bytes);
+  }
+
+  /** What the kernel took of all that was written, frames of HTTP/2 too. */
+  sentBytes(over: Http2Session | Socket): number {
+    const connection = this.#connectionOf(over);
+    return connection === null ? 0 : sentBytes(connection.socket);
   }
 
   /** Null for a connection that is gone. */

@@ -3,6 +3,7 @@ import { LinkedList } from '../../process/linked-list.js';
 import type { Timers } from '../../process/timers.js';
 import { LineLimit } from '../../telemetry/line-limit.js';
 import type { Logger } from '../../telemetry/log.js';
+import type { ListenerName } from '../bind.js';
 import {
   ANSWER_BYTES,
   type Answer,
@@ -66,10 +67,14 @@ export class UnreadAnswers {
     return this.#bytes;
   }
 
-  /** The same, counted again. */
-  recount(): number {
-    for (const { value } of this.#reading.places()) this.#recount(value);
-    return this.#bytes;
+  /** The same of these listeners, counted again. */
+  recount(listeners: ReadonlySet<ListenerName>): number {
+    let bytes = 0;
+    for (const { value } of this.#reading.places()) {
+      this.#recount(value);
+      if (listeners.has(value.hangUps.listener)) bytes += value.bytes;
+    }
+    return bytes;
   }
 
   /** Null where the connection may ask for more, else ANSWERS_UNREAD. */
