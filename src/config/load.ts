@@ -6,6 +6,7 @@ import type { Config } from './config.js';
 import { compileEncoder } from './encoder.js';
 import { addressOf, compileAuth, compileListener } from './listeners.js';
 import { type ConfigFile, ConfigFileSchema } from './schema.js';
+import { settingAt } from './setting-names.js';
 import { readSettingsFile } from './settings-file.js';
 
 /** Of the memory, for tier dram where no limit is configured. */
@@ -59,7 +60,7 @@ export function loadConfig(sources: ConfigSources): Config {
   const withDefaults: unknown = Value.Default(ConfigFileSchema, merged);
   const first = Value.Errors(ConfigFileSchema, withDefaults).First();
   if (first !== undefined) {
-    const setting = nameOf(first.path);
+    const setting = settingAt(first.path);
     const known = first.message.startsWith('Unexpected') ? '; docs/operations.md lists the settings' : '';
     const choices = (first.schema as { anyOf?: { const?: unknown }[] }).anyOf?.map(
       (choice) => choice.const ?? 'null',
@@ -69,16 +70,6 @@ export function loadConfig(sources: ConfigSources): Config {
     throw invalid(`${setting}: ${errorMessage ?? problem}${known}`);
   }
   return compile(withDefaults as ConfigFile, sources.cwd);
-}
-
-/** Longer than any setting's name, shorter than any secret. */
-const SETTING_NAME = /^[a-z0-9_]{1,31}$/i;
-
-/** Dotted. Where a colon is missing a value stands where a name should, and it may be a secret. */
-function nameOf(pointer: string): string {
-  const names = pointer.slice(1).split('/');
-  const shown = names.map((name) => (SETTING_NAME.test(name) ? name : '(a name that no setting has)'));
-  return pointer === '' ? 'the configuration' : shown.join('.');
 }
 
 /** Numbers, booleans and comma lists of the environment, by the type that the schema has at this place. */

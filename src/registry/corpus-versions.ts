@@ -1,9 +1,9 @@
+import { nearMatches } from '../config/near.js';
 import { SwitchyardError } from '../errors.js';
 import { type Digest, type Fingerprint, isCorpusName, isVersionName, modelRef } from '../vocabulary.js';
 import { type ChangeAuthor, recordChange, UNSTATED } from './changes.js';
 import type { Database, RegistryTransaction, Tables } from './database.js';
 import { holdMigrationAt, type MigrationAt } from './migration-at.js';
-import { nearMatches } from './near.js';
 import type { CorpusVersionStatus } from './schema.js';
 
 export interface CorpusVersionName {

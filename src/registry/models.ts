@@ -1,9 +1,9 @@
+import { nearMatches } from '../config/near.js';
 import { SwitchyardError } from '../errors.js';
 import { type Fingerprint, isFingerprint, type Metric, modelRef } from '../vocabulary.js';
 import { type ChangeAuthor, recordChange, UNSTATED } from './changes.js';
 import type { Database, RegistryTransaction } from './database.js';
 import { insertProbes, type ModelProbe, readProbes } from './model-probes.js';
-import { nearMatches } from './near.js';
 import type { ModelStatus } from './schema.js';
 
 /** What the registry reads of a model's manifest; the whole of it is stored. */

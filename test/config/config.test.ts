@@ -1,9 +1,11 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { inspect } from 'node:util';
+import fc from 'fast-check';
 import t from 'tap';
 import { parse } from 'yaml';
 import { loadConfig } from '../../src/config/load.js';
+import { ConfigFileSchema } from '../../src/config/schema.js';
 import { SwitchyardError } from '../../src/errors.js';
 import { assertGuarded } from '../../src/gateway/bind.js';
 import { packageRoot } from '../../src/package-root.js';
@@ -67,7 +69,7 @@ t.test('no file of the folder of bad ones boots, and each says which setting is 
 t.test('an unknown environment setting, a missing file and a prototype key are refused', async (t) => {
   t.match(
     refusal(() => loadConfig({ ...bare, env: { SWITCHYARD_LISTEN__HTPP__PORT: '1' } })).message,
-    /listen\.htpp/,
+    /listen\.\(a name that no setting has; did you mean http\?\)/,
   );
   t.match(refusal(() => loadConfig({ ...bare, file: 'absent.yaml' })).message, /does not exist/);
   refusal(() => loadConfig({ ...bare, overrides: { '__proto__.polluted': 'yes' } }));
@@ -141,6 +143,51 @@ t.test(
     t.same(warnings, [], 'nor does the library warn of anything by itself');
   },
 );
+
+const CACHE = ConfigFileSchema.properties.cache.properties;
+/** Of every setting and every group of them. */
+const NAMES = new Set(
+  [...JSON.stringify(ConfigFileSchema).matchAll(/"([a-z0-9_]+)":\{/g)].map(([, name]) => name as string),
+);
+
+t.test('a name that no setting has is never told, whatever it is; what it is nearly is', async (t) => {
+  const folder = t.testdir({});
+  const messageOf = (text: string): string => {
+    const file = path.join(folder, 'c.yaml');
+    writeFileSync(file, text);
+    return refusal(() => loadConfig({ ...bare, file })).message;
+  };
+  const tail = ': Unexpected property; docs/operations.md lists the settings';
+  const unknown = '(a name that no setting has)';
+  const like = (name: string): string => `(a name that no setting has; did you mean ${name}?)`;
+  for (const [text, place] of [
+    ['cache: { hunter2 }\n', `cache.${unknown}`],
+    ['cache: { secret: null, hunter2 }\n', `cache.${unknown}`],
+    ['cache:\n  redis:\n    hunter2:\n', `cache.redis.${unknown}`],
+    ['hunter2:\n', unknown],
+    ['encoder: { accelerator: { hunter2: [1] } }\n', `encoder.accelerator.${unknown}`],
+    ['cache: { secret_2 }\n', `cache.${like('secret')}`],
+    ['shutdown: { drain-ms: 10 }\n', `shutdown.${like('drain_ms')}`],
+    ['shutdown: { drainMs: 10 }\n', `shutdown.${like('drain_ms')}`],
+    ['listen: { http: { prot: 1 } }\n', `listen.http.${unknown}`],
+    ['listen: { http: { ports: 1 } }\n', `listen.http.${like('port')}`],
+    ['drain_ms: 10\n', 'drain_ms'],
+    ['overload: { constructor: 1 }\n', `overload.${unknown}`],
+  ] as const) {
+    const message = messageOf(text);
+    t.equal(message, `${place}${tail}`, text);
+    t.notMatch(message, /hunter2|secret_2/);
+  }
+  const names = fc.stringMatching(/^[a-z][a-z0-9_]{0,30}$/).filter((name) => !(name in CACHE));
+  fc.assert(
+    fc.property(names, (name) => {
+      const said = messageOf(`cache: { ${JSON.stringify(name)}: 1 }\n`);
+      const shown = [unknown, ...Object.keys(CACHE).map(like)].map((part) => `cache.${part}${tail}`);
+      return shown.includes(said) || (NAMES.has(name) && said === `cache.${name}${tail}`);
+    }),
+    { numRuns: 300 },
+  );
+});
 
 t.test('what one listener has may be said for the next by reference', async (t) => {
   const folder = t.testdir({

@@ -8,7 +8,7 @@ export function nearMatches(asked: string, known: readonly string[], countMax = 
 }
 
 /** Levenshtein's. Names are short: 128 + 32 characters at most. */
-function editDistance(a: string, b: string): number {
+export function editDistance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, index) => index);
   for (let i = 1; i <= a.length; i++) {
     const next = [i];
