@@ -108,11 +108,16 @@ export interface Piece {
   readonly remainingMs: number;
   /** All of its request: one that is cut up has work done already when its last piece has waited long. */
   readonly isWhole: boolean;
+  /** As of the request: a text without tokens is left out. */
+  readonly leavesOut: boolean;
   readonly texts: readonly string[];
 }
 
-/** f64 remaining ms | u8 role | u8 lane | u8 texts | u8 1 for a whole request | u32 byte length of each | UTF-8 of all. */
-export function encodePiece({ role, lane, remainingMs, isWhole, texts }: Piece): Buffer[] {
+const WHOLE = 1;
+const LEAVES_OUT = 2;
+
+/** f64 remaining ms | u8 role | u8 lane | u8 texts | u8 what it is | u32 byte length of each | UTF-8 of all. */
+export function encodePiece({ role, lane, remainingMs, isWhole, leavesOut, texts }: Piece): Buffer[] {
   const textsAt = 12 + texts.length * 4;
   let end = textsAt;
   for (const text of texts) end += Buffer.byteLength(text, 'utf8');
@@ -121,7 +126,7 @@ export function encodePiece({ role, lane, remainingMs, isWhole, texts }: Piece):
   bytes.writeUInt8(INPUT_ROLES.indexOf(role), 8);
   bytes.writeUInt8(LANES.indexOf(lane), 9);
   bytes.writeUInt8(texts.length, 10);
-  bytes.writeUInt8(isWhole ? 1 : 0, 11);
+  bytes.writeUInt8((isWhole ? WHOLE : 0) | (leavesOut ? LEAVES_OUT : 0), 11);
   let offset = textsAt;
   for (const [i, text] of texts.entries()) {
     const length = bytes.write(text, offset, 'utf8');
@@ -147,12 +152,21 @@ export function decodePiece(payload: Buffer): Piece | null {
     offset = end;
   }
   if (offset !== payload.length) return null;
-  return { role, lane, remainingMs: payload.readDoubleLE(0), isWhole: payload.readUInt8(11) === 1, texts };
+  const flags = payload.readUInt8(11);
+  return {
+    role,
+    lane,
+    remainingMs: payload.readDoubleLE(0),
+    isWhole: (flags & WHOLE) !== 0,
+    leavesOut: (flags & LEAVES_OUT) !== 0,
+    texts,
+  };
 }
 
 export interface PieceVectors {
   /** The runs that the piece's texts were in, by number and duration. */
   readonly runs: readonly { readonly batch: number; readonly runUs: number }[];
+  /** 0 of a text that was left out, which has zeros among the values. */
   readonly tokenCounts: Uint32Array;
   readonly truncatedCount: number;
   /** texts × dimensions, row-major. */

@@ -3,6 +3,7 @@ import { LaneDelays, type QueueTimeLimits } from '../process/controlled-delay.js
 import type { FrameChannel } from '../process/frame-channel.js';
 import { LANES, type Lane } from '../vocabulary.js';
 import { type BatchMessage, encodeBatch, FRAME, type Piece } from './child-protocol.js';
+import { withoutTokens } from './encode-request.js';
 import { LaneQueue, type WaitingText } from './lane-queue.js';
 import type { ModelManifest } from './manifest.js';
 import { type OpenPiece, OpenPieces } from './open-pieces.js';
@@ -132,23 +133,32 @@ export class ChildWorker {
     };
   }
 
-  #isShed({ piece, missing, arrivedAtMs }: OpenPiece, nowMs: number): boolean {
-    const isUntouched = piece.isWhole && missing === piece.texts.length;
-    return isUntouched && this.#delays.isTooLong(piece.lane, nowMs - arrivedAtMs);
+  /** What has begun is not thrown away: a piece whose first texts are in a run, or one of many of its request. */
+  #isShed({ piece, hasBegun, arrivedAtMs }: OpenPiece, nowMs: number): boolean {
+    return piece.isWhole && !hasBegun && this.#delays.isTooLong(piece.lane, nowMs - arrivedAtMs);
   }
 
   #tokenise(lane: Lane): boolean {
     return this.#lanes[lane].tokenise(
       (open, row) => this.#tokensOf(open, row),
       (open, error) => this.#pieces.refuse(open, error),
+      (open) => this.#leaveOut(open),
     );
   }
 
+  #leaveOut(open: OpenPiece): void {
+    if (!this.#pieces.leaveOut(open)) return;
+    // A run is told of before the pieces that were in it are answered.
+    this.#sendLast();
+    this.#pieces.answer(open);
+  }
+
   /** The tokens of a text, or why it can have no vector, which is no fault of the texts beside it. */
-  #tokensOf({ piece: { texts, role } }: OpenPiece, row: number): TokenisedText | SwitchyardError {
+  #tokensOf({ piece: { texts, role, leavesOut } }: OpenPiece, row: number): TokenisedText | SwitchyardError {
     try {
       const text = this.#started.session.tokenizeOne(texts[row] as string, role);
-      return text.ids.length > 0 ? text : withoutTokens();
+      if (text.ids.length > 0) return text;
+      return leavesOut ? { ...text, tokenCount: 0, truncated: false } : withoutTokens();
     } catch (error) {
       if (error instanceof SwitchyardError) return error;
       throw error;
@@ -258,12 +268,6 @@ const shed = (lane: Lane): SwitchyardError =>
     'OVERLOADED',
     'the text waited too long in a queue that does not drain: try again later, or ask another replica',
     { details: { queue: 'encoder', lane } },
-  );
-
-const withoutTokens = (): SwitchyardError =>
-  new SwitchyardError(
-    'EMPTY_QUERY',
-    'a text has no token under this model: its tokenizer leaves out every character of it',
   );
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : 'an unknown error');

@@ -4,6 +4,12 @@ import type { EncodeRequest } from './encoder.js';
 /** What the contract of `EncodeRequest` promises and nobody has checked yet. */
 export const TEXTS_MAX = 1024;
 
+export const withoutTokens = (): SwitchyardError =>
+  new SwitchyardError(
+    'EMPTY_QUERY',
+    'a text has no token under this model: its tokenizer leaves out every character of it',
+  );
+
 /** UTF-8 bytes of each text. Errors: INVALID_ARGUMENT, EMPTY_QUERY, TEXT_TOO_LARGE; none names what a text says. */
 export function checkRequest(request: EncodeRequest, textBytesMax: number): Uint32Array {
   const { texts } = request;

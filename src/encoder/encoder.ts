@@ -9,6 +9,11 @@ export interface EncodeRequest {
   readonly lane: Lane;
   /** `performance.now()` of this process after which the answer is worthless; Infinity for none. */
   readonly deadlineAtMs: number;
+  /**
+   * A text of which the tokenizer leaves no token has no vector. True: it is left out, with the token count 0, and its
+   * vector must not be used; absent: it refuses the request (EMPTY_QUERY).
+   */
+  readonly leavesOut?: boolean;
   /** Where the encoder records its work, linked to the runs that did it. Absent where nothing is traced. */
   readonly trace?: Span | undefined;
 }
@@ -18,7 +23,7 @@ export interface EncodedBatch {
   readonly dimensions: number;
   /** texts.length × dimensions, row-major, in the order of the texts. Owned by the caller. */
   readonly values: Float32Array;
-  /** Tokens of each text before cutting, special tokens included. */
+  /** Tokens of each text before cutting, special tokens included; 0 of one that was left out. */
   readonly tokenCounts: Uint32Array;
   /** Texts that were cut at the model's max tokens. */
   readonly truncatedCount: number;

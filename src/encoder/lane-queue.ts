@@ -49,11 +49,12 @@ export class LaneQueue {
 
   /**
    * True when there is enough to pick a batch from; false when its time was up before. `refuse`: a text of the piece can
-   * have no vector.
+   * have no vector; `leaveOut`: it needs none, since it has no tokens.
    */
   tokenise(
     tokensOf: (open: OpenPiece, row: number) => TokenisedText | SwitchyardError,
     refuse: (open: OpenPiece, error: SwitchyardError) => void,
+    leaveOut: (open: OpenPiece) => void,
   ): boolean {
     const endMs = performance.now() + TOKENISE_SLICE_MS;
     for (let open = this.#untokenised[0]; open !== undefined; open = this.#untokenised[0]) {
@@ -70,7 +71,8 @@ export class LaneQueue {
           break;
         }
         tokenised.push(text);
-        this.#waiting.push({ owner: open, row, tokens: text.ids.length, arrivedAtMs });
+        if (text.ids.length === 0) leaveOut(open);
+        else this.#waiting.push({ owner: open, row, tokens: text.ids.length, arrivedAtMs });
       }
       this.#untokenised.shift();
     }
@@ -83,7 +85,9 @@ export class LaneQueue {
     const taken: WaitingText[] = [];
     for (const position of positions) {
       const text = this.#waiting[position];
-      if (text !== undefined) taken.push(text);
+      if (text === undefined) continue;
+      text.owner.hasBegun = true;
+      taken.push(text);
     }
     let position = 0;
     keep(this.#waiting, () => !chosen.has(position++));

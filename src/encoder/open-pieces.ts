@@ -14,6 +14,8 @@ export interface OpenPiece {
   readonly values: Float32Array;
   readonly runs: { batch: number; runUs: number }[];
   missing: number;
+  /** A text of it is in a run, or was. */
+  hasBegun: boolean;
   /** Answered already, or waited for by nobody: its texts are dropped where they are. */
   over: boolean;
 }
@@ -41,6 +43,7 @@ export class OpenPieces {
       values: new Float32Array(piece.texts.length * this.#dimensions),
       runs: [],
       missing: piece.texts.length,
+      hasBegun: false,
       over: false,
     };
     this.#open.set(id, open);
@@ -63,6 +66,15 @@ export class OpenPieces {
     const dimensions = this.#dimensions;
     owner.values.set(vectors.subarray(from * dimensions, (from + 1) * dimensions), row * dimensions);
     if (owner.runs.at(-1)?.batch !== batch) owner.runs.push({ batch, runUs });
+    return this.#isDone(owner);
+  }
+
+  /** A text of a piece needs no vector. As `store`. */
+  leaveOut(owner: OpenPiece): boolean {
+    return !owner.over && this.#isDone(owner);
+  }
+
+  #isDone(owner: OpenPiece): boolean {
     owner.missing -= 1;
     if (owner.missing > 0) return false;
     this.#settle(owner);

@@ -216,13 +216,14 @@ class SupervisedEncoder implements ProcessEncoder {
     const nowMs = this.#settings.timers.nowMs();
     this.#child.together(() =>
       this.#queue.pump((id, { request }, from, to) => {
-        const { role, lane, deadlineAtMs, texts } = request;
+        const { role, lane, deadlineAtMs, texts, leavesOut = false } = request;
         const isWhole = to - from === texts.length;
         const parts = encodePiece({
           role,
           lane,
           remainingMs: deadlineAtMs - nowMs,
           isWhole,
+          leavesOut,
           texts: isWhole ? texts : texts.slice(from, to),
         });
         return this.#child.send(FRAME.encode, id, parts) === 'sent';

@@ -1,3 +1,4 @@
+import { withoutTokens } from '../encoder/encode-request.js';
 import { REASONS, SwitchyardError, toSwitchyardError } from '../errors.js';
 import type { Timers } from '../process/timers.js';
 import { assertInTime } from './admission.js';
@@ -112,15 +113,18 @@ async function encodeGroup(group: readonly AdmittedCall[]): Promise<Encoded> {
       lane: first.call.priority,
       // Worthless only when the last of them is.
       deadlineAtMs: Math.max(...group.map(({ call }) => call.deadlineAtMs)),
+      // It has an error of its own; the others are not encoded again for it.
+      leavesOut: true,
       // All of one request.
       trace: first.call.trace,
     });
     assertSpace(batch, spec.fingerprint);
     const { fingerprint, dimensions, queueUs, encodeUs } = batch;
     return group.map((call, at) => {
+      const tokenCount = batch.tokenCounts[at] ?? 0;
+      if (tokenCount === 0) return [call, withoutTokens()] as const;
       // A copy: what is sent to a search worker would otherwise take the whole batch with it.
       const values = batch.values.slice(at * dimensions, (at + 1) * dimensions);
-      const tokenCount = batch.tokenCounts[at] ?? 0;
       const isTruncated = batch.truncatedCount > 0 && tokenCount > encoder.model.max_tokens;
       return [call, { fingerprint, values, tokenCount, isTruncated, queueUs, encodeUs }] as const;
     });

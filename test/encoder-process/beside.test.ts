@@ -163,6 +163,7 @@ for (const [name, { silentMsMax, isHeard, leaves }] of Object.entries({
       lane: 'live',
       remainingMs: Number.POSITIVE_INFINITY,
       isWhole: true,
+      leavesOut: false,
       texts: [`from ${HANGING_WORD}`],
     });
     const heard: number[] = [];

@@ -8,6 +8,7 @@ const piece = fc.record({
   lane: fc.constantFrom(...LANES),
   remainingMs: fc.oneof(fc.double({ min: 0, noNaN: true }), fc.constant(Number.POSITIVE_INFINITY)),
   isWhole: fc.boolean(),
+  leavesOut: fc.boolean(),
   texts: fc.array(fc.string({ unit: 'grapheme' }), { maxLength: 20 }),
 });
 

@@ -1,127 +1,14 @@
-import { Duplex } from 'node:stream';
 import fc from 'fast-check';
 import t from 'tap';
-import { BackgroundCap } from '../../src/encoder/background-cap.js';
-import { type Batcher, LengthSortedBatcher, PinnedBatcher } from '../../src/encoder/batcher.js';
-import { RunCost } from '../../src/encoder/batching.js';
-import {
-  type BatchMessage,
-  decodeBatch,
-  decodeJson,
-  decodeVectors,
-  FRAME,
-  type Piece,
-  type PieceVectors,
-} from '../../src/encoder/child-protocol.js';
-import { ChildWorker } from '../../src/encoder/child-worker.js';
-import { PinnedShapes } from '../../src/encoder/pinned-shapes.js';
-import { ModelSession } from '../../src/encoder/session.js';
-import { ShapeCosts } from '../../src/encoder/shape-costs.js';
+import type { Piece, PieceVectors } from '../../src/encoder/child-protocol.js';
 import type { WorkerSession } from '../../src/encoder/worker-session.js';
-import { type ErrorFrame, SwitchyardError } from '../../src/errors.js';
-import type { QueueTimeLimits } from '../../src/process/controlled-delay.js';
-import { FrameChannel } from '../../src/process/frame-channel.js';
-import { type Frame, FrameParser } from '../../src/process/frames.js';
+import { SwitchyardError } from '../../src/errors.js';
 import { INPUT_ROLES, LANES, type Lane } from '../../src/vocabulary.js';
-import { tinyModelFolder } from '../fixtures/tiny-model.js';
 import { until } from '../process/wait.js';
 import { cosine } from './start.js';
+import { isVectors, piece, sorted, TOKENS_MAX, workerRig } from './worker-rig.js';
 
-const folder = await tinyModelFolder(t);
-const { dimensions } = folder.manifest;
-const session = await ModelSession.open(folder, { provider: 'cpu', threads: 1 });
-t.teardown(() => session.release());
-
-const TOKENS_MAX = 128;
-
-function thrown(error: unknown): never {
-  throw error;
-}
-
-/** The worker of an encoder process over a real session, and everything it says. */
-function startWorker(
-  batcher: Batcher,
-  onBatch: (batches: number) => void = () => undefined,
-  queueTime: QueueTimeLimits | null = null,
-  model: WorkerSession = session,
-  broken: (error: unknown) => void = thrown,
-) {
-  const answers = new Map<number, PieceVectors | ErrorFrame>();
-  const batches: BatchMessage[] = [];
-  let answered = 0;
-  const take = ({ kind, id, payload }: Frame): void => {
-    if (kind === FRAME.batch) {
-      batches.push(decodeBatch(payload) as BatchMessage);
-      onBatch(batches.length);
-      return;
-    }
-    answered += 1;
-    const texts = payload.length < 4 ? 0 : payload.readUInt32LE(0);
-    answers.set(
-      id,
-      kind === FRAME.vectors
-        ? (decodeVectors(payload, texts, dimensions) as PieceVectors)
-        : decodeJson<ErrorFrame>(payload),
-    );
-  };
-  const parser = new FrameParser(1 << 24);
-  const socket = new Duplex({
-    read: () => undefined,
-    write: (chunk: Buffer, _encoding, done) => {
-      parser.push(chunk, take);
-      done();
-    },
-  });
-  const channel = new FrameChannel({
-    socket,
-    payloadBytesMax: 1 << 24,
-    bufferedBytesMax: Number.POSITIVE_INFINITY,
-    onFrame: () => undefined,
-    onDrain: () => undefined,
-    onClosed: () => undefined,
-  });
-  const worker = new ChildWorker({ session: model, batcher }, channel, broken, queueTime);
-  return { worker, answers, batches, answered: () => answered };
-}
-
-/** As if the runs were another thread's: this one goes on while they last. `during` is called while one does. */
-const beside = (during: (run: number) => void = () => undefined): WorkerSession => {
-  let runs = 0;
-  return {
-    manifest: session.manifest,
-    isBeside: true,
-    tokenizeOne: (text, role) => session.tokenizeOne(text, role),
-    run: async (texts, shape) => {
-      runs += 1;
-      for (let turn = 0; turn < 4; turn++) await new Promise((resolve) => setImmediate(resolve));
-      during(runs);
-      for (let turn = 0; turn < 4; turn++) await new Promise((resolve) => setImmediate(resolve));
-      return session.run(texts, shape);
-    },
-  };
-};
-
-const sorted = (
-  options: { delayMs?: number; backgroundRunMsMax?: number; usPerToken?: number } = {},
-): Batcher =>
-  new LengthSortedBatcher(
-    TOKENS_MAX,
-    options.delayMs ?? 0,
-    cap(options.backgroundRunMsMax ?? 20),
-    new RunCost(1, options.usPerToken ?? 1),
-  );
-
-const cap = (runMsMax: number): BackgroundCap => new BackgroundCap(runMsMax, () => performance.now());
-
-function pinned(): Batcher {
-  const shapes = new PinnedShapes({
-    texts: [1, 2, 8],
-    lengths: [8, 16, 64],
-    tokensMax: TOKENS_MAX,
-    textTokensMax: folder.manifest.max_tokens,
-  });
-  return new PinnedBatcher(shapes, 0, cap(20), new ShapeCosts());
-}
+const { session, dimensions, startWorker, beside, pinned } = await workerRig(t);
 
 const words = fc.integer({ min: 1, max: 30 }).chain((count) =>
   fc.array(fc.constantFrom('a', 'cat', 'with', 'stripes', 'eats', 'bananas'), {
@@ -135,6 +22,7 @@ const pieces = fc.array(
     lane: fc.constantFrom(...LANES),
     remainingMs: fc.constantFrom(Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY, 0),
     isWhole: fc.boolean(),
+    leavesOut: fc.boolean(),
     texts: fc.array(
       words.map((list) => list.join(' ')),
       { minLength: 1, maxLength: 12 },
@@ -142,9 +30,6 @@ const pieces = fc.array(
   }),
   { minLength: 1, maxLength: 12 },
 );
-
-const isVectors = (answer: PieceVectors | ErrorFrame | undefined): answer is PieceVectors =>
-  answer !== undefined && 'values' in answer;
 
 for (const [name, batcher, model] of [
   ['sorted by length', () => sorted(), session],
@@ -189,14 +74,6 @@ for (const [name, batcher, model] of [
       );
     },
   );
-
-const piece = (lane: Lane, count: number, text = 'a cat with stripes', isWhole = true): Piece => ({
-  role: 'query',
-  lane,
-  remainingMs: Number.POSITIVE_INFINITY,
-  isWhole,
-  texts: Array.from({ length: count }, () => text),
-});
 
 t.test('what a background run may take is what was measured, and live runs are not cut', async (t) => {
   const { worker, batches, answered } = startWorker(sorted({ backgroundRunMsMax: 0.02, usPerToken: 1 }));
@@ -272,67 +149,6 @@ t.test('with a delay texts wait for as many as there were before, and a lone tex
 });
 
 t.test(
-  'while another thread runs the model, texts are tokenised and what is cancelled is let go',
-  async (t) => {
-    const asked: string[] = [];
-    const { worker, batches, answers, answered } = startWorker(pinned(), undefined, null, {
-      ...beside((run) => {
-        if (run > 1) return;
-        worker.add(2, piece('bulk', 3, 'bulk eats bananas'));
-        worker.add(3, piece('live', 2, 'a live cat'));
-        worker.add(4, piece('live', 1, 'nobody waits for it'));
-        worker.cancel(1);
-        worker.cancel(4);
-        runsBeforeTokens = asked.length;
-      }),
-      tokenizeOne: (text, role) => {
-        asked.push(`${text} in run ${batches.length + 1}`);
-        return session.tokenizeOne(text, role);
-      },
-    });
-    let runsBeforeTokens = 0;
-    worker.add(1, piece('shadow', 2));
-    await until('all are answered', () => answered() === 4, 60_000);
-    t.equal(runsBeforeTokens, 2, 'of the shadow alone');
-    t.same(asked.slice(2), [
-      ...Array.from({ length: 2 }, () => 'a live cat in run 1'),
-      ...Array.from({ length: 3 }, () => 'bulk eats bananas in run 1'),
-    ]);
-    const lanes = [...new Set(batches.map(({ lane }) => lane))];
-    t.same(lanes, ['shadow', 'live', 'bulk'], 'lanes in their order, although bulk came first');
-    const textsOf = (name: Lane): number =>
-      batches.reduce((sum, { lane, texts }) => sum + (lane === name ? texts : 0), 0);
-    t.same(lanes.map(textsOf), [1, 2, 3], 'what was cancelled costs nothing that had not begun');
-    t.match(answers.get(1), { reason: 'DEADLINE_EXCEEDED' });
-    t.match(answers.get(4), { reason: 'DEADLINE_EXCEEDED' });
-    t.ok(isVectors(answers.get(2)) && isVectors(answers.get(3)));
-  },
-);
-
-t.test('a run that fails beside refuses its own texts, after the answers of the one before', async (t) => {
-  const good = beside();
-  let runs = 0;
-  const shapes: unknown[] = [];
-  const { worker, answers, answered } = startWorker(pinned(), undefined, null, {
-    ...good,
-    run: async (texts, shape) => {
-      runs += 1;
-      shapes.push(shape);
-      if (runs === 2) throw new Error('the device said no');
-      return good.run(texts, shape);
-    },
-  });
-  worker.add(1, piece('live', 1));
-  worker.add(2, piece('shadow', 2));
-  worker.add(3, piece('bulk', 1));
-  await until('all are answered', () => answered() === 3, 60_000);
-  t.ok(isVectors(answers.get(1)));
-  t.match(answers.get(2), { reason: 'INTERNAL' });
-  t.ok(isVectors(answers.get(3)));
-  t.same(shapes[2], { texts: 1, tokens: 8 }, 'the known text that was tried then had a pinned shape');
-});
-
-t.test(
   'a text that cannot be tokenised, or has no token, is refused; what is beside it is not',
   async (t) => {
     for (const isBeside of [false, true]) {
@@ -355,7 +171,9 @@ t.test(
       worker.add(3, texts('not of this model'));
       worker.add(4, texts('with stripes'));
       worker.add(5, texts('nothing'));
-      await until('all are answered', () => answered() === 5, 60_000);
+      worker.add(6, { ...texts('nothing', 'a cat', 'nothing', 'with stripes', 'nothing'), leavesOut: true });
+      worker.add(7, { ...texts('nothing'), leavesOut: true });
+      await until('all are answered', () => answered() === 7, 60_000);
       for (const [id, text] of [
         [1, 'a cat'],
         [4, 'with stripes'],
@@ -368,56 +186,24 @@ t.test(
       t.match(answers.get(2), { reason: 'EMPTY_QUERY' });
       t.match(answers.get(3), { reason: 'INVALID_MODEL' });
       t.match(answers.get(5), { reason: 'EMPTY_QUERY' });
+      const left = answers.get(6);
+      if (left === undefined || !isVectors(left)) throw new Error('nothing was left out');
+      t.same([left.tokenCounts[0], left.tokenCounts[2], left.tokenCounts[4]], [0, 0, 0]);
+      const [cat, stripes] = [left.tokenCounts[1], left.tokenCounts[3]];
+      t.ok(cat !== undefined && cat > 0 && stripes !== undefined && stripes > 0, 'of the others nothing is');
+      for (const [row, text] of [
+        [1, 'a cat'],
+        [3, 'with stripes'],
+      ] as const) {
+        const alone = await session.encode([text], 'query');
+        t.ok(cosine(left.values, row, alone.values, 0, dimensions) >= 0.99999, text);
+      }
+      t.same([...((answers.get(7) as PieceVectors).tokenCounts ?? [])], [0]);
       t.equal(
         batches.reduce((sum, { texts: count }) => sum + count, 0),
-        2,
+        4,
         'a text beside one that was refused costs nothing',
       );
     }
   },
 );
-
-t.test(
-  'what goes wrong beside a run is not taken for a failed run: nothing more is run or answered',
-  async (t) => {
-    const good = beside((run) => {
-      if (run === 1) worker.add(2, piece('live', 1, 'cannot be tokenised'));
-    });
-    let runs = 0;
-    const broken: unknown[] = [];
-    const model: WorkerSession = {
-      ...good,
-      tokenizeOne: (text, role) => {
-        if (text === 'cannot be tokenised') throw new Error('a bug of the tokenizer');
-        return session.tokenizeOne(text, role);
-      },
-      run: async (texts, shape) => {
-        runs += 1;
-        return good.run(texts, shape);
-      },
-    };
-    const { worker, answered } = startWorker(pinned(), undefined, null, model, (error) => broken.push(error));
-    worker.add(1, piece('live', 1));
-    await until('it is broken', () => broken.length > 0);
-    for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
-    t.match(broken, [{ message: 'a bug of the tokenizer' }]);
-    t.equal(runs, 1);
-    t.equal(answered(), 0);
-  },
-);
-
-t.test('vectors that are not as many as the texts are given to nobody', async (t) => {
-  for (const isBeside of [true, false]) {
-    const broken: unknown[] = [];
-    const model: WorkerSession = {
-      ...beside(),
-      isBeside,
-      run: async () => new Float32Array(dimensions),
-    };
-    const { worker, answered } = startWorker(pinned(), undefined, null, model, (error) => broken.push(error));
-    worker.add(1, piece('live', 2));
-    await until('it is broken', () => broken.length > 0);
-    t.match(broken, [{ reason: 'INTERNAL', message: /a run of 2 texts gave 8 numbers/ }]);
-    t.equal(answered(), 0);
-  }
-});

@@ -67,6 +67,17 @@ t.test('a text without tokens is refused, and gets no vector of a neighbour', as
     t.same([refused, together], ['EMPTY_QUERY', 'EMPTY_QUERY'], pooling);
     for (const { values } of [before, after])
       t.ok(cosine(values, 0, wanted.values, 0, encoder.model.dimensions) >= 0.99999, pooling);
+    const texts = [nothing, ...Array.from({ length: 70 }, () => 'a cat'), nothing];
+    const left = await encoder.encode(request(texts, { leavesOut: true }));
+    t.same(
+      [...left.tokenCounts].map((count, at) => (count === 0 ? at : -1)).filter((at) => at >= 0),
+      [0, texts.length - 1],
+      'or left out, where that is asked for',
+    );
+    for (const row of [1, 70])
+      t.ok(cosine(left.values, row, wanted.values, 0, encoder.model.dimensions) >= 0.99999, pooling);
+    const none = await encoder.encode(request([nothing], { leavesOut: true }));
+    t.same([...none.tokenCounts, none.truncatedCount], [0, 0]);
     t.equal(encoder.counters.outstanding, 0);
     t.equal(pidOf(encoder), pid, 'no process ended for it');
   }

@@ -1,6 +1,6 @@
 import t from 'tap';
 import { type Reason, SwitchyardError } from '../../src/errors.js';
-import type { SearchCall } from '../../src/router/query.js';
+import type { SearchCall, SearchOutcome } from '../../src/router/query.js';
 import { Checker } from './checker.js';
 import {
   createRig,
@@ -15,7 +15,16 @@ import {
   V3,
   vectorCall,
 } from './harness.js';
-import { buildOf, CORPUS, DIMENSIONS, embedText, fingerprintOf, QUERIES, target } from './small-engines.js';
+import {
+  buildOf,
+  CORPUS,
+  DIMENSIONS,
+  embedText,
+  fingerprintOf,
+  QUERIES,
+  target,
+  WITHOUT_TOKENS,
+} from './small-engines.js';
 
 /** v1 and v2 share the traffic, v1b drains, v3 is a shadow. */
 async function serving(): Promise<Rig> {
@@ -272,6 +281,28 @@ t.test('one text that no encoder takes does not take the rest of its batch with 
     items.map((item) => (item instanceof SwitchyardError ? item.reason : 'answered')),
     ['answered', 'TEXT_TOO_LARGE', 'answered'],
   );
+  await rig.router.close();
+});
+
+t.test('a text without tokens fails alone, and nothing of its batch is encoded twice', async (t) => {
+  const rig = await serving();
+  const encodes: (readonly string[])[] = [];
+  rig.engines.conditions.onEncode = async (_, { texts }) => {
+    encodes.push(texts);
+  };
+  const texts = ['owl', WITHOUT_TOKENS, 'cat'];
+  const ask = () => rig.router.batchSearch(texts.map((text) => textCall(text, { model: 'alpha@1' })));
+  const items = await ask();
+  t.match(items[1], { reason: 'EMPTY_QUERY', message: /no token under this model/ });
+  const checker = new Checker(PLANS, texts);
+  for (const at of [0, 2]) {
+    const item = items[at];
+    if (item instanceof Error) throw item;
+    checker.check(texts[at] as string, 10, item as SearchOutcome);
+  }
+  t.same([checker.checked, checker.mispaired, checker.mislabelled], [2, [], []]);
+  t.same(encodes, [texts]);
+  t.match((await ask())[1], { reason: 'EMPTY_QUERY' }, 'again, and not from a memory of it');
   await rig.router.close();
 });
 

@@ -1,4 +1,5 @@
 import { setImmediate as turn } from 'node:timers/promises';
+import { withoutTokens } from '../../src/encoder/encode-request.js';
 import type { EncodedBatch, EncodeRequest, Encoder, EncoderState } from '../../src/encoder/encoder.js';
 import type { ModelManifest } from '../../src/encoder/manifest.js';
 import { SwitchyardError } from '../../src/errors.js';
@@ -25,6 +26,9 @@ export { type BuildPlan, buildOf, CORPUS, DIMENSIONS, fingerprintOf } from './sm
  * index of model B passes every dimension check and answers something else.
  */
 const FEATURES = 64;
+
+/** A text of which these encoders, as real ones of some, see nothing. */
+export const WITHOUT_TOKENS = '\u200b';
 
 /** Numbers in [0, 1) that depend on the seed alone. */
 export function seededRandom(seed: number): () => number {
@@ -163,14 +167,16 @@ export function createEngines(
       if (performance.now() >= request.deadlineAtMs)
         throw new SwitchyardError('DEADLINE_EXCEEDED', 'too late');
       const values = new Float32Array(request.texts.length * DIMENSIONS);
+      if (request.leavesOut !== true && request.texts.includes(WITHOUT_TOKENS)) throw withoutTokens();
       request.texts.forEach((text, at) => {
+        if (text === WITHOUT_TOKENS) return;
         values.set(embedText(encoderModel(this.name), text), at * DIMENSIONS);
       });
       return {
         fingerprint: this.model.fingerprint,
         dimensions: DIMENSIONS,
         values,
-        tokenCounts: Uint32Array.from(request.texts, (text) => text.length),
+        tokenCounts: Uint32Array.from(request.texts, (text) => (text === WITHOUT_TOKENS ? 0 : text.length)),
         truncatedCount: 0,
         queueUs: 1,
         encodeUs: 10,
