@@ -3,7 +3,8 @@ import { SwitchyardError } from '../../src/errors.js';
 import { Overload } from '../../src/gateway/overload/overload.js';
 import { systemTimers } from '../../src/process/timers.js';
 import { CORPUS } from '../gateway/brute-force-service.js';
-import { type Gateway, OVERLOAD, startGateway } from '../gateway/harness.js';
+import { contract, type Gateway, LIMITS, OVERLOAD, startGateway } from '../gateway/harness.js';
+import { until } from '../process/wait.js';
 
 const SEARCH = { corpus: CORPUS, text: 'a fish' };
 
@@ -98,4 +99,48 @@ t.test('what a queue dropped counts as refused, of live and of bulk work apart',
   await gateway.post('/v1/search', search);
   await gateway.post('/v1/search:batch', { requests: [search] });
   t.same(refused(), [{ ...none, live: 3, bulk: 1 }, none]);
+});
+
+t.test('a batch over gRPC that has no room is refused before it is decoded', async (t) => {
+  const overload = new Overload(
+    { ...OVERLOAD, limitMin: 2, limitMax: 2, shares: { live: 0.5, shadow: 0, bulk: 0.5 } },
+    systemTimers,
+  );
+  const gateway = await startGateway({ overload });
+  t.teardown(() => gateway.close());
+  const vector = { corpus: CORPUS, model: 'words@1', vector: { values: new Array(16).fill(1) } };
+  const batchType = contract.lookupType('switchyard.v1.BatchSearchRequest');
+  /** Whole for who looks at the fields' numbers; its corpus is no UTF-8. */
+  const undecodable = (...requests: readonly object[]): Buffer => {
+    const bytes = Buffer.from(batchType.encode({ requests }).finish());
+    bytes.set([0xff], bytes.indexOf(CORPUS));
+    return bytes;
+  };
+  const texts = undecodable(SEARCH, SEARCH);
+  const reasonOf = async (bytes: Buffer): Promise<string> =>
+    (await gateway.callRaw('BatchSearch', bytes)).reason;
+  t.equal(await reasonOf(texts), 'MALFORMED_REQUEST');
+
+  let free = (): void => undefined;
+  gateway.service.hold = new Promise((resolve) => {
+    free = resolve;
+  });
+  const held = [1, 2].map(() => gateway.call('Search', SEARCH));
+  await until('texts are used up', () => gateway.service.callCount === 2);
+  const refusedBefore = overload.states().map(({ refused }) => refused.live);
+  t.equal(await reasonOf(texts), 'OVERLOADED');
+  t.equal(await reasonOf(undecodable(vector, SEARCH)), 'OVERLOADED', 'one text makes it a batch of texts');
+  t.equal(await reasonOf(undecodable(vector, vector)), 'MALFORMED_REQUEST', 'vectors have room');
+  t.equal(
+    await reasonOf(undecodable(...Array.from({ length: LIMITS.batchItemsMax + 1 }, () => SEARCH))),
+    'MALFORMED_REQUEST',
+    'too many are refused for that, whenever',
+  );
+  t.same(
+    overload.states().map(({ refused }) => refused.live),
+    [(refusedBefore[0] ?? 0) + 2, refusedBefore[1]],
+    'each refusal is counted once',
+  );
+  free();
+  await Promise.all(held);
 });

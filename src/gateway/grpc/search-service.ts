@@ -15,8 +15,8 @@ import type { Door } from './door.js';
 import type { StatusEncoder } from './status.js';
 import { checkRead, takeAnswer } from './unread-calls.js';
 
-/** What a message says; the error that refuses it, or says that there is no room for what it asks. */
-type Decode<T> = (bytes: Buffer) => T | SwitchyardError;
+/** What a message says; the error that refuses it, or says that there is no room for what its sender asks. */
+type Decode<T> = (bytes: Buffer, caller: Caller) => T | SwitchyardError;
 
 export interface Decoders {
   readonly search: Decode<SearchInput>;
@@ -75,7 +75,7 @@ export function searchHandlers(
       caller.checkStanding();
       caller.enter();
       entered = true;
-      const input = decode(call.request);
+      const input = decode(call.request, caller);
       if (input instanceof SwitchyardError) throw input;
       const traffic = firstOf(metadata, TRAFFIC_HEADER);
       const outcome = await run(input, timeoutMs(call.getDeadline()), caller, scope, traffic);

@@ -3,6 +3,7 @@ import type { PackageDefinition } from '@grpc/proto-loader';
 import { ReflectionService } from '@grpc/reflection';
 import type { Limits, Listener } from '../../config/config.js';
 import { SwitchyardError } from '../../errors.js';
+import type { Caller } from '../auth/caller.js';
 import type { Calls } from '../calls.js';
 import type { FaceContext } from '../faces.js';
 import type { Readiness } from '../readiness.js';
@@ -14,7 +15,7 @@ import { headersOfRefusal, refuseEarly } from './early-refusal.js';
 import { limitHeads } from './heads.js';
 import { Health } from './health.js';
 import { connectionOptions, listenGrpc } from './listening.js';
-import { EMBED_FIELDS, type PeekFields, peek, SEARCH_FIELDS } from './peek.js';
+import { EMBED_FIELDS, type Peeked, type PeekedBatch, peek, peekBatch, SEARCH_FIELDS } from './peek.js';
 import { loadProtos } from './protos.js';
 import { reflectable } from './reflection.js';
 import { searchHandlers } from './search-service.js';
@@ -62,17 +63,28 @@ export async function startGrpcFace(options: GrpcFaceOptions): Promise<GrpcFace>
   });
 
   const bounded =
-    <T>(decode: (bytes: Buffer) => T | SwitchyardError, fields: PeekFields | null) =>
-    (bytes: Buffer): T | SwitchyardError => {
+    <T>(
+      decode: (bytes: Buffer) => T | SwitchyardError,
+      look: (bytes: Buffer) => Peeked | PeekedBatch | null,
+    ) =>
+    (bytes: Buffer, caller: Caller): T | SwitchyardError => {
       if (bytes.length > limits.requestBytesMax) return requestTooLarge(bytes.length, limits);
-      const peeked = fields === null ? null : peek(bytes, fields);
-      const refused = peeked === null ? null : context.overload.refusal(peeked.kind, peeked.priority);
-      return refused ?? decode(bytes);
+      const work = look(bytes);
+      if (work === null) return decode(bytes);
+      const items = 'items' in work ? work.items : 1;
+      const refused = context.overload.refusal(work.kind, work.priority, items);
+      if (refused === null) return decode(bytes);
+      // What is refused uses up its places in the key's rate too.
+      caller.charge(items - 1);
+      return refused;
     };
   const decoders = {
-    search: bounded(decodeSearch, SEARCH_FIELDS),
-    batch: bounded((bytes) => decodeBatch(bytes, limits.batchItemsMax), null),
-    embed: bounded(decodeEmbed, EMBED_FIELDS),
+    search: bounded(decodeSearch, (bytes) => peek(bytes, SEARCH_FIELDS)),
+    batch: bounded(
+      (bytes) => decodeBatch(bytes, limits.batchItemsMax),
+      (bytes) => peekBatch(bytes, limits.batchItemsMax),
+    ),
+    embed: bounded(decodeEmbed, (bytes) => peek(bytes, EMBED_FIELDS)),
   };
   const handlers = searchHandlers(calls, door, decoders, new ResponseEncoder(protos.root), statuses, context);
   const search = serviceOf(protos.definition, SEARCH_SERVICE);

@@ -35,13 +35,13 @@ export class Overload {
   }
 
   /** Why a request would be refused now, or null. It is asked before its body is decoded. */
-  refusal(kind: WorkKind, priority: Priority): SwitchyardError | null {
-    return this.#settings.enabled ? this.#works[kind].refusal(priority, 1) : null;
+  refusal(kind: WorkKind, priority: Priority, weight = 1): SwitchyardError | null {
+    return this.#settings.enabled ? this.#works[kind].refusal(priority, weight) : null;
   }
 
   /** The same for who refuses and counts by other means. */
-  hasRoom(kind: WorkKind, priority: Priority): boolean {
-    return !this.#settings.enabled || this.#works[kind].hasRoom(priority, 1);
+  hasRoom(kind: WorkKind, priority: Priority, weight = 1): boolean {
+    return !this.#settings.enabled || this.#works[kind].hasRoom(priority, weight);
   }
 
   /** Whether anything is refused at this moment. */
