@@ -64,9 +64,13 @@ function orderOf(line: string): BuildOrder {
   }
 }
 
+/** What it wrote so far is for the next one to go on from, as when it is killed. */
+const end = (): never => process.exit(1);
+// The parent holds the other ends for as long as it lives; whichever is seen to be gone first.
 const lines = createInterface({ input: process.stdin });
-// The parent holds the other end for as long as it lives.
-lines.once('close', () => process.exit(1));
+lines.once('close', end);
+process.stdout.on('error', end);
+process.stderr.on('error', end);
 const untilRecorded = new Promise<void>((resolve) => {
   lines.on('line', (line) => {
     if (line === RECORDED) resolve();
