@@ -43,6 +43,7 @@ export class Calls {
     caller: Caller,
     scope: RequestScope | null = null,
   ): Promise<SearchOutcome> {
+    if (scope !== null) scope.priority = input.priority;
     const call = traced(checkSearch(input, this.#limits, this.#deadlineAtMs(timeoutMs)), scope);
     caller.checkCorpus(call.corpus);
     const outcome = await this.#admitted(call.query.kind, call, this.#search, call, waitedMs);
@@ -79,6 +80,7 @@ export class Calls {
     const ready = calls.map((call) => traced(call, scope));
     const kind = calls.some(({ query }) => query.kind === 'text') ? 'text' : 'vector';
     const priority = calls.some((call) => call.priority === 'live') ? 'live' : 'bulk';
+    if (scope !== null) scope.priority = priority;
     const outcomes = await this.#admitted(
       kind,
       { deadlineAtMs, priority },
@@ -110,6 +112,7 @@ export class Calls {
     timeoutMs: number | null,
     scope: RequestScope | null = null,
   ): Promise<EmbedOutcome> {
+    if (scope !== null) scope.priority = input.priority;
     const call = traced(checkEmbed(input, this.#limits, this.#deadlineAtMs(timeoutMs)), scope);
     return this.#admitted('text', call, this.#embed, call, embedWaitedMs);
   }

@@ -4,6 +4,7 @@ import { LineLimit } from '../telemetry/line-limit.js';
 import type { Logger } from '../telemetry/log.js';
 import type { RequestSpan, SpanAttributes } from '../telemetry/trace.js';
 import { TRACE_PARENT, TRACE_STATE, type Tracer } from '../telemetry/tracer.js';
+import type { Priority } from '../vocabulary.js';
 import { FailedItems, type ItemsAnswered } from './batch-items.js';
 
 export const PROTOCOLS = ['grpc', 'http'] as const;
@@ -23,12 +24,38 @@ export const operationOf = (path: string): Operation | undefined => OPERATION_OF
 /** What became of a request. CANCELLED: its client went away before it was answered, so nobody was told anything. */
 export type RequestEnd = Reason | 'OK' | 'CANCELLED';
 
+/**
+ * Reasons that are the gateway's own fault, as the alerts on failing requests count them: load that is shed, deadlines and
+ * what clients do wrong are none. A test compares them with the rules.
+ */
+export const OWN_FAILURES = [
+  'INTERNAL',
+  'QUEUE_FULL',
+  'ENCODER_UNAVAILABLE',
+  'INDEX_UNAVAILABLE',
+  'REGISTRY_UNAVAILABLE',
+  'CORRUPT_MODEL',
+  'CORRUPT_BUNDLE',
+  'CORRUPT_SNAPSHOT',
+  'CORRUPT_ARCHIVE',
+  'CORRUPT_CHECKPOINT',
+  'FINGERPRINT_MISMATCH',
+  'PROBE_MISMATCH',
+] as const satisfies readonly Reason[];
+
 export interface FaceMetrics {
   /**
    * Told once per request of the three operations, whatever became of it. `durationMs`: null where nothing was done for
    * it, since it was refused at the door or did not arrive whole: what it took then is its client's own time.
+   * `priority`: live also where it was refused before it was read.
    */
-  requestFinished(protocol: Protocol, operation: Operation, end: RequestEnd, durationMs: number | null): void;
+  requestFinished(
+    protocol: Protocol,
+    operation: Operation,
+    end: RequestEnd,
+    durationMs: number | null,
+    priority: Priority,
+  ): void;
   /** Told of the items of a batch that was answered: each has an outcome of its own. */
   batchItems(protocol: Protocol, outcome: Reason | 'OK', count: number): void;
 }
@@ -45,6 +72,8 @@ export interface RequestScope {
   readonly keyId: string | null;
   /** Null for a request that is not traced. */
   readonly trace: RequestSpan | null;
+  /** As it says itself, once it is read; a batch is bulk work when all its items are. */
+  priority: Priority;
   /** When it had arrived whole; null before. */
   arrivedAtMs: number | null;
   /** When its answer or refusal was finished and had yet to be sent; null before, and where the two are one. */
@@ -100,7 +129,7 @@ export class Requests {
 
   /** A request that was refused before it began: it is counted, and neither timed, traced nor logged. */
   refused(protocol: Protocol, operation: Operation, reason: Reason): void {
-    this.#options.metrics.requestFinished(protocol, operation, reason, null);
+    this.#options.metrics.requestFinished(protocol, operation, reason, null, 'live');
   }
 
   finish(scope: RequestScope, outcome: RequestEnd): void {
@@ -108,7 +137,7 @@ export class Requests {
     // Not how long its client took to send it, nor to read the answer: neither is the gateway's.
     const durationMs = scope.arrivedAtMs === null ? null : endedAtMs - scope.arrivedAtMs;
     const { metrics, slowRequestMs } = this.#options;
-    metrics.requestFinished(scope.protocol, scope.operation, outcome, durationMs);
+    metrics.requestFinished(scope.protocol, scope.operation, outcome, durationMs, scope.priority);
     // Of a batch that was refused after all, or that nobody waited for, nobody was told of any item.
     if (scope.items !== null && outcome === 'OK') this.#countItems(scope, scope.items);
     scope.trace?.end(endedAtMs, attributesOf(scope), outcome === 'OK' ? undefined : outcome);
@@ -136,6 +165,7 @@ export class Requests {
       requestId,
       ...(keyId === null ? {} : { keyId }),
       ...(trace === null ? {} : { traceId: trace.traceId }),
+      priority: scope.priority,
       outcome,
       ...(durationMs === null ? {} : { durationMs: Number(durationMs.toFixed(3)) }),
       ...(answer === null ? {} : { queryId: answer.queryId, ...answer.servedBy, ...answer.timings }),
@@ -158,6 +188,7 @@ export const scopeOf = (
   requestId,
   keyId,
   trace,
+  priority: 'live',
   arrivedAtMs: null,
   answeredAtMs: null,
   answer: null,

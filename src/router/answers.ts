@@ -175,7 +175,7 @@ export class Answers {
     const { hits } = found;
     const outcome: SearchOutcome =
       hits instanceof EncodedHits ? new EncodedOutcome(fields, hits) : { ...fields, hits };
-    metrics.served(labelsOf(snapshot.corpus, target), admitted.kind, timings);
+    metrics.served(labelsOf(snapshot.corpus, target), admitted.kind, timings, admitted.call.priority);
     if (admitted.mirrors.length > 0)
       mirrors.offer(admitted, found.vector ?? givenTo(admitted), outcome, found);
     return outcome;

@@ -1,5 +1,5 @@
 import type { SwitchyardError } from '../errors.js';
-import type { Digest, Fingerprint } from '../vocabulary.js';
+import type { Digest, Fingerprint, Priority } from '../vocabulary.js';
 import type { Comparison } from './comparison.js';
 import type { MirrorDrop } from './mirror-drop.js';
 
@@ -34,7 +34,7 @@ export interface StageTimes {
  * an implementation neither blocks nor throws.
  */
 export interface RouterMetrics {
-  served(target: TargetLabels, kind: TrafficKind, times: StageTimes): void;
+  served(target: TargetLabels, kind: TrafficKind, times: StageTimes, priority: Priority): void;
   /** A request that failed after its target was picked, and what ejection made of it. */
   failed(target: TargetLabels, kind: TrafficKind, error: SwitchyardError, blame: Blame): void;
   mirrorOffered(shadow: TargetLabels): void;

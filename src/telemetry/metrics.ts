@@ -1,4 +1,5 @@
 import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import { PRIORITIES, type Priority } from '../vocabulary.js';
 import { delaySeconds, looksAtEventLoop } from './event-loop-delay.js';
 import { DurationTally, type HistogramSeries, LabelledDurations, LabelledTally } from './tally.js';
 
@@ -9,6 +10,16 @@ const DURATION_BUCKETS = [
 export const STAGES = ['queue', 'encode', 'search', 'total'] as const;
 export type Stage = (typeof STAGES)[number];
 
+/** The labels of a target; `build` as its digest's prefix. */
+export type TargetSeries = Readonly<Record<'corpus' | 'version' | 'build', string>>;
+
+const durationsByStage = (): Readonly<Record<Stage, DurationTally>> => ({
+  queue: new DurationTally(DURATION_BUCKETS),
+  encode: new DurationTally(DURATION_BUCKETS),
+  search: new DurationTally(DURATION_BUCKETS),
+  total: new DurationTally(DURATION_BUCKETS),
+});
+
 /**
  * The gateway's metrics, prefix `switchyard_`. Labels have few values by construction: corpora, versions, builds,
  * models and reasons of the catalogue; never a client's free text.
@@ -16,14 +27,13 @@ export type Stage = (typeof STAGES)[number];
 export class Metrics {
   readonly registry = new Registry();
   readonly requests = new LabelledTally(['rpc', 'protocol', 'reason']);
-  readonly duration: Readonly<Record<Stage, DurationTally>> = {
-    queue: new DurationTally(DURATION_BUCKETS),
-    encode: new DurationTally(DURATION_BUCKETS),
-    search: new DurationTally(DURATION_BUCKETS),
-    total: new DurationTally(DURATION_BUCKETS),
+  /** Apart by priority, since bulk work may wait ten times as long by design. */
+  readonly duration: Readonly<Record<Priority, Readonly<Record<Stage, DurationTally>>>> = {
+    live: durationsByStage(),
+    bulk: durationsByStage(),
   };
-  /** From its whole arrival to its finished answer or refusal, by RPC and protocol. */
-  readonly rpcDuration = new LabelledDurations(['rpc', 'protocol'], DURATION_BUCKETS);
+  /** From its whole arrival to its finished answer or refusal. */
+  readonly rpcDuration = new LabelledDurations(['rpc', 'protocol', 'priority'], DURATION_BUCKETS);
   readonly targetRequests = new LabelledTally(['corpus', 'version', 'build', 'kind']);
   /** Kind `mirror` besides those of what is served. */
   readonly targetFailures = new LabelledTally(['corpus', 'version', 'build', 'kind', 'reason']);
@@ -31,6 +41,7 @@ export class Metrics {
   readonly batchItems = new LabelledTally(['protocol', 'reason']);
   readonly mirrors = new LabelledTally(['corpus', 'version', 'outcome']);
   private readonly loopLooks = looksAtEventLoop();
+  #heldTargets: () => Iterable<TargetSeries> = () => [];
 
   constructor() {
     const registers = [this.registry];
@@ -41,19 +52,28 @@ export class Metrics {
       ['rpc', 'protocol', 'reason'],
       () => this.requests.read(),
     );
-    this.observeHistogram('switchyard_request_duration_seconds', 'Duration of searches by stage', () =>
-      STAGES.map((stage) => this.duration[stage].series({ stage })),
+    this.observeHistogram(
+      'switchyard_request_duration_seconds',
+      'Duration of searches by stage and priority',
+      () =>
+        PRIORITIES.flatMap((priority) =>
+          STAGES.map((stage) => this.duration[priority][stage].series({ stage, priority })),
+        ),
     );
     this.observeHistogram(
       'switchyard_rpc_duration_seconds',
-      'From the whole arrival of a request to its finished answer or refusal, by RPC and protocol; not of those refused at the door',
+      'From the whole arrival of a request to its finished answer or refusal, by RPC, protocol and priority; not of those refused at the door',
       () => this.rpcDuration.series(),
     );
     this.observeTotal(
       'switchyard_target_requests_total',
       'Requests served by target: kind split follows the weights, pinned does not',
       ['corpus', 'version', 'build', 'kind'],
-      () => this.targetRequests.read(),
+      () => {
+        for (const { corpus, version, build } of this.#heldTargets())
+          this.targetRequests.declare(corpus, version, build, 'split');
+        return this.targetRequests.read();
+      },
     );
     this.observeTotal(
       'switchyard_target_failures_total',
@@ -77,7 +97,12 @@ export class Metrics {
       'switchyard_mirrors_total',
       'Mirrored reads by outcome: offered, compared, or the reason why they were dropped',
       ['corpus', 'version', 'outcome'],
-      () => this.mirrors.read(),
+      () => {
+        // Where none is ever compared, their share is nought and not unknown.
+        for (const [{ corpus, version }] of [...this.mirrors.read()])
+          this.mirrors.declare(corpus, version, 'compared');
+        return this.mirrors.read();
+      },
     );
     const { loopLooks } = this;
     loopLooks.enable();
@@ -149,10 +174,14 @@ export class Metrics {
     this.registry.registerMetric(metric as unknown as Gauge<string>);
   }
 
+  /** Targets whose requests are shown at nought before the first comes: an increase is seen from there only. */
+  declareTargets(held: () => Iterable<TargetSeries>): void {
+    this.#heldTargets = held;
+  }
+
   /** Ends the series of targets that are gone, so that builds which were retired do not add up. */
   forgetTargets(isHeld: (corpus: string, version: string, build: string) => boolean): void {
-    const isGone = (of: Readonly<Record<'corpus' | 'version' | 'build', string>>): boolean =>
-      !isHeld(of.corpus, of.version, of.build);
+    const isGone = (of: TargetSeries): boolean => !isHeld(of.corpus, of.version, of.build);
     this.targetRequests.forget(isGone);
     this.targetFailures.forget(isGone);
   }

@@ -154,6 +154,18 @@ t.test('a failure is counted and logged where it happens, whatever became of its
     );
   const finished = (rpc: string, protocol: string, reason: string): Promise<number> =>
     scrape(`switchyard_requests_total{rpc="${rpc}",protocol="${protocol}",reason="${reason}"}`);
+  const served = (build: Digest, version: string): Promise<number> =>
+    scrape(
+      `switchyard_target_requests_total{corpus="${CORPUS}",version="${version}",build="${digestPrefix(build)}",kind="split"}`,
+    );
+  const durations = async (rpc: string, protocol: string): Promise<readonly number[]> =>
+    Promise.all(
+      ['live', 'bulk'].map((priority) =>
+        scrape(
+          `switchyard_rpc_duration_seconds_count{rpc="${rpc}",protocol="${protocol}",priority="${priority}"}`,
+        ),
+      ),
+    );
   const items = (protocol: string, reason: string): Promise<number> =>
     scrape(`switchyard_batch_items_total{protocol="${protocol}",reason="${reason}"}`);
   const lines = (msg: string): Line[] =>
@@ -168,6 +180,18 @@ t.test('a failure is counted and logged where it happens, whatever became of its
 
   t.test('an increase is seen from nought', async (t) => {
     for (const kind of ['split', 'pinned', 'mirror', 'embed']) t.equal(await refused(kind), 0, kind);
+    for (const protocol of ['grpc', 'http'])
+      for (const reason of ['OK', 'INTERNAL', 'FINGERPRINT_MISMATCH']) {
+        for (const rpc of ['search', 'batch_search', 'embed'])
+          t.equal(await finished(rpc, protocol, reason), 0, `${protocol} ${rpc} ${reason}`);
+        t.equal(await items(protocol, reason), 0, `items over ${protocol} ${reason}`);
+      }
+    for (const [build, version] of [
+      [v1.build, 'v1'],
+      [second, 'v1'],
+      [v2.build, 'v2'],
+    ] as const)
+      t.equal(await served(build, version), 0, `requests of ${version}`);
   });
 
   t.test('of a search that another target of the model answers', async (t) => {
@@ -277,8 +301,35 @@ t.test('a failure is counted and logged where it happens, whatever became of its
     });
   });
 
+  t.test(
+    'and bulk work is told apart from live requests, over both protocols and in every stage',
+    async (t) => {
+      engines.crossed.clear();
+      const bulk = { ...item, priority: 'bulk' };
+      const stages = (priority: string): Promise<number> =>
+        scrape(`switchyard_request_duration_seconds_count{stage="queue",priority="${priority}"}`);
+      const told = async () => ({
+        search: await durations('search', 'http'),
+        batch: await durations('batch_search', 'grpc'),
+        embed: await durations('embed', 'http'),
+        stages: [await stages('live'), await stages('bulk')],
+      });
+      const before = await told();
+      await send(`${http}/v1/search`, 'POST', bulk);
+      await call('BatchSearch', { requests: [bulk, bulk].map((one) => ({ ...one, priority: 2 })) });
+      await call('BatchSearch', { requests: [{ ...bulk, priority: 2 }, item] });
+      await send(`${http}/v1/embed`, 'POST', { model: v1.modelRef, text: TEXT, priority: 'bulk' });
+      const after = await told();
+      const more = (of: keyof typeof after) => after[of].map((count, at) => count - (before[of][at] ?? 0));
+      t.same(more('search'), [0, 1]);
+      t.same(more('batch'), [1, 1], 'a batch with a live item is a live one');
+      t.same(more('embed'), [0, 1]);
+      t.same(more('stages'), [1, 4], 'items each by their own');
+    },
+  );
+
   t.test('and nothing of the queries is in metrics or log', async (t) => {
-    t.equal((await items('http', 'OK')) > 0, false);
+    t.equal(await items('http', 'OK'), 0);
     engines.crossed.clear();
     await batch();
     t.equal(await items('http', 'OK'), 3, 'what is answered is counted as such');

@@ -3,6 +3,8 @@ import path from 'node:path';
 import t from 'tap';
 import { parse } from 'yaml';
 import { createProgram } from '../../src/cli/program.js';
+import { REASONS } from '../../src/errors.js';
+import { OWN_FAILURES } from '../../src/gateway/requests.js';
 import { packageRoot } from '../../src/package-root.js';
 import { PROMETHEUS_FOLDER, promtool } from '../fixtures/prometheus.js';
 
@@ -65,6 +67,18 @@ t.test('no rule and no panel names a bucket: Prometheus 2 calls it 1 and Prometh
   for (const kind of ['prometheus/alerts.rules.yml', 'grafana/dashboards/switchyard-serving.json'])
     t.ok(files.includes(path.normalize(kind)), kind);
   for (const name of files) t.notMatch(read(deploy, name), names, name);
+  t.end();
+});
+
+t.test('what the recorded ratios of failures count is what a gateway shows at nought', (t) => {
+  const rules = read(PROMETHEUS_FOLDER, 'recording.rules.yml');
+  const patterns = [...rules.matchAll(/reason=~"([^"]+)"/g)].map(([, pattern]) => pattern as string);
+  t.equal(patterns.length, 4, 'above and below the line, of requests and of items');
+  for (const pattern of patterns) {
+    const counts = new RegExp(`^(${pattern})$`);
+    const counted = Object.keys(REASONS).filter((reason) => counts.test(reason));
+    t.same(new Set(counted), new Set(OWN_FAILURES), pattern);
+  }
   t.end();
 });
 

@@ -239,8 +239,8 @@ async function measuredRouter(): Promise<{ rig: Rig; found: () => Finding }> {
   const meter = new MigrationMeter();
   meter.watch(new Set([CORPUS]));
   const metrics = new (class extends CountingMetrics {
-    override served(...given: Parameters<CountingMetrics['served']>): void {
-      meter.served(...given);
+    override served(...[target, kind, times]: Parameters<CountingMetrics['served']>): void {
+      meter.served(target, kind, times);
     }
     override failed(...[target, kind, , blame]: Parameters<CountingMetrics['failed']>): void {
       meter.failed(target, kind, blame);

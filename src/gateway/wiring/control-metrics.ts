@@ -36,6 +36,13 @@ export function forgetGoneTargets(metrics: Metrics, targets: readonly Pick<Targe
 
 /** Routes, registry and mirrors as they are when Prometheus asks. */
 export function observeControl(metrics: Metrics, router: Router, follower: RouteFollower): void {
+  metrics.declareTargets(() =>
+    router.targets().map(({ spec: { corpus, version, build } }) => ({
+      corpus,
+      version,
+      build: digestPrefix(build),
+    })),
+  );
   metrics.observe(
     'switchyard_registry_up',
     '1 while the registry answers; 0: serving goes on from the last snapshot, changes are refused',

@@ -2,9 +2,8 @@ import type { MigrationMeter } from '../../lifecycle/migration/meter.js';
 import type { RouterMetrics } from '../../router/metrics.js';
 import type { Logger } from '../../telemetry/log.js';
 import type { Metrics } from '../../telemetry/metrics.js';
-import type { DurationTally } from '../../telemetry/tally.js';
-import { digestPrefix, LANES, modelRef } from '../../vocabulary.js';
-import { type FaceMetrics, OPERATIONS, type Operation, PROTOCOLS, type Protocol } from '../requests.js';
+import { digestPrefix, LANES, modelRef, PRIORITIES } from '../../vocabulary.js';
+import { type FaceMetrics, OPERATIONS, OWN_FAILURES, PROTOCOLS } from '../requests.js';
 import type { Engines } from './engines.js';
 import { TargetFailures } from './target-failures.js';
 import { poolsOf } from './tier-metrics.js';
@@ -12,11 +11,11 @@ import { poolsOf } from './tier-metrics.js';
 const MICROSECONDS = 1e-6;
 
 export function routerMetrics(metrics: Metrics, meter: MigrationMeter, log: Logger): RouterMetrics {
-  const { duration } = metrics;
   const failures = new TargetFailures(metrics, log);
   return {
-    served: (target, kind, times) => {
+    served: (target, kind, times, priority) => {
       const { corpus, version, build } = target;
+      const duration = metrics.duration[priority];
       metrics.targetRequests.add(corpus, version, digestPrefix(build), kind);
       duration.queue.observe(times.queueUs * MICROSECONDS);
       duration.encode.observe(times.encodeUs * MICROSECONDS);
@@ -43,20 +42,31 @@ export function routerMetrics(metrics: Metrics, meter: MigrationMeter, log: Logg
 }
 
 export function faceMetrics(metrics: Metrics): FaceMetrics {
-  const tallies = Object.fromEntries(
-    PROTOCOLS.map((protocol) => [
-      protocol,
-      Object.fromEntries(OPERATIONS.map((rpc) => [rpc, metrics.rpcDuration.of(rpc, protocol)])),
-    ]),
-  ) as Record<Protocol, Record<Operation, DurationTally>>;
+  const tallies = recordOf(PROTOCOLS, (protocol) =>
+    recordOf(OPERATIONS, (rpc) =>
+      recordOf(PRIORITIES, (priority) => metrics.rpcDuration.of(rpc, protocol, priority)),
+    ),
+  );
+  // What alerts divide by and count is known at nought: of a counter that begins with a burst no increase is seen.
+  for (const reason of ['OK', ...OWN_FAILURES])
+    for (const protocol of PROTOCOLS) {
+      metrics.batchItems.declare(protocol, reason);
+      for (const rpc of OPERATIONS) metrics.requests.declare(rpc, protocol, reason);
+    }
   return {
-    requestFinished: (protocol, rpc, reason, durationMs) => {
+    requestFinished: (protocol, rpc, reason, durationMs, priority) => {
       metrics.requests.add(rpc, protocol, reason);
-      if (durationMs !== null) tallies[protocol][rpc].observe(durationMs / 1000);
+      if (durationMs !== null) tallies[protocol][rpc][priority].observe(durationMs / 1000);
     },
     batchItems: (protocol, reason, count) => metrics.batchItems.addSome(count, protocol, reason),
   };
 }
+
+const recordOf = <Key extends string, Value>(
+  keys: readonly Key[],
+  of: (key: Key) => Value,
+): Readonly<Record<Key, Value>> =>
+  Object.fromEntries(keys.map((key) => [key, of(key)])) as Record<Key, Value>;
 
 /** What the engines count themselves is read when Prometheus asks. */
 export function observeEngines(metrics: Metrics, engines: Engines): void {
