@@ -62,15 +62,26 @@ export function loadConfig(sources: ConfigSources): Config {
   if (first !== undefined) {
     const setting = settingAt(first.path);
     const known = first.message.startsWith('Unexpected') ? '; docs/operations.md lists the settings' : '';
-    const choices = (first.schema as { anyOf?: { const?: unknown }[] }).anyOf?.map(
-      (choice) => choice.const ?? 'null',
-    );
+    const choices = (first.schema as { anyOf?: readonly Choice[] }).anyOf?.map(nameOfChoice);
     const { errorMessage } = first.schema as { errorMessage?: string };
     const problem = choices === undefined ? first.message : `must be one of ${choices.join(', ')}`;
     throw invalid(`${setting}: ${errorMessage ?? problem}${known}`);
   }
   return compile(withDefaults as ConfigFile, sources.cwd);
 }
+
+interface Choice {
+  readonly const?: string;
+  readonly type: string;
+  readonly minLength?: number;
+  readonly maxLength?: number;
+}
+
+const nameOfChoice = ({ const: literal, type, minLength = 0, maxLength }: Choice): string =>
+  literal ??
+  (type === 'string'
+    ? `a text of ${minLength} ${maxLength === undefined ? 'or more' : `to ${maxLength}`} characters`
+    : type);
 
 /** Numbers, booleans and comma lists of the environment, by the type that the schema has at this place. */
 function fromText(setting: string, text: string): unknown {

@@ -123,7 +123,14 @@ t.test(
       [`auth: { hmac_secret "${SECRET}" }\n`, /auth\.\(a name that no setting has\): Unexpected/],
       [`${SECRET}: 1\n`, /^\(a name that no setting has\)/],
       [`? { ${SECRET}: 1 }\n: 2\n`, /a name that no setting has/],
-      [`auth: { hmac_secret: { ${SECRET}: 1 } }\n`, /^auth\.hmac_secret: /],
+      [
+        `auth: { hmac_secret: { ${SECRET}: 1 } }\n`,
+        /^auth\.hmac_secret: must be one of null, a text of 32 to 1024 characters$/,
+      ],
+      [
+        `cache: { secret: [${SECRET}] }\n`,
+        /^cache\.secret: must be one of null, a text of 1 or more characters$/,
+      ],
       [`${SECRET}\n`, /must be a mapping of settings/],
       [`auth: &a [ *a, ${SECRET} ]\n`, /refers to nothing, to too much or to itself/],
     ];
