@@ -8,6 +8,7 @@ import { MINILM_PACKAGE } from '../../src/encoder/import/minilm.js';
 import { findPackage } from '../../src/encoder/import/npm-package.js';
 import { TextTokenizer } from '../../src/encoder/tokenizer.js';
 import { wordNetGlosses } from '../fixtures/glosses.js';
+import { addedToken, tokenizerFile } from '../fixtures/tokenizer-files.js';
 
 type Json = Readonly<Record<string, unknown>>;
 
@@ -19,20 +20,6 @@ const miniLm = JSON.parse(
   await readFile(path.join(findPackage(MINILM_PACKAGE), 'model', 'tokenizer.json'), 'utf8'),
 ) as Json;
 const wordPieces = miniLm.model as Json;
-
-/** Around a model the least that a file of the library has. */
-const fileOf = (model: Json, others: Json = {}): Json => ({
-  version: '1.0',
-  truncation: null,
-  padding: null,
-  added_tokens: [],
-  normalizer: null,
-  pre_tokenizer: null,
-  post_processor: null,
-  decoder: null,
-  model,
-  ...others,
-});
 
 /** The printable characters that stand for the 256 bytes, in the order of their ids in GPT-2's vocabulary. */
 function byteCharacters(): string[] {
@@ -46,7 +33,7 @@ const range = (from: number, to: number): number[] =>
 const MERGES = ['t h', 'th e', 'Ġ the', 'i n', 'in g', 'Ġ a', 'e r', 'Ġ in', 'o u', 'a t', 'c at', 'Ġ cat'];
 const byteVocabulary = [...byteCharacters(), ...MERGES.map((merge) => merge.replace(' ', '')), '<s>', '</s>'];
 /** Of bytes, as GPT-2 and RoBERTa have it: it knows every text. */
-const bytePairs = fileOf(
+const bytePairs = tokenizerFile(
   {
     type: 'BPE',
     dropout: null,
@@ -59,15 +46,7 @@ const bytePairs = fileOf(
     merges: MERGES,
   },
   {
-    added_tokens: ['<s>', '</s>'].map((content) => ({
-      id: byteVocabulary.indexOf(content),
-      content,
-      single_word: false,
-      lstrip: false,
-      rstrip: false,
-      normalized: false,
-      special: true,
-    })),
+    added_tokens: ['<s>', '</s>'].map((content) => addedToken(byteVocabulary.indexOf(content), content)),
     pre_tokenizer: { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true },
     post_processor: {
       type: 'RobertaProcessing',
@@ -81,7 +60,7 @@ const bytePairs = fileOf(
 
 const PIECES = ['▁the', '▁cat', '▁', 'th', 'ing', 'in', ...'abcdefghijklmnopqrstuvwxyz', 'é', '東'];
 /** As SentencePiece's models are written, without their table of characters. */
-const pieces = fileOf(
+const pieces = tokenizerFile(
   {
     type: 'Unigram',
     unk_id: 1,
@@ -114,7 +93,7 @@ t.test('a text whose words have no id is not what a file that is run can give', 
     'the library gives no id, which would be token 0',
   );
   const vocabularyWith = (id: unknown): Json => ({ ...(wordPieces.vocab as Json), house: id });
-  const pairsWith = (id: unknown): Json => fileOf({ ...known, vocab: { ...known.vocab, house: id } });
+  const pairsWith = (id: unknown): Json => tokenizerFile({ ...known, vocab: { ...known.vocab, house: id } });
   const unigramWith = (change: Json): Json => ({
     ...pieces,
     model: { ...(pieces.model as Json), ...change },
@@ -132,7 +111,7 @@ t.test('a text whose words have no id is not what a file that is run can give', 
       /no continuing_subword_prefix/,
     ],
     ['a kind that is no text', { ...miniLm, model: { ...wordPieces, type: null } }, /another kind of model/],
-    ['no kind and nothing to tell it by', fileOf({ vocab: { a: 0 } }), /another kind of model/],
+    ['no kind and nothing to tell it by', tokenizerFile({ vocab: { a: 0 } }), /another kind of model/],
     ['no list of added tokens', { ...miniLm, added_tokens: null }, /no list of added_tokens/],
     ['an added token without an id', addedWith({ content: '<new>' }), /added_tokens whose id/],
     ['an added token that is no string', addedWith({ id: 5 }), /added_tokens that is no string/],
@@ -168,7 +147,7 @@ t.test('a text whose words have no id is not what a file that is run can give', 
         UNKNOWN,
       ],
       [`words of no kind with ${unk_token}`, { ...miniLm, model: { ...typeless, unk_token } }, UNKNOWN],
-      [`pairs with ${unk_token}`, fileOf({ ...known, unk_token }), UNKNOWN],
+      [`pairs with ${unk_token}`, tokenizerFile({ ...known, unk_token }), UNKNOWN],
     ]),
     ['words without an unknown one', { ...miniLm, model: { ...wordPieces, unk_token: null } }, UNKNOWN],
   ];
@@ -179,10 +158,10 @@ t.test('a text whose words have no id is not what a file that is run can give', 
 });
 
 t.test('what knows every text, or has an id for what it does not know, is run', async (t) => {
-  t.same([...opened(fileOf(known)).encode('abxa').ids], [2, 3, 0]);
+  t.same([...opened(tokenizerFile(known)).encode('abxa').ids], [2, 3, 0]);
   const { unk_token: _unknown, ...silent } = known;
   t.same(
-    [...opened(fileOf(silent)).encode('abxa').ids],
+    [...opened(tokenizerFile(silent)).encode('abxa').ids],
     [2, 0],
     'as the reference, it leaves out what it does not know',
   );
@@ -252,23 +231,13 @@ for (const [name, json] of [
   });
 
 t.test('what a file says of added tokens and of bytes is not always done as by the reference', async (t) => {
-  const added = (content: string, others: Json): Json => ({
-    id: ADDED,
-    content,
-    single_word: false,
-    lstrip: false,
-    rstrip: false,
-    normalized: false,
-    special: true,
-    ...others,
-  });
   const idsOf = async (json: Json, text: string): Promise<{ got: string[]; wanted: string[] }> => {
     const reference = ReferenceTokenizer.fromString(JSON.stringify(json));
     reference.disablePadding();
     const wanted = (await reference.encode(text)).getIds();
     return { got: [...opened(json).encode(text).ids].map(String), wanted: wanted.map(String) };
   };
-  const single = { ...miniLm, added_tokens: [added('zqcat', { single_word: true })] };
+  const single = { ...miniLm, added_tokens: [addedToken(ADDED, 'zqcat', { single_word: true })] };
   t.match(await idsOf(single, 'zqcat'), {
     got: ['101', String(ADDED), '102'],
     wanted: ['101', String(ADDED), '102'],
@@ -277,7 +246,7 @@ t.test('what a file says of added tokens and of bytes is not always done as by t
   t.ok(within.got.includes(String(ADDED)), 'here also within a word');
   t.notOk(within.wanted.includes(String(ADDED)));
 
-  const special = await idsOf({ ...miniLm, added_tokens: [added('<s>', {})] }, '<S>');
+  const special = await idsOf({ ...miniLm, added_tokens: [addedToken(ADDED, '<s>')] }, '<S>');
   t.same(special.got, ['101', String(ADDED), '102'], 'here also what is one once it is normalised');
   t.notOk(special.wanted.includes(String(ADDED)));
 

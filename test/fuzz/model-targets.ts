@@ -9,6 +9,7 @@ import { PROBE_COUNT, probesToJson, readProbes } from '../../src/encoder/probes.
 import type { LibraryTokenizer } from '../../src/encoder/remembered-words.js';
 import { TextTokenizer } from '../../src/encoder/tokenizer.js';
 import { UNIGRAM_TYPE } from '../../src/encoder/unigram.js';
+import { addedToken, tokenizerFile } from '../fixtures/tokenizer-files.js';
 import { modelManifest } from '../router/small-manifests.js';
 import type { FuzzTarget } from './targets.js';
 
@@ -121,25 +122,20 @@ const tfjsModel = () => ({
 
 /** As the tokenizers library writes one of a BERT model, with the few words of this test. */
 function wordPieces(): object {
-  const special = (content: string) => ({
-    id: VOCABULARY.indexOf(content),
-    content,
-    single_word: false,
-    lstrip: false,
-    rstrip: false,
-    normalized: false,
-    special: true,
-  });
   const around = (content: string) => ({
     id: content,
     ids: [VOCABULARY.indexOf(content)],
     tokens: [content],
   });
-  return {
-    version: '1.0',
-    truncation: null,
-    padding: null,
-    added_tokens: VOCABULARY.slice(0, 4).map(special),
+  const model = {
+    type: 'WordPiece',
+    unk_token: '[UNK]',
+    continuing_subword_prefix: '##',
+    max_input_chars_per_word: 100,
+    vocab: Object.fromEntries(VOCABULARY.map((word, id) => [word, id])),
+  };
+  return tokenizerFile(model, {
+    added_tokens: VOCABULARY.slice(0, 4).map((content, id) => addedToken(id, content)),
     normalizer: {
       type: 'BertNormalizer',
       clean_text: true,
@@ -159,12 +155,5 @@ function wordPieces(): object {
       special_tokens: { '[CLS]': around('[CLS]'), '[SEP]': around('[SEP]') },
     },
     decoder: { type: 'WordPiece', prefix: '##', cleanup: true },
-    model: {
-      type: 'WordPiece',
-      unk_token: '[UNK]',
-      continuing_subword_prefix: '##',
-      max_input_chars_per_word: 100,
-      vocab: Object.fromEntries(VOCABULARY.map((word, id) => [word, id])),
-    },
-  };
+  });
 }
