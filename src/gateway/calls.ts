@@ -46,7 +46,7 @@ export class Calls {
     if (scope !== null) scope.priority = input.priority;
     const call = traced(checkSearch(input, this.#limits, this.#deadlineAtMs(timeoutMs)), scope);
     caller.checkCorpus(call.corpus);
-    const outcome = await this.#admitted(call.query.kind, call, this.#search, call, waitedMs);
+    const outcome = await this.#admitted(call.query.kind, call, this.#search, call, waitedMs, scope);
     if (scope !== null) scope.answer = outcome;
     if (input.isEvaluation !== true) this.#count(call, outcome, caller);
     return outcome;
@@ -87,6 +87,7 @@ export class Calls {
       this.#batchSearch,
       ready,
       leastWait,
+      scope,
       calls.length,
     );
     if (outcomes.length !== calls.length) {
@@ -114,7 +115,7 @@ export class Calls {
   ): Promise<EmbedOutcome> {
     if (scope !== null) scope.priority = input.priority;
     const call = traced(checkEmbed(input, this.#limits, this.#deadlineAtMs(timeoutMs)), scope);
-    return this.#admitted('text', call, this.#embed, call, embedWaitedMs);
+    return this.#admitted('text', call, this.#embed, call, embedWaitedMs, scope);
   }
 
   /** Which version answered whom: that decides when a version may be retired. */
@@ -131,12 +132,19 @@ export class Calls {
     work: (argument: Argument) => Promise<T>,
     argument: Argument,
     waitOf: (outcome: T) => Wait,
+    scope: RequestScope | null,
     weight = 1,
   ): Promise<T> {
     const nowMs = performance.now();
     // Nothing is begun for it, and nothing learnt from it: clients without any time must not move the limit of the others.
     if (deadlineAtMs <= nowMs) throw deadlineExceeded();
-    this.#overload.enter(kind, priority, weight);
+    try {
+      this.#overload.enter(kind, priority, weight);
+    } catch (thrown) {
+      // It took no time, and many of those would hide others that are late.
+      if (scope !== null) scope.arrivedAtMs = null;
+      throw thrown;
+    }
     let wait: Wait = null;
     try {
       const outcome = await this.#inFlight.run(deadlineAtMs, nowMs, work, argument);

@@ -60,7 +60,7 @@ export interface FaceMetrics {
   batchItems(protocol: Protocol, outcome: Reason | 'OK', count: number): void;
 }
 
-/** Lines about slow requests in one second at most: a slow disk under the log must not make the next ones slow. */
+/** Lines about slow requests of one priority in one second at most: a slow disk under the log must not make the next ones slow. */
 const SLOW_LINES_PER_S_MAX = 10;
 
 /** One request of the three operations, as the log and the trace know it. */
@@ -97,7 +97,11 @@ export interface RequestsOptions {
 export class Requests {
   readonly #options: RequestsOptions;
   readonly #logsAll: boolean;
-  readonly #slowLines = new LineLimit(SLOW_LINES_PER_S_MAX);
+  /** Of each priority its own: bulk work is slow by design, and hides nobody who waits. */
+  readonly #slowLines: Readonly<Record<Priority, LineLimit>> = {
+    live: new LineLimit(SLOW_LINES_PER_S_MAX),
+    bulk: new LineLimit(SLOW_LINES_PER_S_MAX),
+  };
   readonly #failedItems: FailedItems;
 
   constructor(options: RequestsOptions) {
@@ -145,7 +149,7 @@ export class Requests {
       slowRequestMs > 0 &&
       durationMs !== null &&
       durationMs >= slowRequestMs &&
-      this.#slowLines.takes(endedAtMs);
+      this.#slowLines[scope.priority].takes(endedAtMs);
     if (isSlow || this.#logsAll) this.#write(scope, outcome, durationMs, isSlow);
   }
 

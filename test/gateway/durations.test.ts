@@ -1,10 +1,13 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
+import { Metadata } from '@grpc/grpc-js';
 import { pino } from 'pino';
 import t from 'tap';
 import { SwitchyardError } from '../../src/errors.js';
 import { FailedItems } from '../../src/gateway/batch-items.js';
+import { Overload } from '../../src/gateway/overload/overload.js';
 import type { FaceMetrics } from '../../src/gateway/requests.js';
+import { systemTimers } from '../../src/process/timers.js';
 import type { SearchCall, SearchOutcome } from '../../src/router/query.js';
 import { sleep } from '../control/yard.js';
 import type { Teardown } from '../fixtures/folders.js';
@@ -13,7 +16,7 @@ import { bearer, KEYED_LISTENERS, makeKey, ringOf } from '../security/keys.js';
 import { slowCallsOn } from '../security/slow-clients.js';
 import { framed, Http2Client, MB } from '../security/unread-clients.js';
 import { BruteForceService } from './brute-force-service.js';
-import { LIMITS, startGateway } from './harness.js';
+import { LIMITS, OVERLOAD, startGateway } from './harness.js';
 
 const CORPUS = 'animals';
 
@@ -137,6 +140,39 @@ t.test('nor has one that is refused at the door, so that strangers thin out noth
     ],
   );
 });
+
+t.test(
+  'nor one that there is no room for, so that many who are refused hide nobody who is late',
+  async (t) => {
+    const overload = new Overload(
+      { ...OVERLOAD, limitMin: 1, limitMax: 1, shares: { live: 0, shadow: 0, bulk: 0 } },
+      systemTimers,
+    );
+    const key = makeKey({ concurrencyMax: 2 });
+    const { gateway, finished } = await rig(t, { overload, listen: KEYED_LISTENERS, keys: ringOf([key]) });
+    let free = (): void => undefined;
+    gateway.service.hold = new Promise((resolve) => {
+      free = resolve;
+    });
+    const search = { corpus: CORPUS, text: 'fish' };
+    const auth = bearer(key.token);
+    const metadata = new Metadata();
+    metadata.set('authorization', auth.authorization ?? '');
+    const first = gateway.call('Search', search, {}, metadata);
+    await until('it is worked on', () => gateway.service.callCount === 1);
+    await gateway.post('/v1/search', search, auth);
+    await gateway.post('/v1/embed', { model: 'brute@1', text: 'fish' }, auth);
+    await gateway.post('/v1/search:batch', { requests: [search] }, auth);
+    await gateway.call('Search', search, {}, metadata);
+    await gateway.call('BatchSearch', { requests: [search] }, {}, metadata);
+    t.same(
+      finished.map(({ outcome, durationMs }) => [outcome, durationMs]),
+      Array(2).fill(['QUOTA_EXCEEDED', null]),
+    );
+    free();
+    await first;
+  },
+);
 
 t.test('items of a batch that is refused once it is answered are not counted', async (t) => {
   const { gateway, finished, items } = await rig(t, {

@@ -1,7 +1,10 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { Client, credentials, Metadata } from '@grpc/grpc-js';
+import { pino } from 'pino';
 import t from 'tap';
+import { Requests } from '../../src/gateway/requests.js';
+import type { Priority } from '../../src/vocabulary.js';
 import { eventually } from '../registry/registry-fixtures.js';
 import { bearer, KEYED_LISTENERS, makeKey, ringOf } from '../security/keys.js';
 import { contract, startGateway } from './harness.js';
@@ -59,6 +62,27 @@ t.test('a slow request is a warning, and a flood of them is ten lines a second',
     t.equal(level, 40);
     t.ok(durationMs >= 1);
   }
+});
+
+t.test('a flood of slow bulk work hides no slow request that somebody waits for', (t) => {
+  const said: { readonly msg: string; readonly priority: string }[] = [];
+  const requests = new Requests({
+    log: pino({ level: 'info' }, { write: (line) => said.push(JSON.parse(line)) }),
+    metrics: { requestFinished: () => undefined, batchItems: () => undefined },
+    tracer: null,
+    slowRequestMs: 1,
+  });
+  const finish = (priority: Priority): void => {
+    const scope = requests.begin('grpc', 'search', 'id', null, {}, () => undefined);
+    scope.priority = priority;
+    scope.arrivedAtMs = performance.now() - 1_000;
+    requests.finish(scope, 'OK');
+  };
+  for (let at = 0; at < 1_000; at++) finish('bulk');
+  finish('live');
+  t.match(said.at(-1), { msg: 'a request was slow', priority: 'live' });
+  t.ok(said.length < 500, `${said.length} lines`);
+  t.end();
 });
 
 t.test('a request in the log names its key by its id, and never the key', async (t) => {

@@ -67,7 +67,7 @@ export function searchHandlers(
     const requestId = ids.of(given);
     const scope = context.requests.begin('grpc', operation, requestId, caller.keyId, metadata, firstOf);
     // grpc-js tells of a request when its message is there.
-    scope.arrivedAtMs = performance.now();
+    const arrivedAtMs = performance.now();
     if (given !== undefined || scope.trace !== null) call.sendMetadata(told(scope));
     let outcome: Reason | 'OK' = 'OK';
     let entered = false;
@@ -77,6 +77,8 @@ export function searchHandlers(
       entered = true;
       const input = decode(call.request, caller);
       if (input instanceof SwitchyardError) throw input;
+      // What was refused until here took no time, and many of those would hide others that are late.
+      scope.arrivedAtMs = arrivedAtMs;
       const traffic = firstOf(metadata, TRAFFIC_HEADER);
       const outcome = await run(input, timeoutMs(call.getDeadline()), caller, scope, traffic);
       checkRead(call, context.answers);
