@@ -2,7 +2,7 @@ import { Metadata, type ServiceError } from '@grpc/grpc-js';
 import t from 'tap';
 import { Overload } from '../../src/gateway/overload/overload.js';
 import { systemTimers } from '../../src/process/timers.js';
-import { contract, type Gateway, grpcRefused, OVERLOAD, startGateway } from '../gateway/harness.js';
+import { contract, type Gateway, grpcRefused, LIMITS, OVERLOAD, startGateway } from '../gateway/harness.js';
 import { until } from '../process/wait.js';
 import { bearer, KEYED_LISTENERS, makeKey, ringOf } from './keys.js';
 
@@ -21,12 +21,11 @@ function callWith(
   gateway: Gateway,
   method: Method,
   headers: Readonly<Record<string, string>>,
+  body: object = BODY[method],
 ): Promise<string> {
   const metadata = new Metadata();
   for (const [name, value] of Object.entries(headers)) metadata.set(name, value);
-  const bytes = Buffer.from(
-    contract.lookupType(`switchyard.v1.${method}Request`).encode(BODY[method]).finish(),
-  );
+  const bytes = Buffer.from(contract.lookupType(`switchyard.v1.${method}Request`).encode(body).finish());
   const identity = (message: Buffer): Buffer => message;
   return new Promise((resolve) => {
     gateway.client.makeUnaryRequest(
@@ -45,13 +44,14 @@ t.test('who asks, then what the key may use, then whether there is room: on both
   const expired = makeKey({ expiresAt: new Date(Date.now() - 1_000) });
   const revoked = makeKey({ revokedAt: new Date() });
   const usedUp = makeKey({ name: 'used up', concurrencyMax: 0 });
+  const frequent = makeKey({ name: 'frequent', requestsPerS: 4 });
   const overload = new Overload(
     { ...OVERLOAD, limitMin: 1, limitMax: 1, shares: { live: 1, shadow: 0, bulk: 0 } },
     systemTimers,
   );
   const gateway = await startGateway({
     overload,
-    keys: ringOf([holder, expired, revoked, usedUp]),
+    keys: ringOf([holder, expired, revoked, usedUp, frequent]),
     listen: KEYED_LISTENERS,
   });
   t.teardown(() => gateway.close());
@@ -103,6 +103,10 @@ t.test('who asks, then what the key may use, then whether there is room: on both
     t.equal(overHttp.reason, 'OVERLOADED', `http ${method}`);
     t.equal(await callWith(gateway, method, bearer(holder.token)), 'OVERLOADED', `grpc ${method}`);
   }
+  const batch = { requests: Array.from({ length: LIMITS.batchItemsMax }, () => BODY.Search) };
+  const asked = (body?: object) => callWith(gateway, 'BatchSearch', bearer(frequent.token), body);
+  t.equal(await asked(batch), 'OVERLOADED');
+  t.equal(await asked(), 'QUOTA_EXCEEDED', 'each search of a batch that was refused is one of its rate');
   t.equal(gateway.service.callCount, 4, 'nothing of it reached the service');
   free();
   for (const outcome of await Promise.all(held)) t.equal(outcome.reason, 'OK');
