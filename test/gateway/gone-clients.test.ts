@@ -7,6 +7,7 @@ import { systemTimers } from '../../src/process/timers.js';
 import type { RequestSpan } from '../../src/telemetry/trace.js';
 import { Tracer } from '../../src/telemetry/tracer.js';
 import type { Teardown } from '../fixtures/folders.js';
+import { framed, openCall } from '../fixtures/grpc-stream.js';
 import { until } from '../process/wait.js';
 import { bearer, KEYED_LISTENERS, makeKey, ringOf } from '../security/keys.js';
 import { contract, type Gateway, OVERLOAD, startGateway } from './harness.js';
@@ -160,18 +161,8 @@ t.test('a gRPC client that cancels, or whose connection breaks, is counted as ca
   t.teardown(() => session.destroy());
   const patient = connectHttp2(`http://${gateway.grpcAddress}`);
   t.teardown(() => patient.destroy());
-  const prefix = Buffer.alloc(5);
-  prefix.writeUInt32BE(bytes.length, 1);
   const ask = (over: ClientHttp2Session, headers: Readonly<Record<string, string>> = {}): void => {
-    const stream = over.request({
-      ':method': 'POST',
-      ':path': path,
-      'content-type': 'application/grpc',
-      te: 'trailers',
-      ...headers,
-    });
-    stream.on('error', () => undefined);
-    stream.end(Buffer.concat([prefix, bytes]));
+    openCall(over, path, headers).stream.end(framed(bytes));
   };
   ask(session);
   // Its client never says that it gave up, so that the server's clock alone decides.
@@ -206,13 +197,7 @@ t.test('half a gRPC message and then nothing leaves nothing behind', async (t) =
   const session = connectHttp2(`http://${gateway.grpcAddress}`);
   session.on('error', () => undefined);
   t.teardown(() => session.destroy());
-  const stream = session.request({
-    ':method': 'POST',
-    ':path': '/switchyard.v1.SearchService/Search',
-    'content-type': 'application/grpc',
-    te: 'trailers',
-  });
-  stream.on('error', () => undefined);
+  const { stream } = openCall(session, '/switchyard.v1.SearchService/Search');
   await new Promise((resolve) => stream.write(Buffer.from([0, 0, 0, 0, 40, 10]), resolve));
   session.destroy();
   made.free();

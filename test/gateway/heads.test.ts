@@ -9,6 +9,7 @@ import type { Server } from '@grpc/grpc-js';
 import t, { type Test } from 'tap';
 import { limitHeads } from '../../src/gateway/grpc/heads.js';
 import { Requests } from '../../src/gateway/requests.js';
+import { framed, openCall } from '../fixtures/grpc-stream.js';
 import { silentLog } from '../fixtures/postgres.js';
 import { contract, LOCAL, startGateway } from './harness.js';
 
@@ -16,13 +17,6 @@ const SEARCH = '/switchyard.v1.SearchService/Search';
 const REFLECTION = '/grpc.reflection.v1.ServerReflection/ServerReflectionInfo';
 const METHODS = [SEARCH, '/grpc.health.v1.Health/Check', '/grpc.health.v1.Health/Watch', REFLECTION];
 const [OK, RESOURCE_EXHAUSTED, UNIMPLEMENTED] = ['0', '8', '12'];
-
-function framed(message: Uint8Array, flag = 0): Buffer {
-  const head = Buffer.alloc(5);
-  head[0] = flag;
-  head.writeUInt32BE(message.length, 1);
-  return Buffer.concat([head, message]);
-}
 
 const searchBytes = contract
   .lookupType('switchyard.v1.SearchRequest')
@@ -42,22 +36,9 @@ const call = (
   path: string,
   headers: Readonly<Record<string, string>>,
   body: Buffer,
-): Promise<Record<string, string>> =>
+): Promise<Readonly<Record<string, string>>> =>
   new Promise((resolve) => {
-    const stream = session.request({
-      ':method': 'POST',
-      ':path': path,
-      'content-type': 'application/grpc',
-      te: 'trailers',
-      ...headers,
-    });
-    const said: Record<string, string> = {};
-    const hear = (heard: IncomingHttpHeaders): void => {
-      for (const [name, value] of Object.entries(heard)) said[name] = decodeURI(String(value));
-    };
-    stream.on('response', hear);
-    stream.on('trailers', hear);
-    stream.on('error', () => undefined);
+    const { stream, said } = openCall(session, path, headers);
     stream.on('close', () => resolve(said));
     stream.resume();
     stream.end(body);
@@ -78,7 +59,7 @@ t.test('a compressed message is refused before it is inflated, by every service'
           session,
           path,
           { 'grpc-encoding': encoding },
-          framed(gzipSync(searchBytes), 1),
+          framed(gzipSync(searchBytes), true),
         );
         t.equal(answer['grpc-status'], UNIMPLEMENTED, `${encoding}: ${path}`);
         t.equal(answer['grpc-accept-encoding'], 'identity', 'and the client is told what would do');

@@ -12,18 +12,15 @@ import { Requests } from '../../src/gateway/requests.js';
 import { ListenerAnswers } from '../../src/gateway/unread/listener-answers.js';
 import { UnreadAnswers } from '../../src/gateway/unread/unread-answers.js';
 import { systemTimers } from '../../src/process/timers.js';
+import { framed } from '../fixtures/grpc-stream.js';
 import { silentLog } from '../fixtures/postgres.js';
 import { contract, OVERLOAD, startGateway, UNREAD } from '../gateway/harness.js';
 import { until } from '../process/wait.js';
 
 const METHOD = '/switchyard.v1.SearchService/Search';
 
-function framed(message: object): Buffer {
-  const body = contract.lookupType('switchyard.v1.SearchRequest').encode(message).finish();
-  const prefix = Buffer.alloc(5);
-  prefix.writeUInt32BE(body.length, 1);
-  return Buffer.concat([prefix, body]);
-}
+const framedSearch = (message: object): Buffer =>
+  framed(contract.lookupType('switchyard.v1.SearchRequest').encode(message).finish());
 
 t.test('the method of grpc-js that it stands in for is still there', async (t) => {
   const metrics = { requestFinished: () => undefined, batchItems: () => undefined };
@@ -88,8 +85,12 @@ t.test(
         };
         next(0);
       });
-    const vector = framed({ corpus: 'animals', vector: { values: new Array(16).fill(1) }, model: 'words@1' });
-    const text = framed({ corpus: 'animals', text: 'fish' });
+    const vector = framedSearch({
+      corpus: 'animals',
+      vector: { values: new Array(16).fill(1) },
+      model: 'words@1',
+    });
+    const text = framedSearch({ corpus: 'animals', text: 'fish' });
     t.equal(await send([vector]), 0, 'vectors have room');
     t.equal(await send([vector.subarray(0, 3), vector.subarray(3, 20), vector.subarray(20)]), 0, 'in pieces');
     t.equal(await send([text]), 14, 'texts have none');

@@ -398,8 +398,7 @@ function bundlesOf(corpus: string, version: string): string[] {
   return existsSync(folder) ? readdirSync(folder).filter((name) => /^[0-9a-f]{16}$/.test(name)) : [];
 }
 
-/** Waits until the build has begun to write. */
-/** Its checkpoints or its bundle are being written. */
+/** Waits until the build has begun to write: its checkpoints or its bundle. */
 async function untilWork(child: ChildProcess, folder: string): Promise<void> {
   while (child.exitCode === null) {
     if (existsSync(folder) && readdirSync(folder).some((name) => name.startsWith('.'))) return;

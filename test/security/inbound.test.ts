@@ -4,6 +4,7 @@ import { gzipSync } from 'node:zlib';
 import t from 'tap';
 import { until } from '../control/yard.js';
 import { searchClient } from '../fixtures/grpc-client.js';
+import { messageHead, openCall } from '../fixtures/grpc-stream.js';
 import { rawSocket } from './slow-clients.js';
 import { firstLine, residentBytes, startProcess } from './victim-process.js';
 
@@ -26,15 +27,8 @@ const [RESOURCE_EXHAUSTED, UNIMPLEMENTED, UNAVAILABLE] = ['8', '12', '14'];
 interface Call {
   readonly stream: ClientHttp2Stream;
   /** '' before there is one. */
-  status: string;
+  readonly status: string;
 }
-
-const head = (length: number, flag = 0): Buffer => {
-  const bytes = Buffer.alloc(5);
-  bytes[0] = flag;
-  bytes.writeUInt32BE(length, 1);
-  return bytes;
-};
 
 t.test('what comes in is bounded, however many send at once', async (t) => {
   const victim = startProcess('./inbound-main.js', [String(ARRIVING_BYTES_MAX)]);
@@ -87,24 +81,21 @@ t.test('what comes in is bounded, however many send at once', async (t) => {
     t.teardown(() => session.destroy());
     return session;
   };
-  const call = (session: ClientHttp2Session, path: string, headers: object, ...pieces: Buffer[]): Call => {
-    const stream = session.request({
-      ':method': 'POST',
-      ':path': path,
-      'content-type': 'application/grpc',
-      te: 'trailers',
-      ...headers,
-    });
-    const one: Call = { stream, status: '' };
-    const hear = (heard: Readonly<Record<string, unknown>>): void => {
-      if (heard['grpc-status'] !== undefined) one.status = String(heard['grpc-status']);
-    };
-    stream.on('response', hear);
-    stream.on('trailers', hear);
-    stream.on('error', () => undefined);
+  const call = (
+    session: ClientHttp2Session,
+    path: string,
+    headers: Readonly<Record<string, string>>,
+    ...pieces: Buffer[]
+  ): Call => {
+    const { stream, said } = openCall(session, path, headers);
     stream.resume();
     for (const piece of pieces) stream.write(piece);
-    return one;
+    return {
+      stream,
+      get status() {
+        return said['grpc-status'] ?? '';
+      },
+    };
   };
   const statuses = (calls: readonly Call[]): Set<string> => new Set(calls.map(({ status }) => status));
   const many = (count: number, one: () => Call): Call[] => Array.from({ length: count }, one);
@@ -118,7 +109,7 @@ t.test('what comes in is bounded, however many send at once', async (t) => {
       for (const path of paths) {
         const session = openSession(port);
         const encoding = { 'grpc-encoding': 'gzip' };
-        const calls = many(CALLS, () => call(session, path, encoding, head(bomb.length, 1), bomb));
+        const calls = many(CALLS, () => call(session, path, encoding, messageHead(bomb.length, true), bomb));
         await whileServed(`${path} refuses`, () => calls.every(({ status }) => status !== ''));
         t.same(statuses(calls), new Set([UNIMPLEMENTED]));
         session.destroy();
@@ -135,7 +126,7 @@ t.test('what comes in is bounded, however many send at once', async (t) => {
         for (const path of paths) {
           const session = openSession(port);
           // Within the limit of the listener, and the rest never comes.
-          const calls = many(CALLS, () => call(session, path, {}, head(200_000), Buffer.alloc(1_000)));
+          const calls = many(CALLS, () => call(session, path, {}, messageHead(200_000), Buffer.alloc(1_000)));
           await whileServed(`${path} refuses`, () => calls.every(({ status }) => status !== ''));
           t.same(statuses(calls), new Set([RESOURCE_EXHAUSTED]));
           session.destroy();
@@ -148,8 +139,8 @@ t.test('what comes in is bounded, however many send at once', async (t) => {
     const [sessionOne, sessionTwo] = [openSession(ports.grpc), openSession(ports.grpc)];
     const half = Buffer.alloc(200_000);
     const calls = [
-      ...many(500, () => call(sessionOne, BATCH, {}, head(400_000), half)),
-      ...many(500, () => call(sessionTwo, SEARCH, {}, head(400_000), half)),
+      ...many(500, () => call(sessionOne, BATCH, {}, messageHead(400_000), half)),
+      ...many(500, () => call(sessionTwo, SEARCH, {}, messageHead(400_000), half)),
     ];
     await whileServed('most are ended', () => calls.filter(({ status }) => status !== '').length > 800);
     const ended = calls.filter(({ status }) => status !== '');
@@ -163,7 +154,7 @@ t.test('what comes in is bounded, however many send at once', async (t) => {
   await t.test('half a message of reflection is bounded as any other', async (t) => {
     const sessions = [openSession(ports.grpc), openSession(ports.adminGrpc)];
     const calls = sessions.flatMap((session) =>
-      many(CALLS, () => call(session, REFLECTION, {}, head(4_000), Buffer.alloc(3_000))),
+      many(CALLS, () => call(session, REFLECTION, {}, messageHead(4_000), Buffer.alloc(3_000))),
     );
     await whileServed('many are ended', () => calls.filter(({ status }) => status !== '').length > 300);
     t.same(statuses(calls.filter(({ status }) => status !== '')), new Set([UNAVAILABLE]));
@@ -200,7 +191,7 @@ t.test('what comes in is bounded, however many send at once', async (t) => {
     const session = openSession(ports.grpc);
     const items = Buffer.alloc(4 * MB, Buffer.from([0x0a, 0x00]));
     for (let run = 0; run < 10; run++) {
-      const batch = call(session, BATCH, {}, head(items.length), items);
+      const batch = call(session, BATCH, {}, messageHead(items.length), items);
       batch.stream.end();
       await whileServed('it is refused', () => batch.status !== '');
       t.equal(batch.status, '3', 'INVALID_ARGUMENT');

@@ -1,13 +1,14 @@
 import { type ClientHttp2Stream, connect as connectHttp2 } from 'node:http2';
 import { connect, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
+import { messageHead, openCall } from '../fixtures/grpc-stream.js';
 
 export interface SlowCall {
   readonly stream: ClientHttp2Stream;
   /** Half a message and then a byte now and then; else nothing more. */
   readonly isDripping: boolean;
   /** What it was told. */
-  readonly said: Record<string, string>;
+  readonly said: Readonly<Record<string, string>>;
 }
 
 const SEARCHES = ['Search', 'BatchSearch', 'Embed'].map((name) => `/switchyard.v1.SearchService/${name}`);
@@ -18,23 +19,9 @@ export function slowCallsOn(origin: string, paths: readonly string[] = SEARCHES)
   const session = connectHttp2(origin, { rejectUnauthorized: false });
   session.on('error', () => undefined);
   return Array.from({ length: 10 }, (_, at) => {
-    const stream = session.request({
-      ':method': 'POST',
-      ':path': paths[at % paths.length] as string,
-      'content-type': 'application/grpc',
-      te: 'trailers',
-    });
-    const said: Record<string, string> = {};
-    const hear = (headers: Readonly<Record<string, unknown>>): void => {
-      for (const [name, value] of Object.entries(headers)) said[name] = decodeURI(String(value));
-    };
-    stream.on('response', hear);
-    stream.on('trailers', hear);
-    stream.on('error', () => undefined);
+    const { stream, said } = openCall(session, paths[at % paths.length] as string);
     stream.resume();
-    const head = Buffer.alloc(5);
-    head.writeUInt32BE(100_000, 1);
-    stream.write(Buffer.concat([head, Buffer.alloc(50_000)]));
+    stream.write(Buffer.concat([messageHead(100_000), Buffer.alloc(50_000)]));
     return { stream, isDripping: at % 2 === 0, said };
   });
 }

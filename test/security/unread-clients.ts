@@ -3,6 +3,7 @@ import { type ClientHttp2Session, type ClientHttp2Stream, connect as connectHttp
 import type { Socket } from 'node:net';
 import type { UnreadLimits } from '../../src/gateway/unread/unread-answers.js';
 import { sleep } from '../control/yard.js';
+import { framed as framedBytes, openCall } from '../fixtures/grpc-stream.js';
 import { contract } from '../gateway/harness.js';
 import { rawSocket, rawTlsSocket } from './slow-clients.js';
 
@@ -15,12 +16,8 @@ export const UNREAD_LIMITS: UnreadLimits = {
 const STEP_BYTES = 65_536;
 
 /** How a client of gRPC frames a message. */
-export function framed(type: string, message: object): Buffer {
-  const body = contract.lookupType(type).encode(message).finish();
-  const prefix = Buffer.alloc(5);
-  prefix.writeUInt32BE(body.length, 1);
-  return Buffer.concat([prefix, body]);
-}
+export const framed = (type: string, message: object): Buffer =>
+  framedBytes(contract.lookupType(type).encode(message).finish());
 
 /** A search whose answer has so many documents of a megabyte. */
 export const search = (documents: number) => ({
@@ -32,7 +29,7 @@ export const search = (documents: number) => ({
 
 export interface Said {
   readonly stream: ClientHttp2Stream;
-  readonly headers: Record<string, string>;
+  readonly headers: Readonly<Record<string, string>>;
 }
 
 /** A connection that speaks HTTP/2 and, with a window of 0, lets no answer come. */
@@ -56,20 +53,7 @@ export class Http2Client {
     isLast = true,
     more: Readonly<Record<string, string>> = {},
   ): Said {
-    const stream = this.session.request({
-      ':method': 'POST',
-      ':path': path,
-      'content-type': 'application/grpc',
-      te: 'trailers',
-      ...more,
-    });
-    const headers: Record<string, string> = {};
-    const hear = (heard: Readonly<Record<string, unknown>>): void => {
-      for (const [name, value] of Object.entries(heard)) headers[name] = decodeURI(String(value));
-    };
-    stream.on('response', hear);
-    stream.on('trailers', hear);
-    stream.on('error', () => undefined);
+    const { stream, said: headers } = openCall(this.session, path, more);
     if (isLast) stream.end(body);
     else stream.write(body);
     return { stream, headers };
