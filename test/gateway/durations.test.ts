@@ -167,12 +167,37 @@ t.test(
     await gateway.call('BatchSearch', { requests: [search] }, {}, metadata);
     t.same(
       finished.map(({ outcome, durationMs }) => [outcome, durationMs]),
-      Array(2).fill(['QUOTA_EXCEEDED', null]),
+      Array(5).fill(['OVERLOADED', null]),
     );
     free();
     await first;
+    await until('it is counted', () => finished.length === 6);
+    t.match(finished.at(-1), { outcome: 'OK', durationMs: Number });
   },
 );
+
+t.test('nor one that its key has no quota for', async (t) => {
+  const key = makeKey({ concurrencyMax: 1 });
+  const { gateway, finished } = await rig(t, { listen: KEYED_LISTENERS, keys: ringOf([key]) });
+  let free = (): void => undefined;
+  gateway.service.hold = new Promise((resolve) => {
+    free = resolve;
+  });
+  const search = { corpus: CORPUS, text: 'fish' };
+  const metadata = new Metadata();
+  metadata.set('authorization', bearer(key.token).authorization ?? '');
+  const first = gateway.call('Search', search, {}, metadata);
+  await until('it is worked on', () => gateway.service.callCount === 1);
+  await gateway.call('Search', search, {}, metadata);
+  await gateway.post('/v1/search', search, bearer(key.token));
+  await until('both are counted', () => finished.length === 2);
+  t.same(
+    finished.map(({ outcome, durationMs }) => [outcome, durationMs]),
+    Array(2).fill(['QUOTA_EXCEEDED', null]),
+  );
+  free();
+  await first;
+});
 
 t.test('items of a batch that is refused once it is answered are not counted', async (t) => {
   const { gateway, finished, items } = await rig(t, {
