@@ -129,6 +129,8 @@ export function createRig({ engines = createEngines(PLANS), mirror, seed = 1, ov
   const errors: unknown[] = [];
   const recorder = new ComparisonRecorder({ ...DEFAULT_RECORDER, hashKey: Buffer.from('test key') });
   const known = new Set(PLANS.flatMap(({ model }) => [`${model}@1`, fingerprintOf(model) as string]));
+  const timers = over?.timers;
+  if (timers !== undefined) engines.conditions.nowMs = () => timers.nowMs();
   const router = new Router({
     factories: engines.factories,
     limits: { textBytesMax: 1000, topKMax: 100 },

@@ -120,6 +120,8 @@ export interface Conditions {
   onSearch: (spec: TargetSpec, query: IndexQuery) => Promise<void>;
   /** Runs in each opening; may throw. */
   onOpen: (spec: TargetSpec) => Promise<void>;
+  /** The clock of deadlines: that of the router which uses them. */
+  nowMs: () => number;
 }
 
 export interface Engines {
@@ -138,7 +140,12 @@ export function createEngines(
 ): Engines {
   const counts = { opened: 0, closed: 0, encodersOpened: 0, encodersClosed: 0 };
   const faults: string[] = [];
-  const conditions: Conditions = { onEncode: () => turn(), onSearch: () => turn(), onOpen: () => turn() };
+  const conditions: Conditions = {
+    onEncode: () => turn(),
+    onSearch: () => turn(),
+    onOpen: () => turn(),
+    nowMs: () => performance.now(),
+  };
   const open = new Set<string>();
   let serial = 0;
   const models = new Map(plans.map(({ model }) => [fingerprintOf(model) as string, model]));
@@ -164,7 +171,7 @@ export function createEngines(
     async encode(request: EncodeRequest): Promise<EncodedBatch> {
       this.assertOpen();
       await conditions.onEncode(this.name, request);
-      if (performance.now() >= request.deadlineAtMs)
+      if (conditions.nowMs() >= request.deadlineAtMs)
         throw new SwitchyardError('DEADLINE_EXCEEDED', 'too late');
       const values = new Float32Array(request.texts.length * DIMENSIONS);
       if (request.leavesOut !== true && request.texts.includes(WITHOUT_TOKENS)) throw withoutTokens();
@@ -228,7 +235,8 @@ export function createEngines(
       } finally {
         this.running--;
       }
-      if (performance.now() >= query.deadlineAtMs) throw new SwitchyardError('DEADLINE_EXCEEDED', 'too late');
+      if (conditions.nowMs() >= query.deadlineAtMs)
+        throw new SwitchyardError('DEADLINE_EXCEEDED', 'too late');
       const hits = this.rows.map((row, at) => {
         const score = row.reduce((sum, value, dimension) => sum + value * (values[dimension] as number), 0);
         return {
