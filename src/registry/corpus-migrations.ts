@@ -3,36 +3,18 @@ import { SwitchyardError } from '../errors.js';
 import type { Revision } from '../vocabulary.js';
 import { type ChangeAuthor, checkAuthor } from './changes.js';
 import { getVersion, unknownCorpus } from './corpus-versions.js';
-import type { Database, RegistryTransaction, Tables } from './database.js';
+import type { Database } from './database.js';
+import {
+  type MigrationLease,
+  type MigrationRecord,
+  readMigrationRecord,
+  selectMigrations,
+  toRecord,
+  unknownMigration,
+} from './migration-record.js';
+import { type MigrationSample, MigrationSamples } from './migration-samples.js';
 import { GATEWAY_ALIVE_MS_MAX } from './readiness.js';
 import { changeRoute, type RouteChange } from './routes.js';
-
-/** The right to drive one migration: every write of its holder carries the token. */
-export interface MigrationLease {
-  readonly holder: string;
-  readonly token: number;
-}
-
-/** A migration as it is written down. Plan and state are the lifecycle's words; here they are JSON with a `kind`. */
-export interface MigrationRecord {
-  readonly migrationId: string;
-  readonly corpus: string;
-  readonly fromVersion: string;
-  readonly toVersion: string;
-  readonly plan: unknown;
-  readonly state: unknown;
-  /** Number of its last event. */
-  readonly sequence: number;
-  readonly createdAt: Date;
-  readonly updatedAt: Date;
-  readonly finishedAt: Date | null;
-  /** When the report of its end was written; null while somebody still has to. */
-  readonly reportedAt: Date | null;
-  /** Of the step in hand, as its driver last said; null when it says nothing. */
-  readonly progress: unknown;
-  /** Who drives it; null when nobody does, or the lease ran out. */
-  readonly lease: (MigrationLease & { readonly expiresInMs: number }) | null;
-}
 
 export interface MigrationEvent extends ChangeAuthor {
   readonly sequence: number;
@@ -58,34 +40,17 @@ export interface MigrationAdvance extends ChangeAuthor {
   readonly unlessArchived?: { readonly version: string; readonly refusal: string } | null;
 }
 
-export interface MigrationSample {
-  readonly gatewayId: string;
-  readonly at: Date;
-  readonly sample: unknown;
-}
-
-interface SamplePlace {
-  /** `at` to the microsecond. */
-  readonly exactly: string;
-  readonly gatewayId: string;
-}
-interface SampleRow {
-  readonly gateway_id: string;
-  readonly at: Date;
-  readonly sample: unknown;
-  readonly exactly: string;
-}
-
 const LISTED_MAX = 1_000;
-const SAMPLES_READ = 500;
 
 /** Migrations of corpora, their append-only audit, and the lease of who drives. */
 export class CorpusMigrations {
   readonly #database: Database;
   readonly #aliveMsMax: number;
+  readonly #samples: MigrationSamples;
 
   constructor(database: Database, aliveMsMax: number = GATEWAY_ALIVE_MS_MAX) {
     this.#database = database;
+    this.#samples = new MigrationSamples(database);
     this.#aliveMsMax = aliveMsMax;
   }
 
@@ -125,7 +90,7 @@ export class CorpusMigrations {
           after: state,
         })
         .execute();
-      return readOne(transaction, migration_id);
+      return readMigrationRecord(transaction, migration_id);
     });
   }
 
@@ -134,7 +99,7 @@ export class CorpusMigrations {
     filter: { readonly corpus?: string; readonly isUnfinished?: boolean; readonly limit?: number } = {},
   ): Promise<readonly MigrationRecord[]> {
     const rows = await this.#database.read((tables) => {
-      let query = select(tables).orderBy('created_at', 'desc').orderBy('migration_id');
+      let query = selectMigrations(tables).orderBy('created_at', 'desc').orderBy('migration_id');
       if (filter.corpus !== undefined) query = query.where('corpus_name', '=', filter.corpus);
       if (filter.isUnfinished === true) query = query.where('finished_at', 'is', null);
       return query.limit(filter.limit ?? LISTED_MAX).execute();
@@ -162,7 +127,7 @@ export class CorpusMigrations {
 
   /** Errors: UNKNOWN_MIGRATION. */
   get(migrationId: string): Promise<MigrationRecord> {
-    return this.#database.read((tables) => readOne(tables, migrationId));
+    return this.#database.read((tables) => readMigrationRecord(tables, migrationId));
   }
 
   /** Oldest first. */
@@ -250,7 +215,7 @@ export class CorpusMigrations {
         })
         .where('migration_id', '=', migrationId)
         .execute();
-      return readOne(transaction, migrationId);
+      return readMigrationRecord(transaction, migrationId);
     });
   }
 
@@ -295,7 +260,7 @@ export class CorpusMigrations {
         .where('lease_expires_at', '>', sql<Date>`clock_timestamp()`)
         .returning('migration_id')
         .executeTakeFirst();
-      return row === undefined ? null : readOne(transaction, migrationId);
+      return row === undefined ? null : readMigrationRecord(transaction, migrationId);
     });
   }
 
@@ -314,7 +279,7 @@ export class CorpusMigrations {
   /** Those that ended and whose report nobody has written yet, oldest first. */
   async unreported(): Promise<readonly MigrationRecord[]> {
     const rows = await this.#database.read((tables) =>
-      select(tables)
+      selectMigrations(tables)
         .where('finished_at', 'is not', null)
         .where('reported_at', 'is', null)
         .orderBy('finished_at')
@@ -339,58 +304,17 @@ export class CorpusMigrations {
     return row !== undefined;
   }
 
-  async addSample(migrationId: string, gatewayId: string, sample: unknown): Promise<void> {
-    await this.#database.read((tables) =>
-      tables
-        .insertInto('migration_samples')
-        .values({ migration_id: migrationId, gateway_id: gatewayId, sample: JSON.stringify(sample) })
-        .execute(),
-    );
+  addSample(migrationId: string, gatewayId: string, sample: unknown): Promise<void> {
+    return this.#samples.add(migrationId, gatewayId, sample);
   }
 
-  /** Oldest first; those taken at or after `since`, some hundred at a time so that no one else waits for their reading. */
-  async *samplesSince(migrationId: string, since: Date): AsyncGenerator<MigrationSample> {
-    let after: SamplePlace | null = null;
-    for (;;) {
-      const rows: readonly SampleRow[] = await this.#sampleRows(migrationId, since, after);
-      for (const { gateway_id, at, sample } of rows) yield { gatewayId: gateway_id, at, sample };
-      const last = rows.at(-1);
-      if (last === undefined || rows.length < SAMPLES_READ) return;
-      after = { exactly: last.exactly, gatewayId: last.gateway_id };
-    }
+  /** As `MigrationSamples.since`. */
+  samplesSince(migrationId: string, since: Date): AsyncGenerator<MigrationSample> {
+    return this.#samples.since(migrationId, since);
   }
 
-  #sampleRows(migrationId: string, since: Date, after: SamplePlace | null): Promise<readonly SampleRow[]> {
-    return this.#database.read((tables) => {
-      const query = tables
-        .selectFrom('migration_samples')
-        // To the microsecond: two rows may be of one millisecond.
-        .select(['gateway_id', 'at', 'sample', sql<string>`at::TEXT`.as('exactly')])
-        .where('migration_id', '=', migrationId)
-        .orderBy('at')
-        .orderBy('gateway_id')
-        .limit(SAMPLES_READ);
-      return (
-        after === null
-          ? query.where('at', '>=', since)
-          : query.where(sql<boolean>`(at, gateway_id) > (${after.exactly}::TIMESTAMPTZ, ${after.gatewayId})`)
-      ).execute();
-    });
-  }
-
-  /** Samples of migrations that ended so many days ago. How many rows were removed. */
-  async pruneSamples(keepDays: number): Promise<number> {
-    const result = await this.#database.read((tables) =>
-      tables
-        .deleteFrom('migration_samples')
-        .using('migrations')
-        .whereRef('migrations.migration_id', '=', 'migration_samples.migration_id')
-        .where(
-          sql<boolean>`migrations.finished_at < clock_timestamp() - make_interval(secs => ${keepDays * 86_400})`,
-        )
-        .executeTakeFirst(),
-    );
-    return Number(result.numDeletedRows);
+  pruneSamples(keepDays: number): Promise<number> {
+    return this.#samples.prune(keepDays);
   }
 
   /** The database's clock: what samples and events are dated by. */
@@ -403,51 +327,3 @@ export class CorpusMigrations {
 }
 
 const inMs = (ms: number) => sql<Date>`clock_timestamp() + make_interval(secs => ${ms / 1000})`;
-
-function select(tables: Tables | RegistryTransaction) {
-  return tables
-    .selectFrom('migrations')
-    .selectAll()
-    .select(
-      sql<number | null>`(extract(epoch FROM lease_expires_at - clock_timestamp()) * 1000)::FLOAT8`.as(
-        'lease_ms',
-      ),
-    );
-}
-
-async function readOne(tables: Tables | RegistryTransaction, migrationId: string): Promise<MigrationRecord> {
-  const isUuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(migrationId);
-  const row = isUuid
-    ? await select(tables).where('migration_id', '=', migrationId).executeTakeFirst()
-    : undefined;
-  if (row === undefined) throw unknownMigration(migrationId);
-  return toRecord(row);
-}
-
-const unknownMigration = (migrationId: string): SwitchyardError =>
-  new SwitchyardError(
-    'UNKNOWN_MIGRATION',
-    `there is no migration ${migrationId.slice(0, 80)}: \`switchyard migrate list\` shows them`,
-  );
-
-function toRecord(row: Awaited<ReturnType<ReturnType<typeof select>['execute']>>[number]): MigrationRecord {
-  const { lease_holder: holder, lease_ms: expiresInMs } = row;
-  return Object.freeze({
-    migrationId: row.migration_id,
-    corpus: row.corpus_name,
-    fromVersion: row.from_version,
-    toVersion: row.to_version,
-    plan: row.plan,
-    state: row.state,
-    sequence: row.sequence,
-    createdAt: row.created_at,
-    updatedAt: row.updated_at,
-    finishedAt: row.finished_at,
-    reportedAt: row.reported_at,
-    progress: row.progress,
-    lease:
-      holder === null || expiresInMs === null || expiresInMs <= 0
-        ? null
-        : { holder, token: Number(row.lease_token), expiresInMs },
-  });
-}

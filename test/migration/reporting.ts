@@ -9,7 +9,8 @@ import { reportModel } from '../../src/lifecycle/migration/report/model.js';
 import type { Sample } from '../../src/lifecycle/migration/sample.js';
 import type { MigrationEventBody, MigrationState } from '../../src/lifecycle/migration/state.js';
 import { begun, transition } from '../../src/lifecycle/migration/transition.js';
-import type { MigrationEvent, MigrationSample } from '../../src/registry/corpus-migrations.js';
+import type { MigrationEvent } from '../../src/registry/corpus-migrations.js';
+import type { MigrationSample } from '../../src/registry/migration-samples.js';
 import { compareAnswers } from '../../src/router/comparison.js';
 import {
   ComparisonRecorder,

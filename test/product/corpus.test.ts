@@ -18,7 +18,7 @@ import { ModelSession } from '../../src/encoder/session.js';
 import { wordNetGlosses } from '../fixtures/glosses.js';
 import { miniLmFolder } from '../fixtures/model.js';
 import { descendantsOf, processesMentioning, stillRunning } from '../fixtures/processes.js';
-import { BIN, type Finished, runSwitchyard, serve, spawnNode } from '../fixtures/product.js';
+import { ask, BIN, type Finished, runSwitchyard, serve, spawnNode } from '../fixtures/product.js';
 
 /** Loads and runs in half the time of fp16, which quickstart.test.ts has. */
 const MODEL = 'all-minilm-l6-v2@1-int8';
@@ -40,28 +40,6 @@ const FRUIT = [
   { id: 'banana', title: 'Banana', text: 'a long curved yellow fruit' },
   { id: 'anvil', title: 'Anvil', text: 'a heavy iron block on which a smith hammers metal' },
 ];
-
-interface Answer {
-  readonly served_by: { readonly build: string };
-  readonly hits: {
-    id: string;
-    chunk: number;
-    score: number;
-    document?: { title?: string; attributes?: object };
-  }[];
-}
-
-async function ask(
-  http: string,
-  body: object,
-): Promise<{ status: number; body: Answer & { reason?: string } }> {
-  const response = await fetch(`${http}/v1/search`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify(body),
-  });
-  return { status: response.status, body: (await response.json()) as Answer & { reason?: string } };
-}
 
 t.test('a model is imported and listed', async (t) => {
   const imported = await run('model', 'import', 'minilm', '--precision', 'int8');

@@ -1,6 +1,6 @@
 import { readMigration } from '../../lifecycle/migration/record.js';
 import { weightOf } from '../../lifecycle/migration/state.js';
-import type { MigrationRecord } from '../../registry/corpus-migrations.js';
+import type { MigrationRecord } from '../../registry/migration-record.js';
 import type { Metrics } from '../../telemetry/metrics.js';
 import { WEIGHT_TOTAL_BPS } from '../../vocabulary.js';
 

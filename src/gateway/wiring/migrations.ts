@@ -4,7 +4,7 @@ import type { MigrationMeter } from '../../lifecycle/migration/meter.js';
 import type { MigrationPorts } from '../../lifecycle/migration/ports.js';
 import { MigrationRunner } from '../../lifecycle/migration/runner.js';
 import { documentsBehind, migrationPorts } from '../../lifecycle/migration/standard-ports.js';
-import type { MigrationRecord } from '../../registry/corpus-migrations.js';
+import type { MigrationRecord } from '../../registry/migration-record.js';
 import type { Registry } from '../../registry/registry.js';
 import type { RegistryWatch } from '../../registry/watch.js';
 import type { ComparisonRecorder } from '../../router/comparison-recorder.js';

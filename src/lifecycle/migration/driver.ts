@@ -1,6 +1,6 @@
 import { REASONS, type SwitchyardError, toSwitchyardError } from '../../errors.js';
 import { type BackoffPolicy, backoffDelayMs } from '../../process/backoff.js';
-import type { MigrationLease } from '../../registry/corpus-migrations.js';
+import type { MigrationLease } from '../../registry/migration-record.js';
 import type { Registry } from '../../registry/registry.js';
 import type { Logger } from '../../telemetry/log.js';
 import { advanceBy } from './advance.js';

@@ -1,4 +1,4 @@
-import type { MigrationRecord } from '../../registry/corpus-migrations.js';
+import type { MigrationRecord } from '../../registry/migration-record.js';
 import { compilePlan } from './plan.js';
 import type { MigrationPlan } from './plan-schema.js';
 import type { MigrationState } from './state.js';

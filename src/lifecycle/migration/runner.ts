@@ -1,5 +1,6 @@
 import { OneAtATime } from '../../process/one-at-a-time.js';
-import type { CorpusMigrations, MigrationRecord } from '../../registry/corpus-migrations.js';
+import type { CorpusMigrations } from '../../registry/corpus-migrations.js';
+import type { MigrationRecord } from '../../registry/migration-record.js';
 import type { Registry } from '../../registry/registry.js';
 import type { Logger } from '../../telemetry/log.js';
 import { MigrationDriver } from './driver.js';

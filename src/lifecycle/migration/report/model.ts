@@ -1,4 +1,5 @@
-import type { MigrationEvent, MigrationSample } from '../../../registry/corpus-migrations.js';
+import type { MigrationEvent } from '../../../registry/corpus-migrations.js';
+import type { MigrationSample } from '../../../registry/migration-samples.js';
 import { LogHistogram } from '../../../telemetry/log-histogram.js';
 import type { Finding } from '../analyses/finding.js';
 import { stepName } from '../plan.js';

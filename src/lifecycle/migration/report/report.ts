@@ -1,4 +1,4 @@
-import type { MigrationSample } from '../../../registry/corpus-migrations.js';
+import type { MigrationSample } from '../../../registry/migration-samples.js';
 import type { Registry } from '../../../registry/registry.js';
 import type { Migration } from '../record.js';
 import { reportHtml } from './html.js';
