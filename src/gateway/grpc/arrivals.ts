@@ -75,16 +75,20 @@ class GrpcArrivals implements ArrivalFace {
 
   #end(stream: ServerHttp2Stream, path: string, error: SwitchyardError): void {
     const { requests, headersOf } = this.#options;
-    const { session, headersSent: wasAnswered } = stream;
-    // Who was answered before its message came, as a stranger is, only leaves the stream open.
-    if (!wasAnswered && !stream.destroyed && !stream.closed) {
+    const { session } = stream;
+    const isOpen = !stream.destroyed && !stream.closed;
+    if (isOpen && !stream.headersSent) {
       const operation = operationOf(path);
       if (operation !== undefined) requests.refused('grpc', operation, error.reason);
       stream.respond({ ...headersOf(error) } as never, { endStream: true });
+      // Not at once: within the event of its data Node 22 sends the reset in place of the answer.
+      setImmediate(() => stream.close(constants.NGHTTP2_NO_ERROR));
+    } else {
+      // A dialogue is cut off in the middle; its clients know this as RESOURCE_EXHAUSTED. Who was answered before its
+      // message came, as a stranger is, only leaves the stream open.
+      const isCutOff = isOpen && !stream.writableEnded && path.startsWith(REFLECTION);
+      stream.close(isCutOff ? constants.NGHTTP2_ENHANCE_YOUR_CALM : constants.NGHTTP2_NO_ERROR);
     }
-    // A dialogue is cut off in the middle; its clients know this as RESOURCE_EXHAUSTED.
-    const isCutOff = wasAnswered && !stream.writableEnded && path.startsWith(REFLECTION);
-    stream.close(isCutOff ? constants.NGHTTP2_ENHANCE_YOUR_CALM : constants.NGHTTP2_NO_ERROR);
     if (session !== undefined) this.#seeClosed(stream, session, CLOSED_LOOKS_MAX);
   }
 
