@@ -88,7 +88,7 @@ export interface FacesOptions {
 export interface DrainOptions {
   /** How long requests are still accepted after health says NOT_SERVING, so that balancers notice. */
   readonly lameDuckMs: number;
-  /** How long the requests in flight are then waited for. */
+  /** How long requests that have begun are then waited for, until their answers have left. */
   readonly drainMs: number;
 }
 

@@ -22,6 +22,7 @@ const ARRIVAL_MS_MAX = 30_000;
 class Request extends EventEmitter implements Inbound {
   readableEnded = false;
   headersSent = false;
+  writableEnded = false;
   ended: string | null = null;
 
   comes(piece: Buffer): void {
@@ -200,6 +201,20 @@ t.test('a dialogue may be open for as long as it likes, and each message of it h
   says(false);
   timers.advance(ARRIVAL_MS_MAX * 1.2);
   t.equal(dialogue.ended, 'REQUEST_TOO_SLOW');
+  t.equal(requests.counts.bytes, 0);
+  t.end();
+});
+
+t.test('a dialogue that was refused holds nothing, and ends when its time is over', (t) => {
+  const { timers, requests, begin, timed } = ledger(t);
+  const refused = begin(timed, true);
+  const before = requests.counts.bytes;
+  refused.headersSent = true;
+  refused.writableEnded = true;
+  for (let at = 0; at < 1_000; at++) refused.comes(read());
+  t.equal(requests.counts.bytes, before);
+  timers.advance(ARRIVAL_MS_MAX * 1.2);
+  t.equal(refused.ended, 'REQUEST_TOO_SLOW');
   t.equal(requests.counts.bytes, 0);
   t.end();
 });

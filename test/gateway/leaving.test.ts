@@ -1,5 +1,8 @@
 import { once } from 'node:events';
+import { connect as connectHttp2 } from 'node:http2';
+import { connect } from 'node:net';
 import type { Readable } from 'node:stream';
+import { connect as connectTls } from 'node:tls';
 import t from 'tap';
 import { SERVER_TLS } from '../fixtures/server-tls.js';
 import { until } from '../process/wait.js';
@@ -137,6 +140,38 @@ t.test('requests that are still arriving when a drain begins are answered', asyn
   await until('they are answered', () => half.headers['grpc-status'] === '0' && overHttp.includes(' 200 OK'));
   await drained;
   t.notOk(gateway.logged.some((line) => line.includes('the drain period is over')));
+});
+
+t.test('a connection whose handshake ends after the listener was closed is told to go', async (t) => {
+  const listener = { ...LOCAL, tls: SERVER_TLS };
+  const gateway = await startGateway({
+    listen: { grpc: listener, http: LOCAL, adminHttp: LOCAL, adminGrpc: LOCAL },
+  });
+  t.teardown(() => gateway.close());
+  gateway.service.delayMs = WORK_MS;
+  const { port } = gateway.faces.addresses.grpc;
+  // Holds the drain meanwhile.
+  const early = new Http2Client(`https://127.0.0.1:${port}`, 65_536);
+  t.teardown(() => early.session.destroy());
+  const message = framed('switchyard.v1.SearchRequest', { corpus: 'animals', text: 'fish' });
+  const held = early.call(message);
+  held.stream.resume();
+  await until('it is worked on', () => gateway.faces.inFlightCount === 1);
+  const socket = connect(port, '127.0.0.1');
+  t.teardown(() => void socket.destroy());
+  await once(socket, 'connect');
+  const drained = gateway.faces.drain({ lameDuckMs: 0, drainMs: 60_000 });
+  const session = connectHttp2(`https://127.0.0.1:${port}`, {
+    createConnection: () => connectTls({ socket, rejectUnauthorized: false, ALPNProtocols: ['h2'] }),
+  });
+  session.on('error', () => undefined);
+  let isTold = false;
+  session.on('goaway', () => {
+    isTold = true;
+  });
+  await until('it is told', () => isTold);
+  await drained;
+  t.equal(held.headers['grpc-status'], '0');
 });
 
 t.test('half a request that stays one holds a drain no longer than its period', async (t) => {

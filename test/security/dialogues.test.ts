@@ -71,6 +71,15 @@ t.test('reflection, over whose streams more than one request may come', async (t
     t.ok(sent > 100, `${sent} requests`);
   });
 
+  await t.test('says why it refuses, however much comes with the first message', async (t) => {
+    const client = connectTo(65_536);
+    const long = Buffer.concat([Buffer.from([0, 0, 0, 0x13, 0x88]), Buffer.alloc(5_000)]);
+    const asked = client.call(long, `${REFLECTION}Nope`, false, bearer(key.token));
+    await until('it is refused', () => asked.stream.closed || asked.headers['grpc-status'] !== undefined);
+    t.equal(asked.headers['grpc-status'], '12');
+    asked.stream.close(constants.NGHTTP2_CANCEL);
+  });
+
   await t.test('answers who reads as often as is asked', async (t) => {
     const host = Buffer.alloc(100, 'x');
     const request = Buffer.concat([Buffer.from([0, 0, 0, 0, host.length + 2, 0x3a, host.length]), host]);

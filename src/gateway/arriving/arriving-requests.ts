@@ -14,6 +14,8 @@ export interface Inbound extends EventEmitter {
   readonly readableEnded: boolean;
   /** Of a stream: it was answered, so what still comes of it is forgotten. */
   readonly headersSent?: boolean;
+  /** Of a stream: it was refused, or answered to its end. */
+  readonly writableEnded?: boolean;
   [ARRIVING]?: Place<Arriving>;
 }
 
@@ -185,7 +187,7 @@ export class ArrivingRequests {
   }
 
   #count(one: Arriving, piece: Buffer): void {
-    if (one.inbound.headersSent === true && !one.isDialogue) return;
+    if (isForgotten(one)) return;
     one.bytes += PIECE_BYTES;
     this.#bytes += PIECE_BYTES;
     const read = this.#readOf(piece);
@@ -251,7 +253,7 @@ export class ArrivingRequests {
     for (let oldest = this.#arriving.first; oldest !== null; oldest = this.#arriving.first) {
       const one = oldest.value;
       if (nowMs - one.sinceMs < arrivalMsMax) break;
-      if (one.isIdle || !one.face.isTimed) this.#renew(oldest);
+      if ((one.isIdle && !isForgotten(one)) || !one.face.isTimed) this.#renew(oldest);
       else {
         this.over(one.inbound);
         if (!one.inbound.readableEnded) one.face.end(one, late());
@@ -272,6 +274,10 @@ export class ArrivingRequests {
     return this.#limits.arrivalMsMax / LOOKS_PER_LIMIT;
   }
 }
+
+/** It has its answer, a dialogue its last one: what still comes of it is read and forgotten. */
+const isForgotten = ({ inbound, isDialogue }: Arriving): boolean =>
+  (isDialogue ? inbound.writableEnded : inbound.headersSent) === true;
 
 /** Of a read that others hold too, its share. */
 function heldBytes({ bytes, read, earlier }: Arriving): number {

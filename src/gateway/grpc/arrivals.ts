@@ -15,9 +15,12 @@ export const REFLECTION = '/grpc.reflection.';
 /** They name a service or a symbol, and health checks need no key. */
 const FOREIGN_BYTES_MAX = 4_096;
 /** A stream that was ended is closed by then, unless its client reads slowly, or nothing at all. */
-const CLOSED_MS = 1_000;
-/** A client that reads slowly has so many times that: what the stream holds is counted no longer. */
-const CLOSED_LOOKS_MAX = 5;
+const CLOSED_LOOK_MS = 1_000;
+/** So often in a row a client may be seen to read nothing: the kernel takes what it is given in steps of a megabyte. */
+const IDLE_LOOKS_MAX = 5;
+/** One that reads has so many looks. What the stream holds is counted no longer, so where memory is short it has few. */
+const CLOSED_LOOKS_MAX = 30;
+const CLOSED_LOOKS_MAX_FOR_ROOM = 5;
 
 export interface ArrivalOptions {
   readonly listener: ListenerName;
@@ -89,18 +92,23 @@ class GrpcArrivals implements ArrivalFace {
       const isCutOff = isOpen && !stream.writableEnded && path.startsWith(REFLECTION);
       stream.close(isCutOff ? constants.NGHTTP2_ENHANCE_YOUR_CALM : constants.NGHTTP2_NO_ERROR);
     }
-    if (session !== undefined) this.#seeClosed(stream, session, CLOSED_LOOKS_MAX);
+    const looksMax = error.reason === 'QUEUE_FULL' ? CLOSED_LOOKS_MAX_FOR_ROOM : CLOSED_LOOKS_MAX;
+    if (session !== undefined) this.#seeClosed(stream, session, looksMax);
   }
 
   /** What the client is told stands behind what it has not read yet. */
-  #seeClosed(stream: ServerHttp2Stream, session: Http2Session, looks: number): void {
+  #seeClosed(stream: ServerHttp2Stream, session: Http2Session, looksMax: number): void {
     const { answers } = this.#options;
-    const sentBytes = answers.sentBytes(session);
-    setTimeout(() => {
-      if (stream.destroyed || session.destroyed) return;
-      if (looks > 1 && answers.sentBytes(session) > sentBytes) this.#seeClosed(stream, session, looks - 1);
-      else session.destroy();
-    }, CLOSED_MS).unref();
+    let [looks, idleLooks, sentBytes] = [0, 0, answers.sentBytes(session)];
+    const timer = setInterval(() => {
+      const sent = answers.sentBytes(session);
+      idleLooks = sent > sentBytes ? 0 : idleLooks + 1;
+      sentBytes = sent;
+      const isOver = ++looks >= looksMax || idleLooks >= IDLE_LOOKS_MAX;
+      if (stream.destroyed || session.destroyed || isOver) clearInterval(timer);
+      if (!stream.destroyed && isOver) session.destroy();
+    }, CLOSED_LOOK_MS);
+    timer.unref();
   }
 }
 

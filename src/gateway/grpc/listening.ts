@@ -54,7 +54,12 @@ export async function listenGrpc(
 ): Promise<GrpcListening> {
   // It writes metadata that it cannot read to standard error, whole: keys among them, and for whoever sends it.
   setLogVerbosity(logVerbosity.NONE);
-  beforeSessions(server, askWhileLeaving);
+  let isOpen = true;
+  beforeSessions(server, (session) => {
+    askWhileLeaving(session);
+    // Its handshake took longer than the listener was open: what it asks at once is answered, and it is told to go.
+    if (!isOpen) setImmediate(() => session.close());
+  });
   const injector = server.createConnectionInjector(credentials);
   const clients = new Set<Socket>();
   const socket = createServer({ noDelay: true }, (connection) => {
@@ -73,7 +78,6 @@ export async function listenGrpc(
   }
   const address = socket.address();
   if (address === null || typeof address === 'string') throw new Error('the server listens on no port');
-  let isOpen = true;
   const close = (): void => {
     if (isOpen) socket.close();
     isOpen = false;

@@ -110,6 +110,8 @@ function countWrites(stream: ServerHttp2Stream, answers: ListenerAnswers, dialog
 function limitUnanswered(stream: ServerHttp2Stream): void {
   let unanswered = 0;
   stream.on('data', (chunk: Buffer) => {
+    // It was refused: a reset would take the place of why.
+    if (stream.writableEnded) return;
     unanswered = (stream.writableLength === 0 ? 0 : unanswered) + chunk.length;
     if (unanswered > UNANSWERED_BYTES_MAX) stream.close(constants.NGHTTP2_ENHANCE_YOUR_CALM);
   });

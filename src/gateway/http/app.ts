@@ -238,8 +238,8 @@ export const reasonOfEnd = (socket: Socket): Reason | undefined => endedFor.get(
 /** A request of which no more is wanted: its answer is written to the socket itself, where it is the one that is due. */
 function endRequest(request: IncomingMessage, error: SwitchyardError, requestId: string): void {
   const { socket } = request;
-  // What still comes is read, so that the client reads its answer, and kept by nobody.
-  request.removeAllListeners('data').resume();
+  // What still comes is read, so that the client reads its answer, and kept by nobody; half a body is no request.
+  request.removeAllListeners('data').removeAllListeners('end').resume();
   const due = (socket as { readonly _httpMessage?: ServerResponse | null })._httpMessage;
   endedFor.set(socket, error.reason);
   if (due?.req === request && !due.headersSent && socket.writable) answerLast(socket, error, requestId);
