@@ -35,13 +35,13 @@ const TIMES_MAX = 3;
 export const latency: Bench = {
   name: 'latency',
   about: 'p99 of an open loop at 50 % of capacity beside usearch alone at the same arrivals',
-  run: async ({ size, seed, rows, seconds }) => {
+  run: async ({ size, seed, rows, seconds, workers }) => {
     const plan = {
       ...SIZES[size],
       ...(rows === undefined ? {} : { rowCount: rows }),
       ...(seconds === undefined ? {} : { seconds }),
     };
-    const sides = await openServingSides(plan, seed);
+    const sides = await openServingSides(plan, seed, { workers });
     try {
       const closed = { kind: 'closed', inFlight: plan.inFlight, from: 0 } as const;
       withoutFailures(await sides.load.run({ ...closed, seconds: plan.warmUpSeconds }));
@@ -84,6 +84,7 @@ export const latency: Bench = {
         ratio: median(ratios),
         results: [
           {
+            search_threads: sides.workers,
             pairs: plan.pairs,
             seconds: plan.seconds,
             capacity_in_flight: plan.inFlight,

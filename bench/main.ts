@@ -65,6 +65,7 @@ const program = new Command('bench')
   .option('--seed <n>', 'of everything random', positiveInteger, 1)
   .option('--rows <n>', 'rows of the index, for the benches that say so', positiveInteger)
   .option('--seconds <n>', 'how long, for the benches that say so', positive)
+  .option('--workers <n>', 'search threads of each side, for the benches that say so', positiveInteger)
   .option('--only <part>', 'those with this in their name, for the benches that say so')
   .option('--profile', 'where the gateway spends its time, for the benches that say so')
   .parse();
@@ -74,6 +75,7 @@ const options = program.opts<{
   seed: number;
   rows?: number;
   seconds?: number;
+  workers?: number;
   only?: string;
   profile?: boolean;
 }>();
@@ -92,6 +94,7 @@ else {
     seed: options.seed,
     ...(options.rows === undefined ? {} : { rows: options.rows }),
     ...(options.seconds === undefined ? {} : { seconds: options.seconds }),
+    ...(options.workers === undefined ? {} : { workers: options.workers }),
     ...(options.only === undefined ? {} : { only: options.only }),
     ...(options.profile === undefined ? {} : { profile: options.profile }),
   });

@@ -41,6 +41,8 @@ export interface BenchOptions {
   readonly rows?: number;
   /** How long a bench that runs for a time does so. */
   readonly seconds?: number;
+  /** Search threads of each side, where the bench has two. */
+  readonly workers?: number;
   /** A part of the names of those to run, for a bench of many. */
   readonly only?: string;
   /** Also say where the gateway's main thread spends its time, for the benches that can. */

@@ -67,14 +67,16 @@ export async function openServingSides(
   {
     nodeArguments = [],
     settings = {},
+    workers = availableParallelism(),
   }: {
+    /** Search threads of each side. Default: as many as there are cores. */
+    readonly workers?: number | undefined;
     readonly nodeArguments?: readonly string[];
     readonly settings?: Readonly<Record<string, string>>;
   } = {},
 ): Promise<ServingSides> {
   const corpus = await searchCorpus({ ...plan, seed });
   const { bundle } = await builtBundle(corpus, 'v1');
-  const workers = availableParallelism();
   const opened: (() => Promise<void>)[] = [];
   const close = async (): Promise<void> => {
     for (const end of opened.splice(0).reverse()) await end();
