@@ -92,6 +92,19 @@ t.test('a batch that failed long ago is outweighed by what was answered since', 
   t.end();
 });
 
+t.test('one batch of the old version that failed does not hide a new version that fails', (t) => {
+  const old = { answered: 10_000, failed: BATCH, causes: 1 };
+  const check = (failed: number) =>
+    checkErrorRate(
+      { before: old, after: { answered: 1_000 - failed, failed, causes: failed }, earlier: old },
+      OPTIONS,
+    ).verdict;
+  t.equal(check(150), 'failed');
+  t.equal(check(40), 'undecided', 'what is hardly more than the old one fails may be chance');
+  t.equal(check(20), 'successful');
+  t.end();
+});
+
 t.test('samples of gateways that do not tell causes count each failure as one', (t) => {
   const totals = new SampleTotals();
   const none = { encoded: [], searched: [], total: [] };

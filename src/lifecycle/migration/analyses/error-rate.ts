@@ -23,8 +23,10 @@ export function checkErrorRate(
   { increase_max, samples_min }: ErrorRateOptions,
 ): Finding {
   const { before, earlier } = seen;
+  // Every request of the old version shows as much as it is: were it too less sure for failures that its requests share,
+  // one bad batch of it would hide a new version that fails.
   const old = rateOf(before.answered + before.failed >= samples_min ? before : earlier);
-  const fresh = rateOf(seen.after);
+  const fresh = rateOf(seen.after, designEffect(seen.after));
   const limit = (old?.value ?? 0) + increase_max;
   const figures = { before: old, after: fresh, increase_max };
   const found = (verdict: Finding['verdict'], why: string): Finding => ({
@@ -55,12 +57,14 @@ interface Rate {
   readonly high: number;
 }
 
-function rateOf({ answered, failed, causes }: Outcomes): Rate | null {
+/** Kish's: of requests that fail by the dozen, a dozen show as much as one. */
+const designEffect = ({ failed, causes }: Outcomes): number => Math.max(1, failed / Math.max(1, causes));
+
+function rateOf({ answered, failed, causes }: Outcomes, effect = 1): Rate | null {
   const count = answered + failed;
   if (count === 0) return null;
   const value = failed / count;
-  // Kish's design effect: of requests that fail by the dozen, a dozen show as much as one.
-  const shown = failed === 0 ? count : (count * Math.max(1, causes)) / failed;
+  const shown = count / effect;
   const z2 = LOOK_Z ** 2;
   const centre = (value + z2 / (2 * shown)) / (1 + z2 / shown);
   const half = (LOOK_Z / (1 + z2 / shown)) * Math.sqrt((value * (1 - value)) / shown + z2 / (4 * shown ** 2));
