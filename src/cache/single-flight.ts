@@ -14,7 +14,8 @@ const JOINS_MAX = 2;
 
 /**
  * Concurrent calls of one key do their work once. Every caller keeps its own deadline, and shares a failure only when
- * the same work would fail for it as well; where the leader failed for reasons of its own, another takes the lead.
+ * the same work would fail for it as well; where the leader failed for reasons of its own, another takes the lead. All
+ * for whom one flight is too late get one and the same error: whoever counts errors counts what hung once.
  */
 export class SingleFlight<T> {
   readonly #timers: Timers;
@@ -48,23 +49,22 @@ export class SingleFlight<T> {
   }
 
   #lead(key: string, work: () => Promise<T>): Promise<Outcome<T>> {
-    const flight: Promise<Outcome<T>> = settled(work).then((outcome) => {
+    const outcome: Promise<Outcome<T>> = settled(work).then((settledAs) => {
       this.#flights.delete(key);
-      return outcome;
+      return settledAs;
     });
-    this.#flights.add(key, flight);
-    return flight;
+    this.#flights.add(key, outcome);
+    return outcome;
   }
 
-  #inTime(flight: Promise<Outcome<T>>, deadlineAtMs: number): Promise<Outcome<T>> {
-    if (deadlineAtMs === Number.POSITIVE_INFINITY) return flight;
+  #inTime(flight: Flight<T>, deadlineAtMs: number): Promise<Outcome<T>> {
+    if (deadlineAtMs === Number.POSITIVE_INFINITY) return flight.outcome;
     return new Promise((resolve, reject) => {
-      const cancel = this.#timers.after(deadlineAtMs - this.#timers.nowMs(), () =>
-        reject(
-          new SwitchyardError('DEADLINE_EXCEEDED', 'the deadline passed while the same query was under way'),
-        ),
-      );
-      void flight.then((outcome) => {
+      const cancel = this.#timers.after(deadlineAtMs - this.#timers.nowMs(), () => {
+        flight.late ??= tooLate();
+        reject(flight.late);
+      });
+      void flight.outcome.then((outcome) => {
         cancel();
         resolve(outcome);
       });
@@ -75,6 +75,8 @@ export class SingleFlight<T> {
 interface Flight<T> {
   readonly key: string;
   readonly outcome: Promise<Outcome<T>>;
+  /** What those are told whose deadline passes while they wait for it; null while there was nobody. */
+  late: SwitchyardError | null;
   after: Flight<T> | null;
 }
 
@@ -90,16 +92,16 @@ class Flights<T> {
     return this.#size;
   }
 
-  get(key: string): Promise<Outcome<T>> | undefined {
+  get(key: string): Flight<T> | undefined {
     for (let at = this.#buckets[bucketOf(key)] ?? null; at !== null; at = at.after)
-      if (at.key === key) return at.outcome;
+      if (at.key === key) return at;
     return undefined;
   }
 
   /** There must be none of this key. */
   add(key: string, outcome: Promise<Outcome<T>>): void {
     const bucket = bucketOf(key);
-    this.#buckets[bucket] = { key, outcome, after: this.#buckets[bucket] ?? null };
+    this.#buckets[bucket] = { key, outcome, late: null, after: this.#buckets[bucket] ?? null };
     this.#size++;
   }
 
@@ -120,6 +122,9 @@ class Flights<T> {
 /** Of the last two characters, which of a digest are as good as any. */
 const bucketOf = (key: string): number =>
   ((key.charCodeAt(key.length - 1) << 5) ^ key.charCodeAt(key.length - 2)) & (BUCKETS - 1);
+
+const tooLate = (): SwitchyardError =>
+  new SwitchyardError('DEADLINE_EXCEEDED', 'the deadline passed while the same query was under way');
 
 /** What would fail for everybody: the request itself, or a queue that has no room for one more. */
 const isShared = ({ reason }: SwitchyardError): boolean =>

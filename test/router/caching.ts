@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { CacheKeys } from '../../src/cache/keys.js';
 import type { RedisLayer } from '../../src/cache/redis-layer.js';
-import { systemTimers } from '../../src/process/timers.js';
+import { systemTimers, type Timers } from '../../src/process/timers.js';
 import { EmbeddingCache } from '../../src/router/embedding-cache.js';
 import { ResultCache } from '../../src/router/result-cache.js';
 import { createRig, type Rig, type RigOptions } from './harness.js';
@@ -19,6 +19,8 @@ export interface CachingOptions extends RigOptions {
   readonly secret?: Uint8Array;
   /** Of each cache, in this process. */
   readonly bytesMax?: number;
+  /** Of the caches. */
+  readonly timers?: Timers;
 }
 
 /** A router with both caches over the small engines, which note what they do. */
@@ -26,6 +28,7 @@ export function createCachingRig({
   redis = null,
   secret = randomBytes(32),
   bytesMax = 8 << 20,
+  timers = systemTimers,
   ...rigOptions
 }: CachingOptions = {}): CachingRig {
   const keys = new CacheKeys(secret);
@@ -33,7 +36,7 @@ export function createCachingRig({
     bytesMax,
     ttlMs: 600_000,
     redis,
-    timers: systemTimers,
+    timers,
     wallClockMs: Date.now,
     random: seededRandom(2),
   };

@@ -295,6 +295,27 @@ t.test('hurried deadlines between them do not make good the failures of a target
   await rig.router.close();
 });
 
+t.test('one search that hangs under many who ask the same is hardly more than one failure', async (t) => {
+  const timers = new FakeTimers();
+  const rig = createCachingRig({ over: { timers }, timers });
+  await rig.router.apply(route(1, [target(V1, 'active', 10_000), target(V1B, 'draining')]));
+  let lost = 0;
+  rig.engines.conditions.onSearch = async (_, { deadlineAtMs }) => {
+    lost++;
+    await new Promise<void>((resolve) => timers.after(deadlineAtMs - timers.nowMs(), resolve));
+    throw new SwitchyardError('DEADLINE_EXCEEDED', 'the search hung');
+  };
+  const deadlineAtMs = timers.nowMs() + 2 * DEFAULT_EJECTION.timeoutMs;
+  const asked = Array.from({ length: 12 }, () => refusal(rig.router.search(textCall('owl', { deadlineAtMs }))));
+  while (lost === 0) await new Promise((resolve) => setImmediate(resolve));
+  timers.advance(2 * DEFAULT_EJECTION.timeoutMs);
+  t.same(new Set((await Promise.all(asked)).map(({ reason }) => reason)), new Set(['DEADLINE_EXCEEDED']));
+  t.same([lost, rig.metrics.of('fault v1 split')], [1, 12], 'each was kept waiting');
+  t.equal(rig.metrics.of('cause v1 split'), 2, 'by what hung, and by that one wait for it');
+  t.equal(stateOf(rig, FIRST), 'in_use');
+  await rig.router.close();
+});
+
 t.test(
   'remembered answers are no trial, and what another target answered is remembered as its own',
   async (t) => {
