@@ -4,6 +4,7 @@ import { assertVector, assertWithinLimits, eligibleTargets, type QueryLimits } f
 import { type AdmittedCall, labelsOf } from './admitted-call.js';
 import { Answers, type LookedUp } from './answers.js';
 import { EncodeTogether } from './batch-encode.js';
+import { BatchFailures } from './batch-failures.js';
 import { type Ejections, isFault } from './ejection.js';
 import { embed } from './embed.js';
 import { EngineRuns } from './engine-run.js';
@@ -55,7 +56,7 @@ export class QueryPath {
     try {
       return await this.answers.answer(admitted, this.singly);
     } catch (thrown) {
-      return await this.answerElsewhere(admitted, thrown, this.singly);
+      return await this.answerElsewhere(admitted, thrown, this.singly, null);
     } finally {
       this.letGo(admitted);
     }
@@ -74,8 +75,9 @@ export class QueryPath {
     try {
       const known = await Promise.all(accepted.map((item) => this.answers.lookUp(item)));
       const together = new EncodeTogether(caches.embeddings, timers);
+      const failures = new BatchFailures();
       const answers = accepted.map((item, at) =>
-        this.answerItem(item, known[at] ?? null, together).catch(toSwitchyardError),
+        this.answerItem(item, known[at] ?? null, together, failures).catch(toSwitchyardError),
       );
       together.start();
       const outcomes = (await Promise.all(answers)).values();
@@ -95,11 +97,12 @@ export class QueryPath {
     admitted: AdmittedCall,
     known: LookedUp | null,
     vectors: VectorSource,
+    failures: BatchFailures,
   ): Promise<SearchOutcome> {
     try {
       return await this.answers.answerLookedUp(admitted, known, vectors);
     } catch (thrown) {
-      return await this.answerElsewhere(admitted, thrown, vectors);
+      return await this.answerElsewhere(admitted, thrown, vectors, failures);
     }
   }
 
@@ -108,14 +111,15 @@ export class QueryPath {
     first: AdmittedCall,
     thrown: unknown,
     vectors: VectorSource,
+    failures: BatchFailures | null,
   ): Promise<SearchOutcome> {
-    this.failed(first, thrown);
+    this.failed(first, thrown, failures);
     const second = this.admitElsewhere(first, thrown);
     if (second === null) throw thrown;
     try {
       return await this.answers.answer(second, vectors);
     } catch (again) {
-      this.failed(second, again);
+      this.failed(second, again, failures);
       throw again;
     } finally {
       this.letGo(second);
@@ -202,10 +206,15 @@ export class QueryPath {
   }
 
   /** The one place where a failure counts: ejection judges it by the time that this target had, and metrics are told the same. */
-  private failed({ call, snapshot, target, kind, attemptAtMs }: AdmittedCall, thrown: unknown): void {
+  private failed(
+    { call, snapshot, target, kind, attemptAtMs }: AdmittedCall,
+    thrown: unknown,
+    failures: BatchFailures | null,
+  ): void {
     const { ejections, metrics } = this.options;
     const error = toSwitchyardError(thrown);
-    const blame = ejections.failed(target, error, call.deadlineAtMs - attemptAtMs);
+    const judged = failures?.firstLike(target, error) ?? error;
+    const blame = ejections.failed(target, judged, call.deadlineAtMs - attemptAtMs);
     metrics.failed(labelsOf(snapshot.corpus, target), kind, error, blame);
   }
 }

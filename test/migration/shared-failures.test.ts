@@ -13,7 +13,7 @@ const OPTIONS = { increase_max: 0.01, samples_min: 200 };
 const OLD = { answered: 10_000, failed: 2, causes: 2 };
 const BATCH = 256;
 
-/** A router whose v2 has the whole weight and is measured by a migration; `batch` fails by its encoder where it is told to. */
+/** A router whose v2 has the whole weight and is measured by a migration; `batch` fails by its encoder or index where it is told to. */
 async function measured() {
   const meter = new MigrationMeter();
   meter.watch(new Set([CORPUS]));
@@ -32,15 +32,18 @@ async function measured() {
   };
   const rig = createRig({ over: { metrics, timers: new FakeTimers(), ejection } });
   await rig.router.apply(route(1, [target(V1, 'draining'), target(V2, 'active', 10_000)]));
-  let fails = false;
+  let failing: 'encoder' | 'index' | null = null;
   rig.engines.conditions.onEncode = async () => {
-    if (fails) throw new SwitchyardError('ENCODER_UNAVAILABLE', 'the encoder died');
+    if (failing === 'encoder') throw new SwitchyardError('ENCODER_UNAVAILABLE', 'the encoder died');
+  };
+  rig.engines.conditions.onSearch = async () => {
+    if (failing === 'index') throw new SwitchyardError('INDEX_UNAVAILABLE', 'no search worker is ready');
   };
   const totals = new SampleTotals();
   return {
     router: rig.router,
-    batch: (isFailing: boolean) => {
-      fails = isFailing;
+    batch: (failingAt: 'encoder' | 'index' | null) => {
+      failing = failingAt;
       return rig.router.batchSearch(
         Array.from({ length: BATCH }, (_, at) => textCall(`text ${at}`, { bypassCache: true })),
       );
@@ -54,25 +57,27 @@ async function measured() {
   };
 }
 
-t.test('one failure that a whole batch shares ends no migration, and is no success either', async (t) => {
-  const { router, batch, seen, found } = await measured();
-  await batch(true);
-  for (let at = 0; at < 3; at++) await batch(false);
-  t.same(seen(), { answered: 3 * BATCH, failed: BATCH, causes: 1 }, 'as ejection counts');
-  t.match(found(), {
-    verdict: 'undecided',
-    why: /25\.0 % of 1024 failed \(failures that requests shared: 1\)/,
+for (const at of ['encoder', 'index'] as const)
+  t.test(`one bad moment of the ${at} under a batch ends no migration, and is no success either`, async (t) => {
+    const { router, batch, seen, found } = await measured();
+    await batch(at);
+    for (let more = 0; more < 3; more++) await batch(null);
+    t.same(seen(), { answered: 3 * BATCH, failed: BATCH, causes: 1 }, 'as ejection counts');
+    t.match(found(), {
+      verdict: 'undecided',
+      why: /25\.0 % of 1024 failed \(failures that requests shared: 1\)/,
+    });
+    await router.close();
   });
-  await router.close();
-});
 
-t.test('a version of which every second batch fails fails its migration', async (t) => {
-  const { router, batch, seen, found } = await measured();
-  for (let at = 0; at < 24; at++) await batch(at % 2 === 0);
-  t.match(seen(), { answered: 12 * BATCH, failed: 12 * BATCH, causes: 12 });
-  t.match(found(), { verdict: 'failed' });
-  await router.close();
-});
+for (const at of ['encoder', 'index'] as const)
+  t.test(`a version whose ${at} fails every second batch fails its migration`, async (t) => {
+    const { router, batch, seen, found } = await measured();
+    for (let sent = 0; sent < 24; sent++) await batch(sent % 2 === 0 ? at : null);
+    t.match(seen(), { answered: 12 * BATCH, failed: 12 * BATCH, causes: 12 });
+    t.match(found(), { verdict: 'failed' });
+    await router.close();
+  });
 
 t.test('nor does one failed request among the first few', (t) => {
   const check = (answered: number, failed: number) =>

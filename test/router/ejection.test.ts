@@ -177,6 +177,43 @@ t.test('a batch whose index fails goes on elsewhere with the vectors it has', as
   await rig.router.close();
 });
 
+t.test('a bad moment of the index under a batch is one failure, though each item has an error of its own', async (t) => {
+  const { rig, batch } = await batching();
+  const broken = breakable(rig);
+  broken.add(FIRST);
+  const { failuresToOpen } = DEFAULT_EJECTION.breaker;
+  for (let failed = 1; failed < failuresToOpen; failed++) {
+    for (const outcome of await batch()) {
+      if (outcome instanceof Error) throw outcome;
+      t.equal(outcome.servedBy.build, SECOND);
+    }
+    t.same([rig.metrics.of('fault v1 split'), rig.metrics.of('cause v1 split')], [16 * failed, failed]);
+    t.equal(stateOf(rig, FIRST), 'in_use');
+  }
+  await batch();
+  t.equal(stateOf(rig, FIRST), 'ejected', 'batch after batch is no bad moment');
+  broken.add(SECOND);
+  for (const outcome of await batch()) t.match(outcome, { reason: 'INDEX_UNAVAILABLE' });
+  await rig.router.close();
+});
+
+t.test('what fails a batch for several reasons is a failure of each, and a hurried item hides none', async (t) => {
+  const { rig } = await batching();
+  rig.engines.conditions.onSearch = async (_, { deadlineAtMs }) => {
+    if (deadlineAtMs === Number.POSITIVE_INFINITY) throw failure();
+    throw new SwitchyardError('DEADLINE_EXCEEDED', 'too late');
+  };
+  const deadlines = [20, DEFAULT_EJECTION.timeoutMs, 20, Number.POSITIVE_INFINITY, DEFAULT_EJECTION.timeoutMs];
+  const calls = deadlines.map((deadlineAtMs, at) =>
+    textCall(`text ${at}`, { bypassCache: true, deadlineAtMs }),
+  );
+  await rig.router.batchSearch(calls);
+  // One item failed again at the other build, which is of the same version.
+  t.equal(rig.metrics.of('failed v1 split'), 6);
+  t.same([rig.metrics.of('fault v1 split'), rig.metrics.of('cause v1 split')], [4, 3]);
+  await rig.router.close();
+});
+
 t.test('nothing of another model takes its place, so the last of a model is never ejected', async (t) => {
   const { rig, timers } = clocked();
   const broken = breakable(rig);
