@@ -40,8 +40,8 @@ export class Overload {
   }
 
   /** The same for who refuses and counts by other means. */
-  hasRoom(kind: WorkKind, priority: Priority, weight = 1): boolean {
-    return !this.#settings.enabled || this.#works[kind].hasRoom(priority, weight);
+  hasRoom(kind: WorkKind, priority: Priority): boolean {
+    return !this.#settings.enabled || this.#works[kind].hasRoom(priority, 1);
   }
 
   /** Whether anything is refused at this moment. */
