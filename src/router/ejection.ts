@@ -2,7 +2,7 @@ import { REASONS, type SwitchyardError } from '../errors.js';
 import { Breaker, type BreakerOptions } from '../process/breaker.js';
 import type { Timers } from '../process/timers.js';
 import { digestPrefix } from '../vocabulary.js';
-import type { Blame } from './metrics.js';
+import type { Blame, TrafficKind } from './metrics.js';
 import { compilePickTable, pickAtRandom, pickByKey } from './pick.js';
 import type { SearchCall } from './query.js';
 import type { Shared } from './shared-pool.js';
@@ -36,7 +36,7 @@ export interface EjectionReport {
 interface Health {
   readonly breaker: Breaker;
   /** One failure that several requests share, as that of a batch's one encode call, counts once. */
-  readonly counted: WeakSet<SwitchyardError>;
+  readonly counted: WeakMap<SwitchyardError, Set<TrafficKind>>;
   ejections: number;
   fallbacks: number;
 }
@@ -100,19 +100,23 @@ export class Ejections {
 
   /**
    * A request failed at the target, for which it could wait so long: whoever is in a hurry gets no answer from anybody.
-   * What is not the target's fault leaves its failures in a row as they are, and so does what is counted already.
+   * What is not the target's fault leaves its failures in a row as they are, and so does what is counted already. Each
+   * kind of traffic is told of it once, so that whoever measures one of them does not miss what the other met first.
    */
-  failed(target: SnapshotTarget, error: SwitchyardError, hadMs: number): Blame {
+  failed(target: SnapshotTarget, kind: TrafficKind, error: SwitchyardError, hadMs: number): Blame {
     const health = this.healthOf(target);
     if (!isFault(error) || (error.reason === 'DEADLINE_EXCEEDED' && hadMs < this.options.timeoutMs)) {
       health.breaker.passed();
       return 'none';
     }
-    if (health.counted.has(error)) {
+    const told = health.counted.get(error);
+    if (told !== undefined) {
       health.breaker.passed();
-      return 'shared';
+      if (told.has(kind)) return 'shared';
+      told.add(kind);
+      return 'own';
     }
-    health.counted.add(error);
+    health.counted.set(error, new Set([kind]));
     const before = health.breaker.state;
     health.breaker.failed();
     const { state } = health.breaker;
@@ -160,7 +164,7 @@ export class Ejections {
     const known = this.health.get(shared);
     if (known !== undefined) return known;
     const breaker = new Breaker(this.options.breaker, () => this.timers.nowMs());
-    const fresh: Health = { breaker, counted: new WeakSet(), ejections: 0, fallbacks: 0 };
+    const fresh: Health = { breaker, counted: new WeakMap(), ejections: 0, fallbacks: 0 };
     this.health.set(shared, fresh);
     return fresh;
   }

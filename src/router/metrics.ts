@@ -16,8 +16,8 @@ export type TrafficKind = 'split' | 'pinned';
 
 /**
  * What a failure says of the target that it came from. `none`: nothing, it is the request's doing, its hurry's or a full
- * queue's. `own`: it is the target's. `shared`: so too, and it was counted with another request, as that of one encode
- * call for a whole batch.
+ * queue's. `own`: it is the target's. `shared`: so too, and it was counted with another request of this kind of
+ * traffic, as that of one encode call for a whole batch.
  */
 export type Blame = 'none' | 'own' | 'shared';
 

@@ -214,7 +214,7 @@ export class QueryPath {
     const { ejections, metrics } = this.options;
     const error = toSwitchyardError(thrown);
     const judged = failures?.firstLike(target, error) ?? error;
-    const blame = ejections.failed(target, judged, call.deadlineAtMs - attemptAtMs);
+    const blame = ejections.failed(target, kind, judged, call.deadlineAtMs - attemptAtMs);
     metrics.failed(labelsOf(snapshot.corpus, target), kind, error, blame);
   }
 }

@@ -104,36 +104,39 @@ t.test('each follower has its own deadline', async (t) => {
   t.same([(await leader).value, (await patient).value], ['late', 'late']);
 });
 
-t.test('those for whom one flight is too late are told by one error, which another flight does not share', async (t) => {
-  const timers = new FakeTimers();
-  const flights = new SingleFlight<string>(timers);
-  const lateIn = async (key: string): Promise<ReadonlySet<unknown>> => {
-    const gate = createGate();
-    const leader = flights.run(key, FOREVER, async () => {
-      await gate.opened;
-      return 'late';
-    });
-    const followers = [10, 20, 20, 30].map((ms) =>
-      flights
-        .run(key, timers.nowMs() + ms, async () => 'never run')
-        .then(
-          () => null,
-          (error: unknown) => error,
-        ),
-    );
-    timers.advance(30);
-    const errors = new Set(await Promise.all(followers));
-    gate.open();
-    await leader;
-    return errors;
-  };
-  const [first, second, again] = [await lateIn('a'), await lateIn('b'), await lateIn('a')];
-  for (const [error, ...more] of [first, second, again]) {
-    t.match(error, { reason: 'DEADLINE_EXCEEDED' });
-    t.same(more, []);
-  }
-  t.equal(new Set([...first, ...second, ...again]).size, 3);
-});
+t.test(
+  'those for whom one flight is too late are told by one error, which another flight does not share',
+  async (t) => {
+    const timers = new FakeTimers();
+    const flights = new SingleFlight<string>(timers);
+    const lateIn = async (key: string): Promise<ReadonlySet<unknown>> => {
+      const gate = createGate();
+      const leader = flights.run(key, FOREVER, async () => {
+        await gate.opened;
+        return 'late';
+      });
+      const followers = [10, 20, 20, 30].map((ms) =>
+        flights
+          .run(key, timers.nowMs() + ms, async () => 'never run')
+          .then(
+            () => null,
+            (error: unknown) => error,
+          ),
+      );
+      timers.advance(30);
+      const errors = new Set(await Promise.all(followers));
+      gate.open();
+      await leader;
+      return errors;
+    };
+    const [first, second, again] = [await lateIn('a'), await lateIn('b'), await lateIn('a')];
+    for (const [error, ...more] of [first, second, again]) {
+      t.match(error, { reason: 'DEADLINE_EXCEEDED' });
+      t.same(more, []);
+    }
+    t.equal(new Set([...first, ...second, ...again]).size, 3);
+  },
+);
 
 t.test('an unknown error of the leader stays its own', async (t) => {
   const flights = new SingleFlight<string>(systemTimers);

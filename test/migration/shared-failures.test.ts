@@ -58,17 +58,20 @@ async function measured() {
 }
 
 for (const at of ['encoder', 'index'] as const)
-  t.test(`one bad moment of the ${at} under a batch ends no migration, and is no success either`, async (t) => {
-    const { router, batch, seen, found } = await measured();
-    await batch(at);
-    for (let more = 0; more < 3; more++) await batch(null);
-    t.same(seen(), { answered: 3 * BATCH, failed: BATCH, causes: 1 }, 'as ejection counts');
-    t.match(found(), {
-      verdict: 'undecided',
-      why: /25\.0 % of 1024 failed \(by 1 failure\), 0\.02 % of/,
-    });
-    await router.close();
-  });
+  t.test(
+    `one bad moment of the ${at} under a batch ends no migration, and is no success either`,
+    async (t) => {
+      const { router, batch, seen, found } = await measured();
+      await batch(at);
+      for (let more = 0; more < 3; more++) await batch(null);
+      t.same(seen(), { answered: 3 * BATCH, failed: BATCH, causes: 1 }, 'as ejection counts');
+      t.match(found(), {
+        verdict: 'undecided',
+        why: /25\.0 % of 1024 failed \(by 1 failure\), 0\.02 % of/,
+      });
+      await router.close();
+    },
+  );
 
 for (const at of ['encoder', 'index'] as const)
   t.test(`a version whose ${at} fails every second batch fails its migration`, async (t) => {

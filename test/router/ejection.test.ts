@@ -177,42 +177,79 @@ t.test('a batch whose index fails goes on elsewhere with the vectors it has', as
   await rig.router.close();
 });
 
-t.test('a bad moment of the index under a batch is one failure, though each item has an error of its own', async (t) => {
-  const { rig, batch } = await batching();
-  const broken = breakable(rig);
-  broken.add(FIRST);
-  const { failuresToOpen } = DEFAULT_EJECTION.breaker;
-  for (let failed = 1; failed < failuresToOpen; failed++) {
-    for (const outcome of await batch()) {
-      if (outcome instanceof Error) throw outcome;
-      t.equal(outcome.servedBy.build, SECOND);
+t.test(
+  'a bad moment of the index under a batch is one failure, though each item has an error of its own',
+  async (t) => {
+    const { rig, batch } = await batching();
+    const broken = breakable(rig);
+    broken.add(FIRST);
+    const { failuresToOpen } = DEFAULT_EJECTION.breaker;
+    for (let failed = 1; failed < failuresToOpen; failed++) {
+      for (const outcome of await batch()) {
+        if (outcome instanceof Error) throw outcome;
+        t.equal(outcome.servedBy.build, SECOND);
+      }
+      t.same([rig.metrics.of('fault v1 split'), rig.metrics.of('cause v1 split')], [16 * failed, failed]);
+      t.equal(stateOf(rig, FIRST), 'in_use');
     }
-    t.same([rig.metrics.of('fault v1 split'), rig.metrics.of('cause v1 split')], [16 * failed, failed]);
-    t.equal(stateOf(rig, FIRST), 'in_use');
-  }
-  await batch();
-  t.equal(stateOf(rig, FIRST), 'ejected', 'batch after batch is no bad moment');
-  broken.add(SECOND);
-  for (const outcome of await batch()) t.match(outcome, { reason: 'INDEX_UNAVAILABLE' });
-  await rig.router.close();
-});
+    await batch();
+    t.equal(stateOf(rig, FIRST), 'ejected', 'batch after batch is no bad moment');
+    broken.add(SECOND);
+    for (const outcome of await batch()) t.match(outcome, { reason: 'INDEX_UNAVAILABLE' });
+    await rig.router.close();
+  },
+);
 
-t.test('what fails a batch for several reasons is a failure of each, and a hurried item hides none', async (t) => {
-  const { rig } = await batching();
-  rig.engines.conditions.onSearch = async (_, { deadlineAtMs }) => {
-    if (deadlineAtMs === Number.POSITIVE_INFINITY) throw failure();
-    throw new SwitchyardError('DEADLINE_EXCEEDED', 'too late');
-  };
-  const deadlines = [20, DEFAULT_EJECTION.timeoutMs, 20, Number.POSITIVE_INFINITY, DEFAULT_EJECTION.timeoutMs];
-  const calls = deadlines.map((deadlineAtMs, at) =>
-    textCall(`text ${at}`, { bypassCache: true, deadlineAtMs }),
-  );
-  await rig.router.batchSearch(calls);
-  // One item failed again at the other build, which is of the same version.
-  t.equal(rig.metrics.of('failed v1 split'), 6);
-  t.same([rig.metrics.of('fault v1 split'), rig.metrics.of('cause v1 split')], [4, 3]);
-  await rig.router.close();
-});
+t.test(
+  'what a pinned request meets first is told of the split as well, and ejects nobody twice',
+  async (t) => {
+    const { rig } = await batching();
+    breakable(rig).add(FIRST);
+    const { failuresToOpen } = DEFAULT_EJECTION.breaker;
+    for (let failed = 1; failed <= failuresToOpen; failed++) {
+      t.equal(stateOf(rig, FIRST), 'in_use');
+      await rig.router.batchSearch(
+        ['v1', null, 'v1', null].map((corpusVersion, at) =>
+          textCall(`text ${at}`, { bypassCache: true, corpusVersion }),
+        ),
+      );
+      t.same(
+        ['fault v1 pinned', 'cause v1 pinned', 'fault v1 split', 'cause v1 split'].map((name) =>
+          rig.metrics.of(name),
+        ),
+        [2 * failed, failed, 2 * failed, failed],
+      );
+    }
+    t.equal(stateOf(rig, FIRST), 'ejected');
+    await rig.router.close();
+  },
+);
+
+t.test(
+  'what fails a batch for several reasons is a failure of each, and a hurried item hides none',
+  async (t) => {
+    const { rig } = await batching();
+    rig.engines.conditions.onSearch = async (_, { deadlineAtMs }) => {
+      if (deadlineAtMs === Number.POSITIVE_INFINITY) throw failure();
+      throw new SwitchyardError('DEADLINE_EXCEEDED', 'too late');
+    };
+    const deadlines = [
+      20,
+      DEFAULT_EJECTION.timeoutMs,
+      20,
+      Number.POSITIVE_INFINITY,
+      DEFAULT_EJECTION.timeoutMs,
+    ];
+    const calls = deadlines.map((deadlineAtMs, at) =>
+      textCall(`text ${at}`, { bypassCache: true, deadlineAtMs }),
+    );
+    await rig.router.batchSearch(calls);
+    // One item failed again at the other build, which is of the same version.
+    t.equal(rig.metrics.of('failed v1 split'), 6);
+    t.same([rig.metrics.of('fault v1 split'), rig.metrics.of('cause v1 split')], [4, 3]);
+    await rig.router.close();
+  },
+);
 
 t.test('nothing of another model takes its place, so the last of a model is never ejected', async (t) => {
   const { rig, timers } = clocked();
@@ -343,7 +380,9 @@ t.test('one search that hangs under many who ask the same is hardly more than on
     throw new SwitchyardError('DEADLINE_EXCEEDED', 'the search hung');
   };
   const deadlineAtMs = timers.nowMs() + 2 * DEFAULT_EJECTION.timeoutMs;
-  const asked = Array.from({ length: 12 }, () => refusal(rig.router.search(textCall('owl', { deadlineAtMs }))));
+  const asked = Array.from({ length: 12 }, () =>
+    refusal(rig.router.search(textCall('owl', { deadlineAtMs }))),
+  );
   while (lost === 0) await new Promise((resolve) => setImmediate(resolve));
   timers.advance(2 * DEFAULT_EJECTION.timeoutMs);
   t.same(new Set((await Promise.all(asked)).map(({ reason }) => reason)), new Set(['DEADLINE_EXCEEDED']));

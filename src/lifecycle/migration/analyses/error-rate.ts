@@ -37,7 +37,8 @@ export function checkErrorRate(
   });
   if (fresh === null)
     return found('undecided', `the new version served nothing yet, ${samples_min} are needed`);
-  const together = fresh.causes < fresh.failed ? ` (by ${fresh.causes} failure${fresh.causes === 1 ? '' : 's'})` : '';
+  const together =
+    fresh.causes < fresh.failed ? ` (by ${fresh.causes} failure${fresh.causes === 1 ? '' : 's'})` : '';
   const said = `${percent(fresh.value)} of ${fresh.count} failed${together}, ${old === null ? 'the old version served nothing' : `${percent(old.value)} of ${old.count} of the old version's`}`;
   // Sure of it even with few requests: an outage is not waited for.
   if (fresh.causes >= CAUSES_MIN && fresh.low > Math.max(limit, (old?.high ?? 0) + increase_max))
