@@ -15,8 +15,9 @@ import { DEFAULT_EJECTION } from '../../src/router/ejection.js';
 import { LogHistogram } from '../../src/telemetry/log-histogram.js';
 import type { Digest } from '../../src/vocabulary.js';
 import { FakeTimers } from '../process/fake-timers.js';
-import { CountingMetrics, createRig, type Rig, refusal, route, textCall, V1, V2 } from '../router/harness.js';
+import { createRig, type Rig, refusal, route, textCall, V1, V2 } from '../router/harness.js';
 import { CORPUS, target } from '../router/small-engines.js';
+import { MeteredMetrics } from './metered-metrics.js';
 
 const mirrored = (more: Partial<MirrorTotals> = {}): MirrorTotals => ({
   compared: 1_000,
@@ -84,14 +85,7 @@ t.test('mirrored reads: those that came too late are shown, and too many make it
 async function measuredRouter(): Promise<{ rig: Rig; found: () => Finding }> {
   const meter = new MigrationMeter();
   meter.watch(new Set([CORPUS]));
-  const metrics = new (class extends CountingMetrics {
-    override served(...[target, kind, times]: Parameters<CountingMetrics['served']>): void {
-      meter.served(target, kind, times);
-    }
-    override failed(...[target, kind, , blame]: Parameters<CountingMetrics['failed']>): void {
-      meter.failed(target, kind, blame);
-    }
-  })();
+  const metrics = new MeteredMetrics(meter);
   const rig = createRig({ over: { metrics, timers: new FakeTimers() } });
   await rig.router.apply(route(1, [target(V1, 'draining'), target(V2, 'active', 10_000)]));
   const totals = new SampleTotals();

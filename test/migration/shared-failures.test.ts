@@ -6,8 +6,9 @@ import { MigrationMeter } from '../../src/lifecycle/migration/meter.js';
 import { SampleTotals } from '../../src/lifecycle/migration/sample.js';
 import { DEFAULT_EJECTION } from '../../src/router/ejection.js';
 import { FakeTimers } from '../process/fake-timers.js';
-import { CountingMetrics, createRig, route, textCall, V1, V2 } from '../router/harness.js';
+import { createRig, route, textCall, V1, V2 } from '../router/harness.js';
 import { CORPUS, target } from '../router/small-engines.js';
+import { MeteredMetrics } from './metered-metrics.js';
 
 const OPTIONS = { increase_max: 0.01, samples_min: 200 };
 const OLD = { answered: 10_000, failed: 2, causes: 2 };
@@ -17,14 +18,7 @@ const BATCH = 256;
 async function measured() {
   const meter = new MigrationMeter();
   meter.watch(new Set([CORPUS]));
-  const metrics = new (class extends CountingMetrics {
-    override served(...[target, kind, times]: Parameters<CountingMetrics['served']>): void {
-      meter.served(target, kind, times);
-    }
-    override failed(...[target, kind, , blame]: Parameters<CountingMetrics['failed']>): void {
-      meter.failed(target, kind, blame);
-    }
-  })();
+  const metrics = new MeteredMetrics(meter);
   // Nothing is kept away from traffic: what is measured here is what the analysis makes of it.
   const ejection = {
     ...DEFAULT_EJECTION,
